@@ -1,0 +1,1 @@
+//! Sequencer, exchange pipeline and replay of Unefois.

@@ -1,0 +1,1 @@
+//! Unefois: the broker, its gRPC services and its command line.

@@ -1,0 +1,1 @@
+//! Stores of Unefois: journal files with a sled fold, and memory.

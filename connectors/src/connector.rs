@@ -1,0 +1,126 @@
+//! The contract between the engine and a source.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use unefois_consent::decide::PermittedDataset;
+use unefois_consent::{AttributeId, DatasetId, Outcome, OutcomeCode, Permit, PivotIdentity};
+use zeroize::Zeroizing;
+
+/// A boxed future, so that connectors of all kinds live in one table.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An access token of the person (FranceConnect): passed to the source, never stored, never printed.
+#[derive(Clone)]
+pub struct AccessToken(Zeroizing<String>);
+
+impl AccessToken {
+    /// Wraps a token; empty or with other than visible ASCII it is none.
+    pub fn new(token: &str) -> Option<Self> {
+        let visible = !token.is_empty() && token.len() <= 4096 && token.bytes().all(|b| b.is_ascii_graphic());
+        visible.then(|| Self(Zeroizing::new(token.to_owned())))
+    }
+
+    /// The token, for the header that carries it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[access token]")
+    }
+}
+
+/// One question to one source: attributes of one dataset about one person.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetch<'a> {
+    /// The right to ask. Its recipient is the administration that uses the data.
+    pub permit: &'a Permit,
+    /// The dataset, the attributes asked and the filter; one of `permit.datasets()`.
+    pub dataset: &'a PermittedDataset,
+    /// The person, in the person's own spelling.
+    pub identity: &'a PivotIdentity,
+    /// The person's access token, where the exchange came with one.
+    pub access_token: Option<&'a AccessToken>,
+    /// When an answer is of no use any more. Already shortened so that the answer can still be logged and sent.
+    pub deadline: Instant,
+}
+
+/// What a source said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceAnswer {
+    /// One outcome for each attribute asked, in the order asked. More or fewer is a fault that the guard catches.
+    pub outcomes: Vec<(AttributeId, Outcome)>,
+    /// The source's own reference of this answer, where it gives one: at most 128 visible ASCII characters.
+    pub reference: Option<String>,
+}
+
+impl SourceAnswer {
+    /// The same outcome, without a value, for every attribute asked.
+    pub fn missing(dataset: &PermittedDataset, code: OutcomeCode) -> Self {
+        let outcomes = dataset.attributes.iter().map(|a| (a.clone(), Outcome::Missing(code))).collect();
+        Self { outcomes, reference: None }
+    }
+}
+
+/// Why a source gave no answer that can be used. Messages carry no identity and no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceFault {
+    /// No answer before the deadline, or too many questions already wait.
+    #[error("the source did not answer in time")]
+    Timeout,
+    /// The source could not be reached or said that it is down.
+    #[error("the source is down: {0}")]
+    Down(&'static str),
+    /// The source asks to slow down.
+    #[error("the source limits the rate")]
+    RateLimited,
+    /// The source refuses the broker's credentials or rights: the operator must act.
+    #[error("the source refuses this broker: {0}")]
+    NotAuthorised(&'static str),
+    /// The answer has not the form or the content that the question calls for: the operator must look.
+    #[error("the source's answer cannot be trusted: {0}")]
+    Untrusted(&'static str),
+}
+
+impl SourceFault {
+    /// What the consumer is told of each attribute.
+    pub fn outcome(&self) -> OutcomeCode {
+        match self {
+            Self::Timeout | Self::Down(_) | Self::Untrusted(_) => OutcomeCode::SourceDown,
+            Self::RateLimited => OutcomeCode::RateLimited,
+            Self::NotAuthorised(_) => OutcomeCode::NotAuthorised,
+        }
+    }
+
+    /// Stable code for logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Down(_) => "down",
+            Self::RateLimited => "rate_limited",
+            Self::NotAuthorised(_) => "not_authorised",
+            Self::Untrusted(_) => "untrusted",
+        }
+    }
+}
+
+/// A way to ask one source.
+///
+/// Promises of an implementation:
+/// - `fetch` asks nothing that no asked attribute needs, and answers each attribute asked exactly once.
+/// - "No file", "not identified" and "several match" are outcomes of an answer; a fault is for everything else.
+/// - Nothing of the identity or of a value reaches a log, a metric, an error or a URL that others than the source see.
+/// - Dropping the future cancels the call and leaves the connector usable (cancel-safe).
+/// - Many calls may run at once.
+pub trait Connector: Send + Sync + fmt::Debug {
+    /// Datasets that this connector can serve, so that a registry that names another is noticed at start.
+    fn serves(&self, dataset: &DatasetId) -> bool;
+
+    /// Asks the source.
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>>;
+}

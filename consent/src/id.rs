@@ -1,0 +1,236 @@
+//! Identifiers: one newtype for each, so that two of them are never confused.
+//!
+//! Names that people choose (procedures, habilitations) are short lower-case words; identifiers that the broker draws
+//! are 16 random bytes in hexadecimal; digests are 32 bytes in hexadecimal.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Malformed;
+
+/// Longest name of a procedure, habilitation, dataset or attribute, in bytes.
+pub const MAX_NAME_BYTES: usize = 96;
+/// Longest request id, in bytes.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+
+pub(crate) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= MAX_NAME_BYTES
+        && bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Serde through text for types that have `Display` and `FromStr`.
+macro_rules! serde_as_text {
+    ($name:ty) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                if is_name(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(Malformed::new("", "1 to 96 of a-z, 0-9, '.', '_', '-', first a letter or a digit"))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+name_type!(
+    /// A procedure (*démarche*) for which data is asked.
+    ProcedureId
+);
+name_type!(
+    /// A habilitation: the right of one participant to ask certain attributes for certain procedures.
+    HabilitationId
+);
+name_type!(
+    /// A configured connector instance that serves a dataset.
+    ConnectorName
+);
+
+/// What a client calls an exchange, so that its retry is the same exchange. Unique for each participant.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let fits = (1..=MAX_REQUEST_ID_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':')) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Malformed::new("", "1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', ':'; a UUID is a good choice"))
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+serde_as_text!(RequestId);
+
+macro_rules! bytes_type {
+    ($(#[$doc:meta])* $name:ident, $len:literal, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                let mut bytes = [0; $len];
+                // Upper case would make two texts of one identifier.
+                if text.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(text, &mut bytes).is_err() {
+                    return Err(Malformed::new("", $rule));
+                }
+                Ok(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = [0_u8; $len * 2];
+                if hex::encode_to_slice(self.0, &mut text).is_err() {
+                    return Err(fmt::Error);
+                }
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+bytes_type!(
+    /// The only name of a person in records: random, so that it says nothing outside the store that drew it.
+    SubjectRef, 16, "32 lower-case hexadecimal digits"
+);
+bytes_type!(
+    /// A consent in the ledger.
+    ConsentId, 16, "32 lower-case hexadecimal digits"
+);
+bytes_type!(
+    /// An exchange; drawn by the broker.
+    ExchangeId, 16, "32 lower-case hexadecimal digits"
+);
+bytes_type!(
+    /// A SHA-256 or HMAC-SHA-256 value.
+    Digest, 32, "64 lower-case hexadecimal digits"
+);
+bytes_type!(
+    /// SHA-256 of a certificate's SubjectPublicKeyInfo in DER (RFC 7469 section 2.4, in hexadecimal).
+    KeyFingerprint, 32, "64 lower-case hexadecimal digits: SHA-256 of the public key (SubjectPublicKeyInfo, DER)"
+);
+
+impl Digest {
+    /// SHA-256 of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+        Self(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_lower_case_and_starts_with_a_letter_or_digit() {
+        for good in ["cantine", "tarification-cantine", "dss.quotient_familial", "2fa"] {
+            assert!(good.parse::<ProcedureId>().is_ok(), "{good}");
+        }
+        for bad in ["", "Cantine", "-x", ".x", "a b", "é", "a\n", &"a".repeat(97)] {
+            assert!(bad.parse::<ProcedureId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_has_one_text_only() {
+        let id = SubjectRef([0xab; 16]);
+        assert_eq!(id.to_string().parse::<SubjectRef>().unwrap(), id);
+        assert!("AB".repeat(16).parse::<SubjectRef>().is_err());
+        assert!("ab".repeat(15).parse::<SubjectRef>().is_err());
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
+    }
+
+    #[test]
+    fn a_request_id_has_no_spaces_and_at_most_64_bytes() {
+        assert!("7f1c2c8e-5c1e-4ad0-8a58-0b6a4b0f5c11".parse::<RequestId>().is_ok());
+        for bad in ["", "a b", "é", &"x".repeat(65)] {
+            assert!(bad.parse::<RequestId>().is_err(), "{bad:?}");
+        }
+    }
+}

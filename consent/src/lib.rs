@@ -1,0 +1,57 @@
+//! Vocabulary, grounds and the decision of Unefois.
+//!
+//! Everything here is pure: no I/O, no clock, no randomness. The broker's engine feeds [`decide()`] with facts that it
+//! folded from the log, and a replay of the same log calls the same function with the same facts. Deliberately absent:
+//! how facts are stored (the engine), and how a wire message becomes these types (`unefois-proto`).
+
+pub mod attribute;
+pub mod consent;
+pub mod decide;
+pub mod event;
+pub mod exchange;
+pub mod ground;
+pub mod id;
+pub mod identity;
+pub mod outcome;
+pub mod reason;
+pub mod registry;
+pub mod siret;
+pub mod time;
+
+pub use attribute::{AttributeId, DatasetId};
+pub use consent::{Consent, ConsentStatus, ConsentUse, Objection};
+pub use decide::{Facts, Permit, PersonFacts, Refusal, decide, still_permitted};
+pub use event::Event;
+pub use exchange::{Filter, Question};
+pub use ground::{Channel, Ground, GroundKind, Language, NoticeShown};
+pub use id::{ConsentId, Digest, ExchangeId, HabilitationId, KeyFingerprint, ProcedureId, RequestId, SubjectRef};
+pub use identity::PivotIdentity;
+pub use outcome::{Outcome, OutcomeCode};
+pub use reason::Reason;
+pub use registry::{Registry, Role};
+pub use siret::Siret;
+pub use time::Timestamp;
+
+/// A field that does not have the form it must have. Says which rule it breaks and never what the field held.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct Malformed {
+    /// Path of the field, in the words of the wire contract (`subject.birth_date`).
+    pub field: String,
+    /// What a right value looks like.
+    pub rule: &'static str,
+}
+
+impl Malformed {
+    /// `field` breaks `rule`.
+    pub fn new(field: impl Into<String>, rule: &'static str) -> Self {
+        Self { field: field.into(), rule }
+    }
+
+    /// The same fault, seen from the message that holds the field.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.field = if self.field.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.field) };
+        self
+    }
+}

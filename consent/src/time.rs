@@ -1,0 +1,107 @@
+//! Instants of the log: milliseconds since the Unix epoch, written as RFC 3339.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Malformed;
+use crate::id::serde_as_text;
+
+/// Milliseconds in a day of the log. Leap seconds do not exist in Unix time.
+pub const DAY_MS: u64 = 86_400_000;
+
+/// An instant with millisecond precision. The log's time never goes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch, capped at the end of year 9999.
+    pub const fn from_millis(millis: u64) -> Self {
+        const END_OF_9999: u64 = 253_402_207_200_999;
+        Self(if millis > END_OF_9999 { END_OF_9999 } else { millis })
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This instant plus `duration`.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this instant is; zero where it is not after.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The day of the log (UTC) that this instant lies in, counted from the Unix epoch.
+    pub const fn day(self) -> u64 {
+        self.0 / DAY_MS
+    }
+
+    /// Year and month (UTC).
+    pub fn year_month(self) -> (i16, i8) {
+        let date = self.civil();
+        (date.year(), date.month())
+    }
+
+    /// Year, month and day (UTC).
+    pub fn civil(self) -> jiff::civil::Date {
+        jiff::tz::Offset::UTC.to_datetime(self.jiff()).date()
+    }
+
+    fn jiff(self) -> jiff::Timestamp {
+        // The constructors keep the value in jiff's range.
+        i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default()
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let rule = "an RFC 3339 instant such as 2026-09-01T08:30:00Z";
+        let instant: jiff::Timestamp = text.parse().map_err(|_| Malformed::new("", rule))?;
+        let millis = u64::try_from(instant.as_millisecond()).map_err(|_| Malformed::new("", "after 1970"))?;
+        Ok(Self::from_millis(millis))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.jiff())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+serde_as_text!(Timestamp);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_prints_as_rfc_3339_and_parses_back() {
+        let instant = Timestamp::from_millis(1_767_225_600_007);
+        assert_eq!(instant.to_string(), "2026-01-01T00:00:00.007Z");
+        assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
+        assert_eq!("2026-01-01T01:00:00+01:00".parse::<Timestamp>().unwrap().as_millis(), 1_767_225_600_000);
+        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn the_year_2038_and_the_end_of_time_are_ordinary() {
+        assert_eq!(Timestamp::from_millis(2_147_483_648_000).to_string(), "2038-01-19T03:14:08.000Z");
+        assert!(Timestamp::from_millis(u64::MAX).to_string().starts_with("9999-12-3"));
+    }
+}

@@ -1,0 +1,1 @@
+//! gRPC contract of Unefois and its conversion to domain types.

@@ -1,0 +1,1 @@
+//! End to end tests, conformance and benches of Unefois.
