@@ -221,11 +221,6 @@ pub enum TraceScope {
         /// Its index.
         index: u64,
     },
-    /// The consents of one person to one consumer.
-    Consents {
-        /// Whose.
-        subject: SubjectRef,
-    },
 }
 
 /// Somebody read traces (CNIL 2021-122: who reads traces leaves a trace).

@@ -229,6 +229,8 @@ pub struct Registry {
     procedures: BTreeMap<ProcedureId, Arc<Procedure>>,
     datasets: BTreeMap<DatasetId, Arc<Dataset>>,
     habilitations: BTreeMap<HabilitationId, Arc<Habilitation>>,
+    /// Names of the habilitations of each participant: a decision must not walk those of thousands of communes.
+    held: BTreeMap<Siret, BTreeSet<HabilitationId>>,
     keys: BTreeMap<KeyFingerprint, (Siret, BTreeSet<Role>)>,
 }
 
@@ -299,7 +301,7 @@ impl Registry {
 
     /// The habilitations of a participant, in the order of names.
     pub fn habilitations_of(&self, participant: Siret) -> impl Iterator<Item = &Arc<Habilitation>> {
-        self.habilitations.values().filter(move |h| h.participant == participant)
+        self.held.get(&participant).into_iter().flatten().filter_map(|id| self.habilitations.get(id))
     }
 
     /// Whether an attribute exists.

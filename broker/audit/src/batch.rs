@@ -12,7 +12,7 @@ pub struct BatchProofs {
     before_size: u64,
     after: Frontier,
     root: Hash,
-    /// From the leaves up to the level below the root.
+    /// From the leaves up, as far as the size after the batch has bits.
     levels: Vec<Level>,
 }
 
@@ -40,9 +40,18 @@ impl BatchProofs {
         let mut closed = leaf_hashes.to_vec();
         let mut edge = None;
         for level in 0..u64::BITS - after_size.leading_zeros() {
-            let older = if (before_size >> level) & 1 == 1 { waiting.next() } else { None };
+            let older = if (before_size >> level) & 1 == 1 {
+                waiting.next()
+            } else {
+                None
+            };
             let (parents, unpaired) = pair_up(older, &closed);
-            levels.push(Level { first: before_size >> level, closed, older, edge });
+            levels.push(Level {
+                first: before_size >> level,
+                closed,
+                older,
+                edge,
+            });
             if let Some(unpaired) = unpaired {
                 after_nodes.push(unpaired);
                 edge = Some(edge.map_or(unpaired, |edge| node_hash(&unpaired, &edge)));
@@ -52,7 +61,12 @@ impl BatchProofs {
         after_nodes.reverse();
         let after = Frontier::of_nodes(after_size, after_nodes);
         // Above the highest subtree the edge is the whole tree.
-        Self { before_size, after, root: edge.unwrap_or(EMPTY_ROOT), levels }
+        Self {
+            before_size,
+            after,
+            root: edge.unwrap_or(EMPTY_ROOT),
+            levels,
+        }
     }
 
     /// The frontier after the batch.
@@ -86,7 +100,9 @@ impl BatchProofs {
     /// All complete subtrees that the batch closed, as (level, index, hash): the leaves first, then level by level.
     pub fn closed(&self) -> impl Iterator<Item = (u8, u64, Hash)> + '_ {
         (0u8..).zip(&self.levels).flat_map(|(number, level)| {
-            (level.first..).zip(&level.closed).map(move |(index, hash)| (number, index, *hash))
+            (level.first..)
+                .zip(&level.closed)
+                .map(move |(index, hash)| (number, index, *hash))
         })
     }
 }
@@ -96,9 +112,15 @@ impl Level {
     ///
     /// A sibling on the path of a leaf of the batch is never left of `older`: its parent holds that leaf.
     fn node(&self, index: u64) -> Option<Hash> {
-        let Some(position) = index.checked_sub(self.first) else { return self.older };
+        let Some(position) = index.checked_sub(self.first) else {
+            return self.older;
+        };
         let position = usize::try_from(position).ok()?;
-        if position == self.closed.len() { self.edge } else { self.closed.get(position).copied() }
+        if position == self.closed.len() {
+            self.edge
+        } else {
+            self.closed.get(position).copied()
+        }
     }
 }
 
@@ -108,7 +130,9 @@ fn pair_up(older: Option<Hash>, closed: &[Hash]) -> (Vec<Hash>, Option<Hash>) {
     let mut parents = Vec::with_capacity(closed.len() / 2 + 1);
     let mut rest = closed;
     if let Some(left) = older {
-        let Some((right, after)) = closed.split_first() else { return (parents, Some(left)) };
+        let Some((right, after)) = closed.split_first() else {
+            return (parents, Some(left));
+        };
         parents.push(node_hash(&left, right));
         rest = after;
     }

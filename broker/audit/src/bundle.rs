@@ -44,7 +44,13 @@ mod tests {
     use crate::hash::Hash;
 
     fn leaves(count: u8) -> Vec<Leaf> {
-        (0..count).map(|n| Leaf { kind: n, time_ms: u64::from(n), commitment: Hash([n; 32]) }).collect()
+        (0..count)
+            .map(|n| Leaf {
+                kind: n,
+                time_ms: u64::from(n),
+                commitment: Hash([n; 32]),
+            })
+            .collect()
     }
 
     #[test]
@@ -64,7 +70,10 @@ mod tests {
         let full = encode_bundle(&vec![leaves(1)[0]; 256]);
         assert_eq!(decode_bundle(&full).unwrap().len(), 256);
         let over = encode_bundle(&vec![leaves(1)[0]; 257]);
-        assert!(matches!(decode_bundle(&over), Err(AuditError::TooLarge { .. })));
+        assert!(matches!(
+            decode_bundle(&over),
+            Err(AuditError::TooLarge { .. })
+        ));
     }
 
     proptest! {

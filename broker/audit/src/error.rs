@@ -6,7 +6,6 @@ use std::fmt;
 ///
 /// Messages name the format and the rule that was broken, never the content: a record may hold personal data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum AuditError {
     /// The input does not follow its format; another file was given, or it was cut or edited.
     #[error("this is not a valid {format}: {rule}; get it again from where it came from")]
@@ -28,19 +27,27 @@ pub enum AuditError {
     #[error("no signature is by a known key; check that you have the verifier key of this log")]
     NoKnownKey,
     /// A signature carries the name and id of a known key and does not verify.
-    #[error("a signature in the name of a known key is false; the note was changed, do not trust it")]
+    #[error(
+        "a signature in the name of a known key is false; the note was changed, do not trust it"
+    )]
     FalseSignature,
     /// The checkpoint is validly signed, and by another log than the one that was asked for.
     #[error("the checkpoint is of another log; check the origin that you expect")]
     OtherLog,
     /// The index is not one of the tree's, or sizes are in the wrong order or above [`crate::MAX_TREE_SIZE`].
-    #[error("the index or size is outside the tree; ask for a newer checkpoint, or correct the index")]
+    #[error(
+        "the index or size is outside the tree; ask for a newer checkpoint, or correct the index"
+    )]
     OutsideTree,
     /// The inclusion proof does not lead from the leaf to the root.
-    #[error("the proof does not show the entry in the signed tree; record, salt or proof was changed")]
+    #[error(
+        "the proof does not show the entry in the signed tree; record, salt or proof was changed"
+    )]
     NotIncluded,
     /// The consistency proof does not lead from both roots to one history.
-    #[error("the proof does not show that the newer tree extends the older one; keep both checkpoints as evidence")]
+    #[error(
+        "the proof does not show that the newer tree extends the older one; keep both checkpoints as evidence"
+    )]
     NotConsistent,
 }
 
@@ -62,7 +69,6 @@ impl AuditError {
 
 /// The formats that this crate reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Format {
     /// 32 bytes in base64 or hexadecimal.
     Hash,
@@ -114,8 +120,43 @@ impl Format {
     /// Refuses an input of `len_bytes` above `limit_bytes`, before any other work on it.
     pub(crate) fn limit(self, len_bytes: usize, limit_bytes: usize) -> Result<(), AuditError> {
         if len_bytes > limit_bytes {
-            return Err(AuditError::TooLarge { format: self, limit_bytes });
+            return Err(AuditError::TooLarge {
+                format: self,
+                limit_bytes,
+            });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_stable() {
+        let codes = [
+            (Format::Receipt.broken("rule"), "AUDIT_MALFORMED"),
+            (
+                AuditError::TooLarge {
+                    format: Format::Note,
+                    limit_bytes: 1,
+                },
+                "AUDIT_TOO_LARGE",
+            ),
+            (AuditError::NoKnownKey, "AUDIT_NO_KNOWN_KEY"),
+            (AuditError::FalseSignature, "AUDIT_FALSE_SIGNATURE"),
+            (AuditError::OtherLog, "AUDIT_OTHER_LOG"),
+            (AuditError::OutsideTree, "AUDIT_OUTSIDE_TREE"),
+            (AuditError::NotIncluded, "AUDIT_NOT_INCLUDED"),
+            (AuditError::NotConsistent, "AUDIT_NOT_CONSISTENT"),
+        ];
+        for (error, code) in codes {
+            assert_eq!(error.code(), code);
+        }
+        let messages: BTreeSet<_> = codes.iter().map(|(error, _)| error.to_string()).collect();
+        assert_eq!(messages.len(), codes.len());
     }
 }

@@ -82,7 +82,9 @@ impl Frontier {
 /// The root over complete subtrees that shrink from left to right; [`EMPTY_ROOT`] over none.
 pub(crate) fn fold_right(subtrees: &[Hash]) -> Hash {
     let mut from_right = subtrees.iter().rev();
-    let Some(smallest) = from_right.next() else { return EMPTY_ROOT };
+    let Some(smallest) = from_right.next() else {
+        return EMPTY_ROOT;
+    };
     let mut root = *smallest;
     for left in from_right {
         root = node_hash(left, &root);

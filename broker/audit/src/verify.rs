@@ -47,7 +47,11 @@ pub fn verify_consistency(
     if new > MAX_TREE_SIZE || old > new {
         return Err(AuditError::OutsideTree);
     }
-    if consistency_holds(old, new, proof, old_root, new_root) { Ok(()) } else { Err(AuditError::NotConsistent) }
+    if consistency_holds(old, new, proof, old_root, new_root) {
+        Ok(())
+    } else {
+        Err(AuditError::NotConsistent)
+    }
 }
 
 fn consistency_holds(old: u64, new: u64, proof: &[Hash], old_root: &Hash, new_root: &Hash) -> bool {
@@ -66,7 +70,9 @@ fn consistency_holds(old: u64, new: u64, proof: &[Hash], old_root: &Hash, new_ro
     let (seed, path) = if old.is_power_of_two() {
         (*old_root, proof)
     } else {
-        let Some((seed, path)) = proof.split_first() else { return false };
+        let Some((seed, path)) = proof.split_first() else {
+            return false;
+        };
         (*seed, path)
     };
     let index = (old - 1) >> level;
@@ -74,7 +80,8 @@ fn consistency_holds(old: u64, new: u64, proof: &[Hash], old_root: &Hash, new_ro
     if path.len() != shape.inner + shape.border {
         return false;
     }
-    climb_left_only(seed, index, path, shape.inner) == *old_root && climb(seed, index, path, shape.inner) == *new_root
+    climb_left_only(seed, index, path, shape.inner) == *old_root
+        && climb(seed, index, path, shape.inner) == *new_root
 }
 
 /// How many siblings a path has below and above the point where it joins the right edge of the tree.
@@ -93,7 +100,10 @@ impl PathShape {
         let inner = u64::BITS - (index ^ last).leading_zeros();
         // INVARIANT: sizes are below 2^63, so `inner` is at most 63 and the shift defined.
         let border = (index >> inner).count_ones();
-        Self { inner: inner as usize, border: border as usize }
+        Self {
+            inner: inner as usize,
+            border: border as usize,
+        }
     }
 }
 
@@ -102,7 +112,11 @@ fn climb(seed: Hash, index: u64, path: &[Hash], inner: usize) -> Hash {
     let mut hash = seed;
     for (level, sibling) in path.iter().enumerate() {
         let from_left = level >= inner || (index >> level) & 1 == 1;
-        hash = if from_left { node_hash(sibling, &hash) } else { node_hash(&hash, sibling) };
+        hash = if from_left {
+            node_hash(sibling, &hash)
+        } else {
+            node_hash(&hash, sibling)
+        };
     }
     hash
 }

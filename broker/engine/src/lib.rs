@@ -1,1 +1,32 @@
 //! Sequencer, exchange pipeline and replay of Unefois.
+//!
+//! One thread decides in the order of the log, one makes batches durable, one keeps the fold. [`Engine`] is the way in.
+//! Deliberately absent: wire formats, TLS and configuration (the server), and how data is kept (the store).
+
+pub mod caller;
+pub mod clock;
+pub mod committer;
+pub mod consents;
+pub mod engine;
+pub mod error;
+pub mod exchange;
+pub mod halt;
+mod open;
+pub mod registry;
+pub mod replay;
+mod rows;
+pub mod seal;
+pub mod sequencer;
+pub mod signer;
+mod state;
+pub mod store;
+mod subject;
+pub mod traces;
+
+pub use caller::{Credential, VerifiedParticipant};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use committer::SignedHead;
+pub use engine::{Engine, EngineParts};
+pub use error::{EngineError, LoggedRefusal};
+pub use exchange::{ExchangeAnswer, ExchangeCall};
+pub use signer::{Ed25519Signer, Signer};

@@ -93,10 +93,23 @@ impl Registry {
                 self.datasets.remove(&id);
             }
             RegistryChange::PutHabilitation(habilitation) => {
+                self.forget_holder(&habilitation.id);
+                self.held.entry(habilitation.participant).or_default().insert(habilitation.id.clone());
                 self.habilitations.insert(habilitation.id.clone(), Arc::new(habilitation));
             }
             RegistryChange::RemoveHabilitation(id) => {
+                self.forget_holder(&id);
                 self.habilitations.remove(&id);
+            }
+        }
+    }
+
+    fn forget_holder(&mut self, id: &HabilitationId) {
+        let Some(holder) = self.habilitations.get(id).map(|h| h.participant) else { return };
+        if let Some(held) = self.held.get_mut(&holder) {
+            held.remove(id);
+            if held.is_empty() {
+                self.held.remove(&holder);
             }
         }
     }

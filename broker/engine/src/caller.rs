@@ -1,0 +1,70 @@
+//! Who calls, proven by a certificate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use unefois_consent::event::Actor;
+use unefois_consent::registry::{Registry, Role};
+use unefois_consent::{KeyFingerprint, Siret};
+
+use crate::error::EngineError;
+
+/// The certificate with which a caller connected. Judged again at each call and before each answer, because connections
+/// outlive certificates.
+pub trait Credential: Send + Sync + fmt::Debug {
+    /// Whether the certificate is, now, within its dates, from a configured CA and not revoked.
+    fn is_valid(&self) -> bool;
+}
+
+/// A participant whose key is enrolled and whose certificate is valid.
+#[derive(Debug, Clone)]
+pub struct VerifiedParticipant {
+    participant: Siret,
+    key: KeyFingerprint,
+    credential: Arc<dyn Credential>,
+}
+
+impl VerifiedParticipant {
+    /// Whom `key` belongs to, if it may act in `role` and its certificate is valid.
+    pub fn verify(
+        registry: &Registry,
+        key: KeyFingerprint,
+        credential: Arc<dyn Credential>,
+        role: Role,
+    ) -> Result<Self, EngineError> {
+        if !credential.is_valid() {
+            return Err(EngineError::NotAllowed("your certificate has ended or was revoked; renew it"));
+        }
+        let (participant, roles) = registry
+            .holder(&key)
+            .ok_or(EngineError::NotAllowed("your certificate's key is not enrolled; ask the operator to add its fingerprint to the registry"))?;
+        if !roles.contains(&role) {
+            return Err(EngineError::NotAllowed(match role {
+                Role::Exchange => "your key lacks the role exchange",
+                Role::Audit => "your key lacks the role audit",
+                Role::Registry => "your key lacks the role registry",
+            }));
+        }
+        Ok(Self { participant, key, credential })
+    }
+
+    /// The participant.
+    pub fn participant(&self) -> Siret {
+        self.participant
+    }
+
+    /// Its key.
+    pub fn key(&self) -> KeyFingerprint {
+        self.key
+    }
+
+    /// Whether the certificate is still valid.
+    pub fn is_still_valid(&self) -> bool {
+        self.credential.is_valid()
+    }
+
+    /// As records name it.
+    pub fn actor(&self) -> Actor {
+        Actor { participant: self.participant, key: self.key }
+    }
+}

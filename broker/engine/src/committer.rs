@@ -1,0 +1,147 @@
+//! The committer: makes batches durable, one after the other, and is the only point of no return.
+//!
+//! It grows the tree, signs the new head, appends to the journal and only then lets replies go. Any failure halts the
+//! engine: trying again after an unknown write could give two heads of one size. The fold runs behind on a thread of its
+//! own and gets only what is durable.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender};
+use unefois_audit::{BatchProofs, Checkpoint, Frontier, Hash, Receipt, TlogProof};
+
+use crate::error::EngineError;
+use crate::halt::Halt;
+use crate::sequencer::{BoxedReply, Written};
+use crate::signer::Signer;
+use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry};
+
+/// A batch on its way to the journal.
+pub(crate) struct ToCommit {
+    pub(crate) first: u64,
+    pub(crate) entries: Vec<SealedEntry>,
+    pub(crate) replies: Vec<BoxedReply>,
+    pub(crate) fold: Option<FoldChunk>,
+}
+
+/// Rows for the fold, valid once the batch they travel with is durable.
+pub(crate) struct FoldChunk {
+    pub(crate) changes: Vec<RowChange>,
+    pub(crate) position: u64,
+}
+
+/// What became of a batch.
+pub(crate) type Outcome = Result<Arc<Commit>, EngineError>;
+
+/// A durable commit: enough to prove each of its entries without reading the store.
+#[derive(Debug)]
+pub struct Commit {
+    first: u64,
+    proofs: Option<BatchProofs>,
+    checkpoint: Arc<SignedHead>,
+}
+
+/// A tree head with its signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedHead {
+    /// Size of the tree.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The checkpoint: a signed note (C2SP tlog-checkpoint). Empty for the empty tree.
+    pub note: String,
+}
+
+impl Commit {
+    /// The head that this commit made.
+    pub fn head(&self) -> &Arc<SignedHead> {
+        &self.checkpoint
+    }
+
+    /// The receipt of an entry of this commit.
+    pub fn receipt(&self, written: Written) -> Result<Receipt, EngineError> {
+        let position = written.index.checked_sub(self.first).and_then(|p| usize::try_from(p).ok());
+        let hashes = position.zip(self.proofs.as_ref()).and_then(|(p, proofs)| proofs.inclusion(p));
+        let hashes = hashes.ok_or_else(|| EngineError::Log("the entry is not in this commit".to_owned()))?;
+        Ok(Receipt {
+            record: written.record,
+            salt: written.salt,
+            kind: written.leaf.kind,
+            time_ms: written.leaf.time_ms,
+            proof: TlogProof { extra: None, index: written.index, hashes, checkpoint: self.checkpoint.note.clone() },
+            answer_salt: None,
+        })
+    }
+}
+
+/// What the committer's thread works with.
+pub(crate) struct Committer {
+    pub(crate) batches: Receiver<ToCommit>,
+    pub(crate) ready: Sender<()>,
+    pub(crate) to_fold: Sender<FoldChunk>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) frontier: Frontier,
+    pub(crate) head: Arc<ArcSwap<SignedHead>>,
+    pub(crate) halt: Arc<Halt>,
+}
+
+impl Committer {
+    pub(crate) fn run(mut self) {
+        while let Ok(ToCommit { first, entries, replies, fold }) = self.batches.recv() {
+            let outcome = self.commit(first, entries);
+            match &outcome {
+                Ok(_) => {
+                    if let Some(chunk) = fold {
+                        // The folder ends only with this thread.
+                        let _ = self.to_fold.send(chunk);
+                    }
+                }
+                Err(error) => self.halt.halt(error.to_string()),
+            }
+            // ORDER: the sequencer closes the next batch while the replies of this one go out.
+            let _ = self.ready.send(());
+            for reply in replies {
+                reply(&outcome);
+            }
+        }
+    }
+
+    fn commit(&mut self, first: u64, entries: Vec<SealedEntry>) -> Outcome {
+        self.halt.check()?;
+        if entries.is_empty() {
+            return Ok(Arc::new(Commit { first, proofs: None, checkpoint: self.head.load_full() }));
+        }
+        let begun = Instant::now();
+        let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| entry.leaf.hash()).collect();
+        let proofs = BatchProofs::new(&self.frontier, &leaf_hashes);
+        let root = proofs.root();
+        let size = first.saturating_add(entries.len() as u64);
+        let key = self.signer.verifier_key();
+        let checkpoint = Checkpoint { origin: key.name().to_owned(), size, root };
+        let signature = self.signer.sign(checkpoint.note_text().as_bytes())?;
+        let batch = Batch { first, entries, root, signature };
+        let closed: Vec<_> = proofs.closed().collect();
+        self.journal.append(&batch, proofs.after(), &closed).map_err(|error| EngineError::Halted(error.to_string()))?;
+        // INVARIANT: nothing below can fail. The batch is durable and its head may be shown.
+        self.frontier = proofs.after().clone();
+        let head = Arc::new(SignedHead { size, root, note: checkpoint.signed(&signature, key.id()) });
+        self.head.store(Arc::clone(&head));
+        metrics::counter!("unefois_entries_total").increment(batch.entries.len() as u64);
+        metrics::histogram!("unefois_commit_seconds").record(begun.elapsed().as_secs_f64());
+        Ok(Arc::new(Commit { first, proofs: Some(proofs), checkpoint: head }))
+    }
+}
+
+/// Applies chunks to the fold. A fold that fails halts the engine: decisions read it, and opening rebuilds it.
+pub(crate) fn run_folder(chunks: &Receiver<FoldChunk>, fold: &dyn Fold, folded: &Sender<u64>, halt: &Halt) {
+    while let Ok(chunk) = chunks.recv() {
+        if let Err(error) = fold.apply(chunk.changes, chunk.position) {
+            halt.halt(error.to_string());
+            return;
+        }
+        // The sequencer may have ended.
+        let _ = folded.send(chunk.position);
+    }
+}

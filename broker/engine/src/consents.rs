@@ -1,0 +1,213 @@
+//! What persons decide: consents and objections, recorded by the administration that collected them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use unefois_consent::consent::{ConsentStatus, ConsentUse};
+use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, NewSubject, ObjectionChanged};
+use unefois_consent::{
+    AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity, ProcedureId,
+    Siret, SubjectRef, Timestamp,
+};
+
+use crate::caller::VerifiedParticipant;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::sequencer::Turn;
+use crate::subject::find_or_draw;
+
+/// Most consents on one page of a list.
+pub const MAX_PAGE: usize = 100;
+
+/// A consent to record.
+#[derive(Debug)]
+pub struct GrantCall {
+    /// Who collected it and may use it.
+    pub caller: VerifiedParticipant,
+    /// The agent or the system that records it.
+    pub agent: String,
+    /// Who consents.
+    pub identity: PivotIdentity,
+    /// For which procedure.
+    pub procedure: ProcedureId,
+    /// For which attributes; one at least.
+    pub attributes: BTreeSet<AttributeId>,
+    /// Version of the procedure's notice that the person read.
+    pub notice_version: u32,
+    /// In which language.
+    pub language: Language,
+    /// How the person indicated it.
+    pub channel: Channel,
+    /// SHA-256 of the evidence that the caller keeps.
+    pub evidence: Option<Digest>,
+    /// Start of validity; now where absent.
+    pub not_before: Option<Timestamp>,
+    /// End of validity.
+    pub expires_at: Timestamp,
+    /// Once or repeatedly.
+    pub usage: ConsentUse,
+}
+
+impl Engine {
+    /// Records a consent. It is in force when this returns.
+    pub async fn grant_consent(&self, call: GrantCall, deadline: Instant) -> Result<Consent, EngineError> {
+        let tag = self.tagger().identity(&call.identity);
+        let committed = self.sequencer().submit(deadline, move |turn| grant(turn, &call, tag)).await?;
+        Ok(committed.value)
+    }
+
+    /// Withdraws a consent: no reason, one step. No answer that leaves after this returned used it.
+    pub async fn withdraw_consent(
+        &self,
+        caller: VerifiedParticipant,
+        id: ConsentId,
+        deadline: Instant,
+    ) -> Result<Consent, EngineError> {
+        let committed = self.sequencer().submit(deadline, move |turn| withdraw(turn, &caller, id)).await?;
+        Ok(committed.value)
+    }
+
+    /// One of the caller's consents.
+    pub async fn consent(&self, caller: VerifiedParticipant, id: ConsentId, deadline: Instant) -> Result<Consent, EngineError> {
+        let step = move |turn: &mut Turn<'_>| own_consent(turn, caller.participant(), id);
+        Ok(self.sequencer().submit(deadline, step).await?.value)
+    }
+
+    /// A page of the consents that a person gave to the caller, and where the next page starts.
+    pub async fn consents(
+        &self,
+        caller: VerifiedParticipant,
+        identity: &PivotIdentity,
+        after: Option<ConsentId>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<(Vec<Consent>, Option<ConsentId>), EngineError> {
+        let tag = self.tagger().identity(identity);
+        let limit = limit.clamp(1, MAX_PAGE);
+        let step = move |turn: &mut Turn<'_>| {
+            let Some(subject) = turn.state().subject(&tag)? else { return Ok((Vec::new(), None)) };
+            let mut page = turn.state().consents_of(subject, after, limit)?;
+            let next = if page.len() == limit { page.last().map(|c| c.id) } else { None };
+            page.retain(|c| c.consumer == caller.participant());
+            Ok((page, next))
+        };
+        Ok(self.sequencer().submit(deadline, step).await?.value)
+    }
+
+    /// Records that a person objects to proactive use by the caller, for one procedure or for all.
+    pub async fn record_objection(
+        &self,
+        caller: VerifiedParticipant,
+        identity: &PivotIdentity,
+        procedure: Option<ProcedureId>,
+        deadline: Instant,
+    ) -> Result<Objection, EngineError> {
+        self.change_objection(caller, identity, procedure, Event::ObjectionRecorded, deadline).await
+    }
+
+    /// Records that a person lifts an objection.
+    pub async fn lift_objection(
+        &self,
+        caller: VerifiedParticipant,
+        identity: &PivotIdentity,
+        procedure: Option<ProcedureId>,
+        deadline: Instant,
+    ) -> Result<Objection, EngineError> {
+        self.change_objection(caller, identity, procedure, Event::ObjectionLifted, deadline).await
+    }
+
+    async fn change_objection(
+        &self,
+        caller: VerifiedParticipant,
+        identity: &PivotIdentity,
+        procedure: Option<ProcedureId>,
+        event: fn(ObjectionChanged) -> Event,
+        deadline: Instant,
+    ) -> Result<Objection, EngineError> {
+        let tag = self.tagger().identity(identity);
+        let step = move |turn: &mut Turn<'_>| {
+            if let Some(id) = &procedure {
+                turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
+            }
+            let (subject, new_subject) = find_or_draw(turn, tag)?;
+            let objection = Objection { subject, consumer: caller.participant(), procedure };
+            turn.append(&event(ObjectionChanged { new_subject, objection: objection.clone(), by: caller.actor() }))?;
+            Ok(objection)
+        };
+        Ok(self.sequencer().submit(deadline, step).await?.value)
+    }
+}
+
+fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consent, EngineError> {
+    // Another consumer's consent reads as if there were none.
+    turn.state().consent(id)?.filter(|c| c.consumer == consumer).ok_or(EngineError::NotFound("this consent"))
+}
+
+fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {
+    let (subject, new_subject) = find_or_draw(turn, tag)?;
+    let consent = check_grant(turn, call, subject)?;
+    append_grant(turn, consent, new_subject)
+}
+
+fn append_grant(turn: &mut Turn<'_>, consent: Consent, new_subject: Option<NewSubject>) -> Result<Consent, EngineError> {
+    turn.append(&Event::ConsentGranted(Box::new(ConsentGranted { new_subject, consent: consent.clone() })))?;
+    Ok(consent)
+}
+
+/// GDPR 4(11) and 7: specific (attributes within a habilitation), informed (a notice of the procedure), bounded in time.
+fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result<Consent, EngineError> {
+    let registry = turn.state().registry();
+    let consumer = call.caller.participant();
+    let now = turn.now();
+    let procedure = registry.procedure(&call.procedure).ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
+    let notice = procedure
+        .notice(call.notice_version)
+        .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
+    let covered = registry.habilitations_of(consumer).any(|h| {
+        h.procedures.contains(&call.procedure)
+            && h.grounds.contains(&GroundKind::Consent)
+            && call.attributes.iter().all(|a| h.attributes.contains(a))
+    });
+    if call.attributes.is_empty() || !covered {
+        let rule = "at least one, and all within one of your habilitations for this procedure that allows CONSENT";
+        return Err(Malformed::new("attributes", rule).into());
+    }
+    let not_before = call.not_before.unwrap_or(now);
+    if call.expires_at <= not_before || call.expires_at <= now {
+        return Err(Malformed::new("expires_at", "after not_before and after now").into());
+    }
+    let longest = Duration::from_secs(u64::from(procedure.consent_max_days) * 24 * 60 * 60);
+    if call.expires_at.since(not_before.max(now)) > longest {
+        return Err(Malformed::new("expires_at", "within the procedure's consent_max_days").into());
+    }
+    Ok(Consent {
+        id: turn.draw_consent()?,
+        subject,
+        consumer,
+        procedure: call.procedure.clone(),
+        attributes: call.attributes.clone(),
+        notice_version: call.notice_version,
+        notice_digest: notice.digest(call.language),
+        language: call.language,
+        channel: call.channel,
+        evidence: call.evidence,
+        not_before,
+        expires_at: call.expires_at,
+        usage: call.usage,
+        agent: call.agent.clone(),
+        granted_at: now,
+        status: ConsentStatus::Granted,
+        uses: 0,
+    })
+}
+
+fn withdraw(turn: &mut Turn<'_>, caller: &VerifiedParticipant, id: ConsentId) -> Result<Consent, EngineError> {
+    let consent = own_consent(turn, caller.participant(), id)?;
+    match consent.status {
+        ConsentStatus::Withdrawn { .. } => Ok(consent),
+        ConsentStatus::Granted => {
+            turn.append(&Event::ConsentWithdrawn(ConsentWithdrawn { consent: id, subject: consent.subject, by: caller.actor() }))?;
+            own_consent(turn, caller.participant(), id)
+        }
+    }
+}

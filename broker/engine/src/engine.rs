@@ -1,0 +1,211 @@
+//! The engine: what opens a store, keeps its threads and answers the services.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use unefois_connectors::Guarded;
+use unefois_consent::event::{Event, Failed, FailureCause, LogOpened};
+use unefois_consent::id::ConnectorName;
+use unefois_consent::registry::RegistryFile;
+
+use crate::clock::Clock;
+use crate::committer::{Committer, SignedHead, run_folder};
+use crate::error::EngineError;
+use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
+use crate::halt::Halt;
+use crate::open::{Opened, open};
+use crate::registry::{Apply, RegistryView, change};
+use crate::seal::{Opener, Sealer};
+use crate::sequencer::{Sequencer, SequencerParts, Turn};
+use crate::signer::Signer;
+use crate::store::{Fold, Journal, RecordKeys};
+use crate::subject::Tagger;
+
+/// How long the first steps after opening may take.
+const OPENING_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What an engine works with.
+#[derive(Debug)]
+pub struct EngineParts {
+    /// The truth.
+    pub journal: Arc<dyn Journal>,
+    /// Rows derived from it.
+    pub fold: Arc<dyn Fold>,
+    /// Keys of records and subjects.
+    pub keys: Arc<dyn RecordKeys>,
+    /// Key of the log.
+    pub signer: Arc<dyn Signer>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Connectors by name.
+    pub sources: BTreeMap<ConnectorName, Arc<Guarded>>,
+    /// The registry that an empty log begins with.
+    pub first_registry: RegistryFile,
+}
+
+/// What opening tells of its progress: entries read, and entries to read.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// A running engine. Dropping it without [`Engine::close`] is like the death of the process: nothing acknowledged is lost.
+#[derive(Debug)]
+pub struct Engine {
+    sequencer: Sequencer,
+    exchanges: Arc<Exchanges>,
+    journal: Arc<dyn Journal>,
+    opener: Arc<Opener>,
+    tagger: Arc<Tagger>,
+    head: Arc<ArcSwap<SignedHead>>,
+    registry: ArcSwap<RegistryView>,
+    halt: Arc<Halt>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Verifies the store's end, brings the fold up to date, and goes on where the log stopped: an empty log gets its
+    /// first entries, an exchange that was under way gets its end.
+    pub async fn open(parts: EngineParts, progress: Progress<'_>) -> Result<Self, EngineError> {
+        let Opened { state, head, frontier } = open(&parts, progress)?;
+        let tagger = Arc::new(Tagger::new(&parts.keys.subject_key()?));
+        let opener = Arc::new(Opener::new(Arc::clone(&parts.keys)));
+        let halt = Arc::new(Halt::default());
+        let head = Arc::new(ArcSwap::from_pointee(head));
+        let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
+
+        let (to_commit, batches) = crossbeam_channel::bounded(1);
+        let (ready_sender, ready) = crossbeam_channel::bounded(1);
+        let (to_fold, chunks) = crossbeam_channel::bounded(1);
+        let (folded_sender, folded) = crossbeam_channel::bounded(1);
+        let committer = Committer {
+            batches,
+            ready: ready_sender,
+            to_fold,
+            journal: Arc::clone(&parts.journal),
+            signer: Arc::clone(&parts.signer),
+            frontier,
+            head: Arc::clone(&head),
+            halt: Arc::clone(&halt),
+        };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(|error| EngineError::Halted(error.to_string()))
+        };
+        let commit_thread = spawn("unefois-commit", Box::new(move || committer.run()))?;
+        let fold = Arc::clone(&parts.fold);
+        let fold_halt = Arc::clone(&halt);
+        let fold_thread =
+            spawn("unefois-fold", Box::new(move || run_folder(&chunks, &*fold, &folded_sender, &fold_halt)))?;
+        let sequencer_parts = SequencerParts {
+            state,
+            clock: Arc::clone(&parts.clock),
+            journal: Arc::clone(&parts.journal),
+            halt: Arc::clone(&halt),
+            to_commit,
+            ready,
+            folded,
+        };
+        let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
+        let exchanges =
+            Arc::new(Exchanges::new(sequencer.clone(), parts.sources, Arc::clone(&tagger), Arc::clone(&parts.clock)));
+        let engine = Self {
+            sequencer,
+            exchanges,
+            journal: parts.journal,
+            opener,
+            tagger,
+            head,
+            registry: ArcSwap::from_pointee(registry),
+            halt,
+            threads: vec![sequence_thread, commit_thread, fold_thread],
+        };
+        engine.go_on(&*parts.signer, parts.first_registry).await?;
+        Ok(engine)
+    }
+
+    /// The first entries of an empty log, and the end of every exchange that was under way.
+    async fn go_on(&self, signer: &dyn Signer, first_registry: RegistryFile) -> Result<(), EngineError> {
+        let key = signer.verifier_key();
+        let opened = LogOpened { origin: key.name().to_owned(), verifier_key: key.to_string() };
+        let step = move |turn: &mut Turn<'_>| {
+            if turn.state().size() == 0 {
+                turn.append(&Event::LogOpened(opened))?;
+                let version = turn.state().registry_version();
+                change(turn, None, first_registry, Apply::IfVersion(version))?;
+            }
+            let interrupted: Vec<_> = turn.state().open().iter().map(|(index, open)| (*index, open.clone())).collect();
+            for (requested, open) in &interrupted {
+                turn.append(&Event::Failed(Failed {
+                    exchange: open.exchange,
+                    requested: *requested,
+                    subject: open.subject,
+                    cause: FailureCause::BrokerStopped,
+                }))?;
+            }
+            let registry = Arc::clone(turn.state().registry());
+            Ok((interrupted.len(), RegistryView { version: turn.state().registry_version(), registry }))
+        };
+        let (interrupted, view) = self.sequencer.submit(Instant::now() + OPENING_PATIENCE, step).await?.value;
+        if interrupted > 0 {
+            tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
+        }
+        self.publish_registry(view);
+        Ok(())
+    }
+
+    /// Runs one exchange. Its caller may go away; the exchange goes on to its logged end.
+    pub async fn exchange(&self, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
+        self.exchanges.run(call).await
+    }
+
+    /// The registry after its last acknowledged change.
+    pub fn registry(&self) -> Arc<RegistryView> {
+        self.registry.load_full()
+    }
+
+    /// Waits until the engine has stopped by itself, and says why.
+    pub async fn halted(&self) -> EngineError {
+        self.halt.halted().await
+    }
+
+    /// Fails once the engine has stopped by itself.
+    pub fn check(&self) -> Result<(), EngineError> {
+        self.halt.check()
+    }
+
+    /// Ends the threads after what they have is durable and folded.
+    pub fn close(self) {
+        let Self { sequencer, exchanges, threads, .. } = self;
+        drop((sequencer, exchanges));
+        for thread in threads {
+            // A thread that panicked has halted everything already.
+            let _ = thread.join();
+        }
+    }
+
+    pub(crate) fn publish_registry(&self, view: RegistryView) {
+        let view = Arc::new(view);
+        // Two changes may come back in another order than they were decided in; the newer one stays.
+        self.registry.rcu(|current| if current.version > view.version { Arc::clone(current) } else { Arc::clone(&view) });
+    }
+
+    pub(crate) fn sequencer(&self) -> &Sequencer {
+        &self.sequencer
+    }
+
+    pub(crate) fn tagger(&self) -> &Tagger {
+        &self.tagger
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    pub(crate) fn opener(&self) -> &Arc<Opener> {
+        &self.opener
+    }
+
+    pub(crate) fn shared_head(&self) -> &ArcSwap<SignedHead> {
+        &self.head
+    }
+}

@@ -1,0 +1,298 @@
+//! The life of an exchange: begin, fetch, minimise, finish.
+//!
+//! The exchange runs on a task of its own, so that a caller that goes away leaves no entry Requested without its end. A
+//! caller that comes back with the same request id while it runs waits for the same answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use unefois_audit::{Receipt, Salt};
+use unefois_connectors::{AccessToken, Fetch, Guarded, SourceAnswer};
+use unefois_consent::decide::PermittedDataset;
+use unefois_consent::event::{FailureCause, Provenance};
+use unefois_consent::id::ConnectorName;
+use unefois_consent::{
+    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Outcome, OutcomeCode, Permit, PivotIdentity,
+    ProcedureId, Reason, RequestId, Siret,
+};
+
+use crate::caller::VerifiedParticipant;
+use crate::clock::Clock;
+use crate::error::EngineError;
+use crate::sequencer::Sequencer;
+use crate::subject::Tagger;
+
+mod answer;
+mod steps;
+
+pub use answer::canonical_values;
+use steps::{Begun, Draft, Finished, Kept};
+
+/// Of the time that a caller gives, what is kept back for logging and sending the answer: a tenth, within these bounds.
+const KEPT_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// What a caller asks.
+#[derive(Debug)]
+pub struct ExchangeCall {
+    /// Who asks.
+    pub caller: VerifiedParticipant,
+    /// The agent or the system that asks.
+    pub agent: String,
+    /// Who uses the data.
+    pub recipient: Siret,
+    /// For which procedure.
+    pub procedure: ProcedureId,
+    /// Under which habilitation.
+    pub habilitation: Option<HabilitationId>,
+    /// Which attributes, in order and without duplicates.
+    pub attributes: Vec<AttributeId>,
+    /// Filters by dataset.
+    pub filters: BTreeMap<DatasetId, Filter>,
+    /// Why it is lawful.
+    pub ground: Ground,
+    /// Who the person is.
+    pub identity: PivotIdentity,
+    /// The person's access token.
+    pub access_token: Option<AccessToken>,
+    /// The caller's name for the exchange.
+    pub request_id: RequestId,
+    /// When the answer is of no use any more.
+    pub deadline: Instant,
+}
+
+/// One attribute of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnsweredAttribute {
+    /// The attribute.
+    pub attribute: AttributeId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Where the value came from; absent where the source did not answer.
+    pub provenance: Option<Provenance>,
+}
+
+/// The answer to an exchange.
+#[derive(Debug, Clone)]
+pub struct ExchangeAnswer {
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// Each attribute asked, in the order asked.
+    pub attributes: Vec<AnsweredAttribute>,
+    /// Why everything was withheld; empty otherwise.
+    pub withheld: Vec<Reason>,
+    /// Proof that the entry is in the log.
+    pub receipt: Arc<Receipt>,
+}
+
+/// The result that every caller of one exchange gets.
+type SharedAnswer = Shared<BoxFuture<'static, Result<Arc<ExchangeAnswer>, EngineError>>>;
+
+/// Runs exchanges.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    sequencer: Sequencer,
+    sources: BTreeMap<ConnectorName, Arc<Guarded>>,
+    tagger: Arc<Tagger>,
+    clock: Arc<dyn Clock>,
+    under_way: Mutex<BTreeMap<(Siret, RequestId), (Digest, SharedAnswer)>>,
+}
+
+impl Exchanges {
+    pub(crate) fn new(
+        sequencer: Sequencer,
+        sources: BTreeMap<ConnectorName, Arc<Guarded>>,
+        tagger: Arc<Tagger>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { sequencer, sources, tagger, clock, under_way: Mutex::default() }
+    }
+
+    /// Runs an exchange to its end, or joins the one under way with this request id and content.
+    pub(crate) async fn run(self: &Arc<Self>, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
+        let deadline = call.deadline;
+        let content = self.content(&call);
+        let name = (call.caller.participant(), call.request_id.clone());
+        let shared = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            match under_way.get(&name) {
+                Some((same, shared)) if *same == content => shared.clone(),
+                Some(_) | None => {
+                    let shared = self.spawn(call, content, name.clone());
+                    // Where the id is taken by another content, the sequencer will refuse; the first keeps its place.
+                    under_way.entry(name).or_insert_with(|| (content, shared.clone()));
+                    shared
+                }
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), shared).await.map_err(|_| EngineError::DeadlineExceeded)?
+    }
+
+    fn spawn(self: &Arc<Self>, call: ExchangeCall, content: Digest, name: (Siret, RequestId)) -> SharedAnswer {
+        let this = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let answer = this.exchange(&call, content).await.map(Arc::new);
+            let mut under_way = this.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            if under_way.get(&name).is_some_and(|(running, _)| *running == content) {
+                under_way.remove(&name);
+            }
+            answer
+        });
+        task.map(|joined| joined.unwrap_or_else(|_| Err(EngineError::Halted("the exchange was interrupted".to_owned()))))
+            .boxed()
+            .shared()
+    }
+
+    /// One exchange, from the question to the answer.
+    async fn exchange(&self, call: &ExchangeCall, content: Digest) -> Result<ExchangeAnswer, EngineError> {
+        let (permit, requested) = self.begin(call, content).await?;
+        let fetched = self.fetch(&permit, call).await;
+        let kept = minimise(&permit, fetched)?;
+        self.finish(call, permit, requested, kept).await
+    }
+
+    /// Decides. The entry Requested or Refused is durable when this returns.
+    async fn begin(&self, call: &ExchangeCall, content: Digest) -> Result<(Permit, u64), EngineError> {
+        let started = Instant::now();
+        let draft = Draft::new(call, self.tagger.identity(&call.identity), content);
+        let begun = self.sequencer.submit(call.deadline, move |turn| steps::begin(turn, draft)).await?;
+        metrics::histogram!("unefois_exchange_step_seconds", "step" => "begin").record(started.elapsed().as_secs_f64());
+        match begun.value {
+            Begun::Permitted { permit, requested } => Ok((permit, requested)),
+            Begun::Refused(refused) => {
+                count_exchange(refused.refusal.first().code());
+                Err(EngineError::Refused(Box::new(refused)))
+            }
+        }
+    }
+
+    /// Asks every source that the permit names, at once.
+    async fn fetch(&self, permit: &Permit, call: &ExchangeCall) -> Vec<(DatasetId, SourceAnswer, Option<Provenance>)> {
+        let started = Instant::now();
+        let left = call.deadline.saturating_duration_since(started);
+        let kept_back = (left / 10).clamp(KEPT_BACK.0, KEPT_BACK.1);
+        let deadline = call.deadline.checked_sub(kept_back).unwrap_or(started);
+        let answers = join_all(permit.datasets().iter().map(|asked| self.ask(permit, asked, call, deadline))).await;
+        metrics::histogram!("unefois_exchange_step_seconds", "step" => "fetch").record(started.elapsed().as_secs_f64());
+        answers
+    }
+
+    async fn ask(
+        &self,
+        permit: &Permit,
+        asked: &PermittedDataset,
+        call: &ExchangeCall,
+        deadline: Instant,
+    ) -> (DatasetId, SourceAnswer, Option<Provenance>) {
+        let dataset = &asked.dataset;
+        let Some(source) = self.sources.get(&dataset.connector) else {
+            tracing::error!(dataset = %dataset.id, connector = %dataset.connector, "no such connector is configured");
+            return (dataset.id.clone(), SourceAnswer::missing(asked, OutcomeCode::SourceDown), None);
+        };
+        let fetch = Fetch { permit, dataset: asked, identity: &call.identity, access_token: call.access_token.as_ref(), deadline };
+        let answer = source.ask(fetch).await;
+        let answered = answer.outcomes.iter().any(|(_, outcome)| match outcome.code() {
+            OutcomeCode::Found | OutcomeCode::NoFile | OutcomeCode::NotIdentified | OutcomeCode::Ambiguous => true,
+            OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => false,
+        });
+        let provenance = answered.then(|| Provenance {
+            source: dataset.source,
+            version: dataset.version.clone(),
+            obtained_at: self.clock.now(),
+            reference: answer.reference.clone(),
+        });
+        (dataset.id.clone(), answer, provenance)
+    }
+
+    /// Judges again and logs the end. The entry is durable when this returns; only then may the answer leave.
+    async fn finish(
+        &self,
+        call: &ExchangeCall,
+        permit: Permit,
+        requested: u64,
+        kept: Kept,
+    ) -> Result<ExchangeAnswer, EngineError> {
+        let started = Instant::now();
+        let exchange = permit.exchange();
+        let entry = kept.entry();
+        let credential = call.caller.clone();
+        let call_deadline = call.deadline;
+        // The end is logged even when the caller's time is up, so this does not wait with the caller's deadline.
+        let patience = started.max(call_deadline) + Duration::from_secs(60);
+        let step = move |turn: &mut crate::sequencer::Turn<'_>| {
+            let late = (Instant::now() > call_deadline).then_some(FailureCause::DeadlineExceeded);
+            let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
+            steps::finish(turn, &permit, requested, entry, late, certificate)
+        };
+        let finished = self.sequencer.submit(patience, step).await?;
+        metrics::histogram!("unefois_exchange_step_seconds", "step" => "finish").record(started.elapsed().as_secs_f64());
+        let (attributes, withheld, written, answer_salt) = match finished.value {
+            Finished::Answered(written) => {
+                count_exchange("ANSWERED");
+                (kept.attributes, Vec::new(), written, Some(kept.answer_salt))
+            }
+            Finished::Dropped(written, reasons) => {
+                count_exchange("WITHHELD");
+                (withhold(kept.attributes), reasons, written, None)
+            }
+            Finished::Failed => {
+                count_exchange("DEADLINE_EXCEEDED");
+                return Err(EngineError::DeadlineExceeded);
+            }
+        };
+        let mut receipt = finished.commit.receipt(written)?;
+        receipt.answer_salt = answer_salt;
+        Ok(ExchangeAnswer { exchange, attributes, withheld, receipt: Arc::new(receipt) })
+    }
+
+    /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
+    fn content(&self, call: &ExchangeCall) -> Digest {
+        let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } = call;
+        let text = serde_json::json!({
+            "agent": agent, "recipient": recipient, "procedure": procedure, "habilitation": habilitation,
+            "attributes": attributes, "filters": filters, "ground": ground,
+            "identity": identity.normalised(), "usage_name": identity.usage_name.as_ref().map(|n| n.as_str()),
+        });
+        self.tagger.content(text.to_string().as_bytes())
+    }
+}
+
+fn count_exchange(outcome: &'static str) {
+    metrics::counter!("unefois_exchanges_total", "outcome" => outcome).increment(1);
+}
+
+/// Keeps what was asked, in the order asked, and nothing else, whatever the source sent (GDPR 5(1)(c)).
+fn minimise(permit: &Permit, fetched: Vec<(DatasetId, SourceAnswer, Option<Provenance>)>) -> Result<Kept, EngineError> {
+    let mut attributes = Vec::new();
+    let mut provenance = BTreeMap::new();
+    for (asked, (dataset, answer, from)) in permit.datasets().iter().zip(fetched) {
+        let mut outcomes: BTreeMap<AttributeId, Outcome> = answer.outcomes.into_iter().collect();
+        for attribute in &asked.attributes {
+            // A source that forgot an attribute did not answer it; the guard has told the operator.
+            let outcome = outcomes.remove(attribute).unwrap_or(Outcome::Missing(OutcomeCode::SourceDown));
+            attributes.push(AnsweredAttribute { attribute: attribute.clone(), outcome, provenance: from.clone() });
+        }
+        if let Some(from) = from {
+            provenance.insert(dataset, from);
+        }
+    }
+    Kept::new(attributes, provenance)
+}
+
+fn withhold(attributes: Vec<AnsweredAttribute>) -> Vec<AnsweredAttribute> {
+    attributes
+        .into_iter()
+        .map(|a| AnsweredAttribute { outcome: Outcome::Missing(OutcomeCode::Withheld), provenance: None, ..a })
+        .collect()
+}
+
+/// The salt of an answer's digest: drawn for each answer, sent with it, kept nowhere.
+fn draw_answer_salt() -> Result<Salt, EngineError> {
+    use ring::rand::SecureRandom;
+    let mut salt = [0; 32];
+    let filled = ring::rand::SystemRandom::new().fill(&mut salt);
+    filled.map_err(|_| EngineError::Halted("the system gives no randomness".to_owned()))?;
+    Ok(Salt(salt))
+}

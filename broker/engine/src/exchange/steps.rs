@@ -1,0 +1,153 @@
+//! The two steps of an exchange that run in the sequencer, at their place in the log.
+
+use std::collections::BTreeMap;
+
+use unefois_audit::{Salt, answer_digest};
+use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
+use unefois_consent::event::{Answered, Dropped, Event, Failed, FailureCause, Provenance, Refused, Requested};
+use unefois_consent::{AttributeId, DatasetId, Digest, OutcomeCode, Question, Reason, SubjectRef};
+
+use super::{AnsweredAttribute, ExchangeCall, canonical_values, draw_answer_salt};
+use crate::error::{EngineError, LoggedRefusal};
+use crate::sequencer::{Turn, Written};
+use crate::state::ConsentsWanted;
+use crate::subject::find_or_draw;
+
+/// A question whose subject is not yet known by its reference.
+pub(super) struct Draft {
+    question: Question,
+    tag: Digest,
+}
+
+impl Draft {
+    pub(super) fn new(call: &ExchangeCall, tag: Digest, content: Digest) -> Self {
+        let question = Question {
+            consumer: call.caller.participant(),
+            key: call.caller.key(),
+            agent: call.agent.clone(),
+            recipient: call.recipient,
+            procedure: call.procedure.clone(),
+            habilitation: call.habilitation.clone(),
+            attributes: call.attributes.clone(),
+            filters: call.filters.clone(),
+            ground: call.ground.clone(),
+            // Replaced in the step, where the reference is found or drawn.
+            subject: SubjectRef([0; 16]),
+            request_id: call.request_id.clone(),
+            content,
+        };
+        Self { question, tag }
+    }
+}
+
+/// What was decided.
+pub(super) enum Begun {
+    Permitted { permit: Permit, requested: u64 },
+    Refused(LoggedRefusal),
+}
+
+/// Decides on a question and logs the decision.
+pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineError> {
+    let (subject, new_subject) = find_or_draw(turn, draft.tag)?;
+    let question = Question { subject, ..draft.question };
+    let exchange = turn.draw_exchange()?;
+    let state = turn.state();
+    let person = state.person(subject, question.consumer, ConsentsWanted::of(&question))?;
+    let usage = state.usage(question.consumer)?;
+    let earlier = state.earlier(question.consumer, &question.request_id)?;
+    let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
+    match decide(&facts, &question, exchange, turn.now()) {
+        Ok(permit) => {
+            let written = turn.append(&Event::Requested(Box::new(Requested {
+                exchange: permit.exchange(),
+                attempt: permit.attempt(),
+                new_subject,
+                habilitation: permit.habilitation().clone(),
+                consent: permit.consent(),
+                question,
+            })))?;
+            Ok(Begun::Permitted { permit, requested: written.index })
+        }
+        Err(refusal) => {
+            let reasons = refusal.reasons().to_vec();
+            let written = turn.append(&Event::Refused(Box::new(Refused { exchange, new_subject, question, reasons })))?;
+            Ok(Begun::Refused(LoggedRefusal { refusal, exchange, index: written.index }))
+        }
+    }
+}
+
+/// What is left of the sources' answers.
+pub(super) struct Kept {
+    pub(super) attributes: Vec<AnsweredAttribute>,
+    pub(super) answer_salt: Salt,
+    provenance: BTreeMap<DatasetId, Provenance>,
+}
+
+/// What the log keeps of it: codes and digests, no value.
+pub(super) struct KeptEntry {
+    attributes: BTreeMap<AttributeId, OutcomeCode>,
+    provenance: BTreeMap<DatasetId, Provenance>,
+    answer: Digest,
+}
+
+impl Kept {
+    pub(super) fn new(
+        attributes: Vec<AnsweredAttribute>,
+        provenance: BTreeMap<DatasetId, Provenance>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self { attributes, answer_salt: draw_answer_salt()?, provenance })
+    }
+
+    pub(super) fn entry(&self) -> KeptEntry {
+        KeptEntry {
+            attributes: self.attributes.iter().map(|a| (a.attribute.clone(), a.outcome.code())).collect(),
+            provenance: self.provenance.clone(),
+            answer: Digest(answer_digest(&self.answer_salt, canonical_values(&self.attributes).as_bytes()).0),
+        }
+    }
+}
+
+/// How an exchange ended.
+pub(super) enum Finished {
+    Answered(Written),
+    Dropped(Written, Vec<Reason>),
+    Failed,
+}
+
+/// Judges the permit again and logs the end of the exchange.
+pub(super) fn finish(
+    turn: &mut Turn<'_>,
+    permit: &Permit,
+    requested: u64,
+    entry: KeptEntry,
+    late: Option<FailureCause>,
+    certificate: Option<Reason>,
+) -> Result<Finished, EngineError> {
+    let (exchange, subject) = (permit.exchange(), permit.subject());
+    if let Some(cause) = late {
+        turn.append(&Event::Failed(Failed { exchange, requested, subject, cause }))?;
+        return Ok(Finished::Failed);
+    }
+    let wanted = permit.consent().map_or(ConsentsWanted::None, ConsentsWanted::One);
+    let person = turn.state().person(subject, permit.consumer(), wanted)?;
+    let judged = still_permitted(turn.state().registry(), &person, permit, turn.now());
+    let mut reasons = judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
+    reasons.extend(certificate);
+    if !reasons.is_empty() {
+        let written = turn.append(&Event::Dropped(Dropped { exchange, requested, subject, reasons: reasons.clone() }))?;
+        return Ok(Finished::Dropped(written, reasons));
+    }
+    let written = turn.append(&Event::Answered(Box::new(Answered {
+        exchange,
+        requested,
+        consumer: permit.consumer(),
+        recipient: permit.recipient(),
+        procedure: permit.procedure().clone(),
+        ground: permit.ground(),
+        subject,
+        attributes: entry.attributes,
+        provenance: entry.provenance,
+        answer: entry.answer,
+    })))?;
+    Ok(Finished::Answered(written))
+}

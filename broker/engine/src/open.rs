@@ -1,0 +1,110 @@
+//! Opening: the journal's end is verified, the fold catches up. Opening refuses rather than repairs in silence.
+
+use unefois_audit::{Checkpoint, Frontier};
+use unefois_consent::Timestamp;
+use unefois_consent::event::Event;
+
+use crate::committer::SignedHead;
+use crate::engine::{EngineParts, Progress};
+use crate::error::EngineError;
+use crate::seal::Opener;
+use crate::signer::Signer;
+use crate::state::State;
+use crate::store::{Batch, JournalEnd, StoreError, Visit};
+
+/// The fold is given what it missed in chunks of so many entries.
+const CATCH_UP_CHUNK: u64 = 20_000;
+
+/// An opened store.
+pub(crate) struct Opened {
+    pub(crate) state: State,
+    pub(crate) head: SignedHead,
+    pub(crate) frontier: Frontier,
+}
+
+pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened, EngineError> {
+    let end = parts.journal.end();
+    let head = verify_end(&end, &*parts.signer)?;
+    let mut state = State::load(parts.fold.clone())?;
+    if state.size() > head.size {
+        // A journal from a backup under a newer fold: the journal is the truth.
+        tracing::warn!(folded = state.size(), journal = head.size, "the fold is ahead of the journal and is rebuilt");
+        parts.fold.clear()?;
+        state = State::load(parts.fold.clone())?;
+    }
+    catch_up(parts, &mut state, &head, progress)?;
+    // An empty catch-up leaves the log's time to the journal.
+    state.raise_time(Timestamp::from_millis(end.last_time_ms));
+    Ok(Opened { state, head, frontier: end.frontier })
+}
+
+/// The last checkpoint must be signed by this log's key.
+fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, EngineError> {
+    let key = signer.verifier_key();
+    let (size, root) = (end.frontier.size(), end.frontier.root());
+    let Some(signature) = end.signature else {
+        return if size == 0 {
+            Ok(SignedHead { size, root, note: String::new() })
+        } else {
+            Err(EngineError::Log("the journal has entries and no signed head".to_owned()))
+        };
+    };
+    let note = Checkpoint { origin: key.name().to_owned(), size, root }.signed(&signature, key.id());
+    Checkpoint::open(&note, key, key.name()).map_err(|error| {
+        EngineError::Log(format!("the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?", key.name()))
+    })?;
+    Ok(SignedHead { size, root, note })
+}
+
+fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress: Progress<'_>) -> Result<(), EngineError> {
+    let begin = state.size();
+    if begin == head.size {
+        return Ok(());
+    }
+    let opener = Opener::new(parts.keys.clone());
+    let mut fault = None;
+    parts.journal.read(begin, &mut |batch| match fold_batch(&opener, state, &batch) {
+        Ok(()) => {
+            let lag = state.waiting().1 as u64;
+            if lag >= CATCH_UP_CHUNK && let Err(error) = flush(parts, state) {
+                fault = Some(error);
+                return Visit::Stop;
+            }
+            progress(state.size() - begin, head.size - begin);
+            Visit::Continue
+        }
+        Err(error) => {
+            fault = Some(error);
+            Visit::Stop
+        }
+    })?;
+    if let Some(error) = fault {
+        return Err(error);
+    }
+    if state.size() != head.size {
+        return Err(EngineError::Log(format!("the journal ends at {} and its head says {}", state.size(), head.size)));
+    }
+    flush(parts, state)
+}
+
+fn flush(parts: &EngineParts, state: &mut State) -> Result<(), EngineError> {
+    parts.fold.apply(state.take_chunk()?, state.size())?;
+    state.folded(state.size());
+    Ok(())
+}
+
+/// Folds the entries of `batch` that `state` does not have yet.
+pub(crate) fn fold_batch(opener: &Opener, state: &mut State, batch: &Batch) -> Result<(), EngineError> {
+    for (index, entry) in (batch.first..).zip(&batch.entries) {
+        if index < state.size() {
+            continue;
+        }
+        let opened = opener.open(index, entry)?.ok_or_else(|| {
+            StoreError::Corrupt(format!("the key that opens entry {index} is missing; the state cannot be rebuilt without it"))
+        })?;
+        let event: Event = serde_json::from_str(&opened.record)
+            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
+        state.apply(index, Timestamp::from_millis(entry.leaf.time_ms), &event)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Sealing of records: AES-256-GCM under the key of the entry's month.
+//!
+//! Plaintext: salt (32 bytes) ‖ record. Additional data: index (8 bytes, big-endian) ‖ leaf (42 bytes), so that a sealed
+//! record cannot be moved to another entry. Stored: nonce (12 bytes, random) ‖ ciphertext ‖ tag (16 bytes).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use unefois_audit::{Leaf, Salt, commitment};
+
+use crate::store::{Month, RecordKeys, SealedEntry, SecretKey, StoreError};
+
+/// A record that was unsealed and found to be what its leaf commits to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenRecord {
+    /// The salt of the commitment.
+    pub salt: Salt,
+    /// The exact text that the leaf commits to.
+    pub record: String,
+}
+
+impl std::fmt::Debug for OpenRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[record]")
+    }
+}
+
+fn cipher(key: &SecretKey) -> Result<LessSafeKey, StoreError> {
+    let unbound = UnboundKey::new(&AES_256_GCM, key.expose());
+    unbound.map(LessSafeKey::new).map_err(|_| StoreError::Corrupt("a record key is not of 32 bytes".to_owned()))
+}
+
+fn additional_data(index: u64, leaf: &Leaf) -> [u8; 8 + Leaf::LEN] {
+    let mut data = [0; 8 + Leaf::LEN];
+    let (head, tail) = data.split_at_mut(8);
+    head.copy_from_slice(&index.to_be_bytes());
+    tail.copy_from_slice(&leaf.encode());
+    data
+}
+
+/// Seals the records of one writer; keeps the current month's cipher at hand.
+pub(crate) struct Sealer {
+    keys: Arc<dyn RecordKeys>,
+    current: Option<(Month, LessSafeKey)>,
+}
+
+impl Sealer {
+    pub(crate) fn new(keys: Arc<dyn RecordKeys>) -> Self {
+        Self { keys, current: None }
+    }
+
+    /// Makes sure that the key of `month` exists and is durable. The only step of sealing that can fail for want of a
+    /// disk, so it comes before anything is decided.
+    pub(crate) fn prepare(&mut self, month: Month) -> Result<(), StoreError> {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != month) {
+            self.current = Some((month, cipher(&self.keys.get_or_create(month)?)?));
+        }
+        Ok(())
+    }
+
+    /// Seals one record for the month that was prepared.
+    pub(crate) fn seal(
+        &self,
+        index: u64,
+        leaf: &Leaf,
+        salt: &Salt,
+        record: &str,
+        nonce: [u8; NONCE_LEN],
+    ) -> Result<Vec<u8>, StoreError> {
+        let Some((_, cipher)) = &self.current else {
+            return Err(StoreError::NotWritten("no record key was prepared".to_owned()));
+        };
+        let mut sealed = Vec::with_capacity(NONCE_LEN + salt.0.len() + record.len() + AES_256_GCM.tag_len());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&salt.0);
+        sealed.extend_from_slice(record.as_bytes());
+        let aad = Aad::from(additional_data(index, leaf));
+        let Some(plain) = sealed.get_mut(NONCE_LEN..) else {
+            return Err(StoreError::NotWritten("a record could not be sealed".to_owned()));
+        };
+        let tag = cipher
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, plain)
+            .map_err(|_| StoreError::NotWritten("a record could not be sealed".to_owned()))?;
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
+    }
+}
+
+/// Opens sealed records; keeps the ciphers of the months it has met.
+#[derive(Debug)]
+pub struct Opener {
+    keys: Arc<dyn RecordKeys>,
+    ciphers: RwLock<BTreeMap<Month, Arc<LessSafeKey>>>,
+}
+
+impl Opener {
+    /// Opens with `keys`.
+    pub fn new(keys: Arc<dyn RecordKeys>) -> Self {
+        Self { keys, ciphers: RwLock::new(BTreeMap::new()) }
+    }
+
+    /// The record of entry `index`, or `None` where its month's key was destroyed. A record that does not open, or that
+    /// its leaf does not commit to, is `Corrupt`.
+    pub fn open(&self, index: u64, entry: &SealedEntry) -> Result<Option<OpenRecord>, StoreError> {
+        let Some(cipher) = self.cipher(Month::of(entry.leaf.time_ms))? else { return Ok(None) };
+        let damaged = || StoreError::Corrupt(format!("the record of entry {index} does not open or is not what its leaf commits to"));
+        let (nonce, sealed) = entry.sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
+        let mut plain = sealed.to_vec();
+        let aad = Aad::from(additional_data(index, &entry.leaf));
+        let plain = cipher.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).map_err(|_| damaged())?;
+        let (salt, record) = plain.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let salt = Salt(*salt);
+        if commitment(&salt, record) != entry.leaf.commitment {
+            return Err(damaged());
+        }
+        let record = String::from_utf8(record.to_vec()).map_err(|_| damaged())?;
+        Ok(Some(OpenRecord { salt, record }))
+    }
+
+    fn cipher(&self, month: Month) -> Result<Option<Arc<LessSafeKey>>, StoreError> {
+        if let Some(known) = self.ciphers.read().unwrap_or_else(PoisonError::into_inner).get(&month) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let found = self.keys.get(month)?.map(|key| cipher(&key)).transpose()?.map(Arc::new);
+        // A month without a key may get one later, so only what was found is kept.
+        if let Some(cipher) = &found {
+            self.ciphers.write().unwrap_or_else(PoisonError::into_inner).insert(month, Arc::clone(cipher));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,337 @@
+//! State: the fold of the log that decisions look at.
+//!
+//! `apply` is the only way in, for the sequencer, for opening and for replay alike, so that all three reach the same
+//! state from the same entries. The registry and the exchanges under way live in memory; everything that grows with the
+//! number of persons is in [`Rows`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use unefois_consent::decide::{Earlier, PersonFacts, UsedToday};
+use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged, Requested};
+use unefois_consent::registry::{Registry, RegistryFile};
+use unefois_consent::{
+    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, HabilitationId, Objection, ProcedureId, Question, RequestId, Siret,
+    SubjectRef, Timestamp,
+};
+
+use crate::rows::Rows;
+use crate::store::{Fold, RowChange, StoreError};
+
+mod keys;
+
+/// An exchange that was permitted and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenExchange {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) subject: SubjectRef,
+}
+
+/// What is kept of a request id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct EarlierRow {
+    exchange: ExchangeId,
+    content: Digest,
+    at: Timestamp,
+    attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    consent: Option<ConsentId>,
+}
+
+/// Exchanges permitted on one day.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct UsageRow {
+    day: u64,
+    count: u64,
+}
+
+/// Uses of the habilitations that a decision may count.
+#[derive(Debug, Default)]
+pub(crate) struct Usage(BTreeMap<HabilitationId, UsageRow>);
+
+impl UsedToday for Usage {
+    fn used(&self, habilitation: &HabilitationId, day: u64) -> u64 {
+        self.0.get(habilitation).filter(|row| row.day == day).map_or(0, |row| row.count)
+    }
+}
+
+/// The state after the entries before `size`.
+#[derive(Debug)]
+pub struct State {
+    size: u64,
+    time: Timestamp,
+    registry: Arc<Registry>,
+    registry_version: u64,
+    registry_dirty: bool,
+    open: BTreeMap<u64, OpenExchange>,
+    rows: Rows,
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("a row of the fold does not parse: {error}")))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::NotWritten(format!("a row cannot be written: {error}")))
+}
+
+impl State {
+    /// The state that `fold` holds.
+    pub(crate) fn load(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
+        let size = fold.folded()?;
+        let rows = Rows::new(fold);
+        let (registry_version, registry) = match rows.get(keys::REGISTRY)? {
+            None => (0, Registry::default()),
+            Some(row) => {
+                let (version, file): (u64, RegistryFile) = decode(&row)?;
+                let registry = Registry::from_file(file).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+                (version, registry)
+            }
+        };
+        let open = rows.get(keys::OPEN)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
+        Ok(Self {
+            size,
+            time: Timestamp::default(),
+            registry: Arc::new(registry),
+            registry_version,
+            registry_dirty: false,
+            open,
+            rows,
+        })
+    }
+
+    /// How many entries the state reflects.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Time of the last entry.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The registry.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Size of the log after the registry's last change.
+    pub(crate) fn registry_version(&self) -> u64 {
+        self.registry_version
+    }
+
+    /// Exchanges that have not ended, by the index of their entry Requested.
+    pub(crate) fn open(&self) -> &BTreeMap<u64, OpenExchange> {
+        &self.open
+    }
+
+    /// The subject that an identity's tag stands for.
+    pub(crate) fn subject(&self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
+        let Some(row) = self.rows.get(&keys::subject(tag))? else { return Ok(None) };
+        let bytes = row.as_slice().try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
+        Ok(Some(SubjectRef(bytes)))
+    }
+
+    /// One consent.
+    pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
+        let Some(owner) = self.rows.get(&keys::consent_owner(id))? else { return Ok(None) };
+        let subject = owner.as_slice().try_into().map_err(|_| StoreError::Corrupt("a consent's owner has not 16 bytes".to_owned()))?;
+        self.rows.get(&keys::consent(SubjectRef(subject), id))?.map(|row| decode(&row)).transpose()
+    }
+
+    /// At most `limit` consents of a person after `after`, in the order of their ids.
+    pub(crate) fn consents_of(
+        &self,
+        subject: SubjectRef,
+        after: Option<ConsentId>,
+        limit: usize,
+    ) -> Result<Vec<Consent>, StoreError> {
+        let after = after.map(|id| keys::consent(subject, id));
+        let rows = self.rows.scan(&keys::consents(subject), after.as_deref(), limit)?;
+        rows.iter().map(|(_, row)| decode(row)).collect()
+    }
+
+    /// What a decision on a question by `consumer` about `subject` looks at: the named consent, or all that this person
+    /// gave, newest first; and the person's objections.
+    pub(crate) fn person(
+        &self,
+        subject: SubjectRef,
+        consumer: Siret,
+        consents: ConsentsWanted,
+    ) -> Result<PersonFacts, StoreError> {
+        let mut consents = match consents {
+            ConsentsWanted::None => Vec::new(),
+            ConsentsWanted::One(id) => self.consent(id)?.into_iter().collect(),
+            ConsentsWanted::All => self.consents_of(subject, None, MAX_CONSENTS_LOOKED_AT)?,
+        };
+        consents.retain(|c| c.subject == subject && c.consumer == consumer);
+        consents.sort_by_key(|c| std::cmp::Reverse((c.granted_at, c.id)));
+        let rows = self.rows.scan(&keys::objections(subject, consumer), None, MAX_OBJECTIONS)?;
+        let objections = rows.iter().map(|(_, row)| decode::<Objection>(row)).collect::<Result<_, _>>()?;
+        Ok(PersonFacts { consents, objections })
+    }
+
+    /// The earlier request of `consumer` with this id.
+    pub(crate) fn earlier(&self, consumer: Siret, request_id: &RequestId) -> Result<Option<Earlier>, StoreError> {
+        let Some(row) = self.rows.get(&keys::request(consumer, request_id))? else { return Ok(None) };
+        let EarlierRow { exchange, content, at, attempts, consent } = decode(&row)?;
+        Ok(Some(Earlier { exchange, content, at, attempts, consent }))
+    }
+
+    /// Today's uses of the consumer's habilitations that have a quota.
+    pub(crate) fn usage(&self, consumer: Siret) -> Result<Usage, StoreError> {
+        let mut usage = Usage::default();
+        for habilitation in self.registry.habilitations_of(consumer).filter(|h| h.quota_per_day.is_some()) {
+            if let Some(row) = self.rows.get(&keys::usage(&habilitation.id))? {
+                usage.0.insert(habilitation.id.clone(), decode(&row)?);
+            }
+        }
+        Ok(usage)
+    }
+
+    /// The state after one more entry. Fails only where the store does.
+    pub(crate) fn apply(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<(), StoreError> {
+        if let Some(new) = event.new_subject() {
+            self.rows.put(index, keys::subject(&new.tag), new.subject.0.to_vec());
+        }
+        match event {
+            Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
+            Event::RegistryChanged(event) => {
+                Arc::make_mut(&mut self.registry).apply(event.change.clone());
+                self.registry_version = index.saturating_add(1);
+                self.registry_dirty = true;
+            }
+            Event::ConsentGranted(event) => self.apply_grant(index, event)?,
+            Event::ConsentWithdrawn(event) => self.apply_withdrawal(index, time, event)?,
+            Event::ObjectionRecorded(event) => self.apply_objection(index, event, true)?,
+            Event::ObjectionLifted(event) => self.apply_objection(index, event, false)?,
+            Event::Requested(event) => self.apply_request(index, time, event)?,
+            Event::Answered(event) => self.close(event.requested),
+            Event::Dropped(event) => self.close(event.requested),
+            Event::Failed(event) => self.close(event.requested),
+        }
+        self.size = index.saturating_add(1);
+        self.time = self.time.max(time);
+        Ok(())
+    }
+
+    fn close(&mut self, requested: u64) {
+        self.open.remove(&requested);
+    }
+
+    fn apply_grant(&mut self, index: u64, event: &ConsentGranted) -> Result<(), StoreError> {
+        let consent = &event.consent;
+        self.rows.put(index, keys::consent_owner(consent.id), consent.subject.0.to_vec());
+        self.put_consent(index, consent)
+    }
+
+    fn put_consent(&mut self, index: u64, consent: &Consent) -> Result<(), StoreError> {
+        self.rows.put(index, keys::consent(consent.subject, consent.id), encode(consent)?);
+        Ok(())
+    }
+
+    fn apply_withdrawal(&mut self, index: u64, time: Timestamp, event: &ConsentWithdrawn) -> Result<(), StoreError> {
+        if let Some(mut consent) = self.consent(event.consent)? {
+            consent.status = ConsentStatus::Withdrawn { at: time };
+            self.put_consent(index, &consent)?;
+        }
+        Ok(())
+    }
+
+    fn apply_objection(&mut self, index: u64, event: &ObjectionChanged, objects: bool) -> Result<(), StoreError> {
+        let objection = &event.objection;
+        let key = keys::objection(objection.subject, objection.consumer, objection.procedure.as_ref().map(ProcedureId::as_str));
+        if objects {
+            self.rows.put(index, key, encode(objection)?);
+        } else {
+            self.rows.remove(index, key);
+        }
+        Ok(())
+    }
+
+    fn apply_request(&mut self, index: u64, time: Timestamp, event: &Requested) -> Result<(), StoreError> {
+        let question = &event.question;
+        let first = event.attempt == 1;
+        let at = if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
+        let row = EarlierRow {
+            exchange: event.exchange,
+            content: question.content,
+            at,
+            attempts: event.attempt,
+            consent: event.consent,
+        };
+        self.rows.put(index, keys::request(question.consumer, &question.request_id), encode(&row)?);
+        if first {
+            self.count_use(index, time, &event.habilitation)?;
+            if let Some(mut consent) = event.consent.map(|id| self.consent(id)).transpose()?.flatten() {
+                consent.uses = consent.uses.saturating_add(1);
+                self.put_consent(index, &consent)?;
+            }
+        }
+        self.open.insert(index, OpenExchange { exchange: event.exchange, subject: question.subject });
+        Ok(())
+    }
+
+    fn count_use(&mut self, index: u64, time: Timestamp, id: &HabilitationId) -> Result<(), StoreError> {
+        if self.registry.habilitation(id).is_none_or(|h| h.quota_per_day.is_none()) {
+            return Ok(());
+        }
+        let key = keys::usage(id);
+        let today = time.day();
+        let row: Option<UsageRow> = self.rows.get(&key)?.map(|row| decode(&row)).transpose()?;
+        let count = row.filter(|row| row.day == today).map_or(0, |row| row.count).saturating_add(1);
+        self.rows.put(index, key, encode(&UsageRow { day: today, count })?);
+        Ok(())
+    }
+
+    /// The log's time is at least `time`.
+    pub(crate) fn raise_time(&mut self, time: Timestamp) {
+        self.time = self.time.max(time);
+    }
+
+    /// Rows that wait for the fold, and how many of them no chunk has taken.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.rows.waiting(), self.rows.dirty())
+    }
+
+    /// What brings the fold to this state. The rows stay visible here until [`State::folded`].
+    pub(crate) fn take_chunk(&mut self) -> Result<Vec<RowChange>, StoreError> {
+        let mut chunk = self.rows.take_chunk();
+        chunk.push((keys::OPEN.to_vec(), Some(encode(&self.open)?)));
+        if std::mem::take(&mut self.registry_dirty) {
+            chunk.push((keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?)));
+        }
+        Ok(chunk)
+    }
+
+    /// The fold has all entries before `position`.
+    pub(crate) fn folded(&mut self, position: u64) {
+        self.rows.folded(position);
+    }
+}
+
+/// Most consents of one person that a question without a consent id looks through.
+const MAX_CONSENTS_LOOKED_AT: usize = 1_000;
+/// Most objections of one person against one administration.
+const MAX_OBJECTIONS: usize = 1_000;
+
+/// Which consents a decision needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConsentsWanted {
+    None,
+    One(ConsentId),
+    All,
+}
+
+impl ConsentsWanted {
+    pub(crate) fn of(question: &Question) -> Self {
+        match &question.ground {
+            unefois_consent::Ground::Consent { consent: Some(id) } => Self::One(*id),
+            unefois_consent::Ground::Consent { consent: None } => Self::All,
+            unefois_consent::Ground::LawRequest { .. }
+            | unefois_consent::Ground::Proactive { .. }
+            | unefois_consent::Ground::ExplicitRequest { .. } => Self::None,
+        }
+    }
+}

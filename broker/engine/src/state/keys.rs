@@ -1,0 +1,53 @@
+//! Keys of the rows: one letter for the table, then fixed-width parts, so that a prefix names exactly one owner.
+
+use unefois_consent::{ConsentId, Digest, HabilitationId, RequestId, Siret, SubjectRef};
+
+pub(super) const REGISTRY: &[u8] = b"r";
+pub(super) const OPEN: &[u8] = b"x";
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// Tag of an identity → subject.
+pub(super) fn subject(tag: &Digest) -> Vec<u8> {
+    join(&[b"s", &tag.0])
+}
+
+/// All consents of a subject.
+pub(super) fn consents(subject: SubjectRef) -> Vec<u8> {
+    join(&[b"c", &subject.0])
+}
+
+/// Subject and consent → consent.
+pub(super) fn consent(subject: SubjectRef, id: ConsentId) -> Vec<u8> {
+    join(&[b"c", &subject.0, &id.0])
+}
+
+/// Consent → its subject.
+pub(super) fn consent_owner(id: ConsentId) -> Vec<u8> {
+    join(&[b"i", &id.0])
+}
+
+/// All objections of a subject against a consumer.
+pub(super) fn objections(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
+    join(&[b"o", &subject.0, consumer.as_str().as_bytes()])
+}
+
+/// Subject, consumer and procedure (empty: all) → objection.
+pub(super) fn objection(subject: SubjectRef, consumer: Siret, procedure: Option<&str>) -> Vec<u8> {
+    join(&[b"o", &subject.0, consumer.as_str().as_bytes(), procedure.unwrap_or_default().as_bytes()])
+}
+
+/// Consumer and request id → earlier request. A digest of half length keeps the rows small; a collision would refuse a
+/// new request as reused, never answer it.
+pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
+    let digest = Digest::of(&join(&[consumer.as_str().as_bytes(), id.as_str().as_bytes()]));
+    let (half, _) = digest.0.split_at(16);
+    join(&[b"q", half])
+}
+
+/// Habilitation → uses today.
+pub(super) fn usage(id: &HabilitationId) -> Vec<u8> {
+    join(&[b"u", id.as_str().as_bytes()])
+}

@@ -1,0 +1,206 @@
+//! The contract between the engine and whatever keeps its data.
+//!
+//! Three parts, because they promise different things: the [`Journal`] is the truth and durable, the [`Fold`] is derived
+//! from it and may be thrown away, the [`RecordKeys`] are secret and can be destroyed. One process writes; many threads
+//! read. A relational database shared by several nodes fits too: one node holds the right to append, and an append by
+//! another fails with [`StoreError::Fenced`]. Every implementation runs the contract suite of `unefois-store`.
+
+use std::fmt;
+
+use unefois_audit::{Frontier, Hash, Leaf};
+
+/// One entry as it lies in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedEntry {
+    /// The public leaf.
+    pub leaf: Leaf,
+    /// Nonce (12 bytes) and AES-256-GCM ciphertext with tag of salt and record; see `FORMAT.md`.
+    pub sealed: Vec<u8>,
+}
+
+/// What one commit makes durable: entries, and the signed tree head after them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Index of the first entry.
+    pub first: u64,
+    /// One entry at least.
+    pub entries: Vec<SealedEntry>,
+    /// Root of the tree after the last entry.
+    pub root: Hash,
+    /// Ed25519 signature of the checkpoint that names this root.
+    pub signature: [u8; 64],
+}
+
+impl Batch {
+    /// Index after the last entry: the size of the tree that `root` heads.
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.entries.len() as u64)
+    }
+}
+
+/// Where the journal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEnd {
+    /// The right edge of the tree of all durable entries.
+    pub frontier: Frontier,
+    /// Signature of the checkpoint of that tree; absent in an empty journal.
+    pub signature: Option<[u8; 64]>,
+    /// Time of the last entry in milliseconds, 0 in an empty journal.
+    pub last_time_ms: u64,
+}
+
+/// What went wrong in a store, told apart by what the caller may still believe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room. Nothing was written; trying again later is right.
+    #[error("no room for the audit log: {0}. Free or add disk space; the broker goes on by itself")]
+    Full(String),
+    /// Nothing was written.
+    #[error("the store failed before writing: {0}")]
+    NotWritten(String),
+    /// The write may or may not be durable. The process must stop, reopen and look.
+    #[error("the store failed while writing and what is durable is unknown: {0}. Restart the broker; it recovers on opening")]
+    Unknown(String),
+    /// Another process has taken over the right to append.
+    #[error("another process writes this log: {0}")]
+    Fenced(String),
+    /// What was read is not what was written.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A read failed.
+    #[error("the store cannot be read: {0}")]
+    Read(String),
+}
+
+impl StoreError {
+    /// Stable code for logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "STORE_FULL",
+            Self::NotWritten(_) => "STORE_NOT_WRITTEN",
+            Self::Unknown(_) => "STORE_UNKNOWN",
+            Self::Fenced(_) => "STORE_FENCED",
+            Self::Corrupt(_) => "STORE_CORRUPT",
+            Self::Read(_) => "STORE_READ",
+        }
+    }
+}
+
+/// What a reader of the journal does after a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit {
+    /// Read on.
+    Continue,
+    /// Enough.
+    Stop,
+}
+
+/// The truth: an append-only sequence of batches.
+///
+/// - **Durability.** When `append` returns `Ok`, the batch survives the death of the process and a power cut.
+/// - **Atomicity.** After any failure, opening again finds the whole of a batch or nothing of it.
+/// - **Order.** A batch's `first` is the size of the journal before it; anything else is `NotWritten`. Readers see
+///   batches in order and never one that is not durable.
+/// - **Errors.** `Full` and `NotWritten` mean that the journal is as before; after `Unknown` or `Fenced` every later
+///   call of `append` fails too.
+/// - **Concurrency.** Reads run beside an append and see the journal as of some finished append.
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// Where the journal stands.
+    fn end(&self) -> JournalEnd;
+
+    /// Makes sure that the next append of up to `bytes` of sealed entries finds room, or says `Full` now, when nothing
+    /// depends on it yet.
+    fn reserve(&self, bytes: usize) -> Result<(), StoreError>;
+
+    /// Makes `batch` durable. `after` is the frontier after it; `closed` are the subtrees that its leaves completed.
+    fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError>;
+
+    /// Calls `visit` with the batches that hold the entries from index `from`, in order, to the end of the journal.
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+
+    /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes).
+    fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
+}
+
+/// A change of one row of the fold; `None` removes it.
+pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// The fold: ordered rows derived from the journal. Losing it costs time, not data.
+///
+/// - **Atomicity.** `apply` changes all rows and the position, or none.
+/// - **Durability.** None is promised: after a crash the fold may be older than what was applied, never a mixture.
+/// - **Order.** `scan` gives keys in the order of their bytes.
+/// - **Concurrency.** One thread applies; reads run beside it and see a row before or after, never in between.
+pub trait Fold: Send + Sync + fmt::Debug {
+    /// How many entries of the journal the rows reflect.
+    fn folded(&self) -> Result<u64, StoreError>;
+
+    /// The row of `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// At most `limit` rows whose key starts with `prefix` and comes after `after`.
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+
+    /// Applies `changes` and moves the position to `folded`.
+    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError>;
+
+    /// Removes every row and moves the position to 0.
+    fn clear(&self) -> Result<(), StoreError>;
+}
+
+/// A calendar month (UTC) whose records share a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    /// Year.
+    pub year: i16,
+    /// Month from 1.
+    pub month: i8,
+}
+
+impl Month {
+    /// The month of an instant of the log.
+    pub fn of(time_ms: u64) -> Self {
+        let (year, month) = unefois_consent::Timestamp::from_millis(time_ms).year_month();
+        Self { year, month }
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+/// 32 secret bytes; wiped when dropped, never printed.
+#[derive(Clone)]
+pub struct SecretKey(zeroize::Zeroizing<[u8; 32]>);
+
+impl SecretKey {
+    /// Wraps secret bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(zeroize::Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret key]")
+    }
+}
+
+/// The keys that seal records, one a month, and the key that names subjects.
+pub trait RecordKeys: Send + Sync + fmt::Debug {
+    /// The key of `month`; `None` where it was never made or was destroyed.
+    fn get(&self, month: Month) -> Result<Option<SecretKey>, StoreError>;
+
+    /// The key of `month`, made and durable before this returns where it did not exist.
+    fn get_or_create(&self, month: Month) -> Result<SecretKey, StoreError>;
+
+    /// The key under which identities become tags; made and durable on first use.
+    fn subject_key(&self) -> Result<SecretKey, StoreError>;
+}

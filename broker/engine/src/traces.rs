@@ -1,0 +1,192 @@
+//! Reading of traces and proofs. Who reads records leaves an entry; proofs and checkpoints hold nothing personal.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use unefois_audit::{Hash, Leaf, Receipt, TileHashes, TileNodes, TlogProof, consistency_proof, inclusion_proof};
+use unefois_consent::Siret;
+use unefois_consent::event::{Event, TraceScope, TracesRead};
+use unefois_consent::registry::Role;
+
+use crate::caller::VerifiedParticipant;
+use crate::committer::SignedHead;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::seal::OpenRecord;
+use crate::sequencer::Turn;
+use crate::store::{Journal, SealedEntry, StoreError, Visit};
+
+/// Most entries on one page of a list.
+pub const MAX_ENTRIES: u64 = 1_000;
+
+/// One entry as an auditor sees it.
+#[derive(Debug, Clone)]
+pub struct EntryView {
+    /// Its index.
+    pub index: u64,
+    /// Its public leaf.
+    pub leaf: Leaf,
+    /// Its record; absent where it was purged.
+    pub record: Option<OpenRecord>,
+}
+
+/// The journal's tiles as nodes of the tree.
+#[derive(Debug)]
+pub(crate) struct Tiles<'a>(pub(crate) &'a dyn Journal);
+
+impl TileHashes for Tiles<'_> {
+    type Error = StoreError;
+
+    fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.0.tile_hashes(level, start, count)
+    }
+}
+
+impl Engine {
+    /// The newest signed head.
+    pub fn head(&self) -> Arc<SignedHead> {
+        self.shared_head().load_full()
+    }
+
+    /// Up to `limit` entries from index `from`, for an auditor. The reading is an entry too, durable before this returns.
+    pub async fn entries(
+        &self,
+        caller: &VerifiedParticipant,
+        from: u64,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Vec<EntryView>, EngineError> {
+        let limit = limit.clamp(1, MAX_ENTRIES);
+        let by = caller.actor();
+        let step = move |turn: &mut Turn<'_>| {
+            let to = from.saturating_add(limit).min(turn.state().size());
+            turn.append(&Event::TracesRead(TracesRead { by, scope: TraceScope::Entries { from, to } }))?;
+            Ok(to)
+        };
+        let to = self.sequencer().submit(deadline, step).await?.value;
+        self.read_entries(from, to).await
+    }
+
+    /// The receipt of an entry against the newest head. An auditor may have any; a consumer those of its own exchanges.
+    pub async fn receipt(
+        &self,
+        caller: &VerifiedParticipant,
+        role: Role,
+        index: u64,
+        deadline: Instant,
+    ) -> Result<Receipt, EngineError> {
+        let not_found = EngineError::NotFound("this receipt");
+        if index >= self.head().size {
+            return Err(not_found);
+        }
+        let entry = self.read_entries(index, index.saturating_add(1)).await?.pop().ok_or(EngineError::NotFound("this entry"))?;
+        let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
+        match role {
+            Role::Exchange if !is_exchange_of(&record.record, caller.participant()) => return Err(not_found),
+            Role::Exchange | Role::Audit => {}
+            Role::Registry => return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit")),
+        }
+        let by = caller.actor();
+        let step = move |turn: &mut Turn<'_>| {
+            turn.append(&Event::TracesRead(TracesRead { by, scope: TraceScope::Receipt { index } }))?;
+            Ok(())
+        };
+        self.sequencer().submit(deadline, step).await?;
+        let (head, hashes) = self.inclusion(index).await?;
+        let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
+        Ok(Receipt {
+            record: record.record,
+            salt: record.salt,
+            kind: entry.leaf.kind,
+            time_ms: entry.leaf.time_ms,
+            proof,
+            answer_salt: None,
+        })
+    }
+
+    /// Inclusion proof of an entry against the newest head.
+    pub async fn inclusion(&self, index: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
+        let head = self.head();
+        let size = head.size;
+        if index >= size {
+            return Err(EngineError::NotFound("this entry"));
+        }
+        let journal = Arc::clone(self.journal());
+        let hashes = blocking(move || {
+            inclusion_proof(&TileNodes(&Tiles(&*journal)), index, size).map_err(|error| EngineError::Log(error.to_string()))
+        })
+        .await?;
+        Ok((head, hashes))
+    }
+
+    /// Consistency proof from size `old` to the newest head.
+    pub async fn consistency(&self, old: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
+        let head = self.head();
+        let size = head.size;
+        if old > size {
+            return Err(EngineError::NotFound("this tree size"));
+        }
+        let journal = Arc::clone(self.journal());
+        let hashes = blocking(move || {
+            consistency_proof(&TileNodes(&Tiles(&*journal)), old, size).map_err(|error| EngineError::Log(error.to_string()))
+        })
+        .await?;
+        Ok((head, hashes))
+    }
+
+    async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
+        let journal = Arc::clone(self.journal());
+        let opener = Arc::clone(self.opener());
+        blocking(move || {
+            let mut views = Vec::new();
+            let mut fault = None;
+            journal.read(from, &mut |batch| {
+                for (index, entry) in (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index)) {
+                    match view(&opener, index, entry) {
+                        Ok(view) => views.push(view),
+                        Err(error) => {
+                            fault = Some(error);
+                            return Visit::Stop;
+                        }
+                    }
+                }
+                if batch.end() >= to { Visit::Stop } else { Visit::Continue }
+            })?;
+            fault.map_or(Ok(views), |error| Err(error.into()))
+        })
+        .await
+    }
+}
+
+fn view(opener: &crate::seal::Opener, index: u64, entry: &SealedEntry) -> Result<EntryView, StoreError> {
+    Ok(EntryView { index, leaf: entry.leaf.clone(), record: opener.open(index, entry)? })
+}
+
+/// Whether a record tells of an exchange that `consumer` made.
+fn is_exchange_of(record: &str, consumer: Siret) -> bool {
+    match serde_json::from_str::<Event>(record) {
+        Ok(Event::Requested(e)) => e.question.consumer == consumer,
+        Ok(Event::Refused(e)) => e.question.consumer == consumer,
+        Ok(Event::Answered(e)) => e.consumer == consumer,
+        Ok(
+            Event::LogOpened(_)
+            | Event::RegistryChanged(_)
+            | Event::ConsentGranted(_)
+            | Event::ConsentWithdrawn(_)
+            | Event::ObjectionRecorded(_)
+            | Event::ObjectionLifted(_)
+            | Event::Dropped(_)
+            | Event::Failed(_)
+            | Event::TracesRead(_),
+        )
+        | Err(_) => false,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(EngineError::Halted("a read was interrupted".to_owned())))
+}
