@@ -19,7 +19,8 @@ pub struct AccessToken(Zeroizing<String>);
 impl AccessToken {
     /// Wraps a token; empty or with other than visible ASCII it is none.
     pub fn new(token: &str) -> Option<Self> {
-        let visible = !token.is_empty() && token.len() <= 4096 && token.bytes().all(|b| b.is_ascii_graphic());
+        let visible =
+            !token.is_empty() && token.len() <= 4096 && token.bytes().all(|b| b.is_ascii_graphic());
         visible.then(|| Self(Zeroizing::new(token.to_owned())))
     }
 
@@ -46,7 +47,9 @@ pub struct Fetch<'a> {
     pub identity: &'a PivotIdentity,
     /// The person's access token, where the exchange came with one.
     pub access_token: Option<&'a AccessToken>,
-    /// When an answer is of no use any more. Already shortened so that the answer can still be logged and sent.
+    /// When an answer is of no use any more. Already shortened so that the answer can still be logged and sent, and by
+    /// the guard to the connector's own timeout. The guard drops the call at this instant; a connector needs it only to
+    /// decide whether there is time to ask again.
     pub deadline: Instant,
 }
 
@@ -62,8 +65,15 @@ pub struct SourceAnswer {
 impl SourceAnswer {
     /// The same outcome, without a value, for every attribute asked.
     pub fn missing(dataset: &PermittedDataset, code: OutcomeCode) -> Self {
-        let outcomes = dataset.attributes.iter().map(|a| (a.clone(), Outcome::Missing(code))).collect();
-        Self { outcomes, reference: None }
+        let outcomes = dataset
+            .attributes
+            .iter()
+            .map(|a| (a.clone(), Outcome::Missing(code)))
+            .collect();
+        Self {
+            outcomes,
+            reference: None,
+        }
     }
 }
 
@@ -111,12 +121,15 @@ impl SourceFault {
 
 /// A way to ask one source.
 ///
-/// Promises of an implementation:
-/// - `fetch` asks nothing that no asked attribute needs, and answers each attribute asked exactly once.
-/// - "No file", "not identified" and "several match" are outcomes of an answer; a fault is for everything else.
+/// Promises of an implementation, which one suite of tests holds all of them to:
+/// - `fetch` asks nothing that no asked attribute needs, and answers each attribute asked exactly once, in the order
+///   asked.
+/// - "No file", "not identified" and "several match" are outcomes of an answer; a fault is for everything else, also
+///   for an attribute, a dataset or a filter that the source does not have. It never panics, and whether it faults does
+///   not depend on whether the source knows the person.
 /// - Nothing of the identity or of a value reaches a log, a metric, an error or a URL that others than the source see.
 /// - Dropping the future cancels the call and leaves the connector usable (cancel-safe).
-/// - Many calls may run at once.
+/// - Many calls may run at once, and none blocks its thread.
 pub trait Connector: Send + Sync + fmt::Debug {
     /// Datasets that this connector can serve, so that a registry that names another is noticed at start.
     fn serves(&self, dataset: &DatasetId) -> bool;

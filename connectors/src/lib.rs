@@ -3,7 +3,27 @@
 //! A [`Connector`] answers a [`Fetch`] about one dataset. It never runs bare: the engine asks a [`Guarded`] connector,
 //! which keeps the deadline, bounds what runs at once and checks that the answer matches the question. Deliberately
 //! absent: any decision on whether the question may be asked; that is what the `&Permit` in a fetch stands for.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`connector`] | the contract of a connector |
+//! | [`guard`] | what the engine asks: a connector with its limits |
+//! | [`api_particulier`] | API Particulier, one table row for each dataset |
+//! | [`file`](mod@file) | a town hall's own declarations in a CSV or JSON Lines file |
+//! | [`config`] | the operator's words for all this |
 
+pub mod api_particulier;
+pub mod config;
 pub mod connector;
+pub mod file;
+pub mod guard;
+mod reloaded;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
+
+pub use config::{ConnectorConfig, ConnectorConfigError, build};
 pub use connector::{AccessToken, BoxFuture, Connector, Fetch, SourceAnswer, SourceFault};
+pub use guard::{Guarded, Limits};

@@ -15,6 +15,7 @@ use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::sequencer::{BoxedReply, Written};
 use crate::signer::Signer;
+use crate::state::root_row;
 use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry};
 
 /// A batch on its way to the journal.
@@ -93,7 +94,8 @@ impl Committer {
             let outcome = self.commit(first, entries);
             match &outcome {
                 Ok(_) => {
-                    if let Some(chunk) = fold {
+                    if let Some(mut chunk) = fold {
+                        chunk.changes.push(root_row(&self.frontier.root()));
                         // The folder ends only with this thread.
                         let _ = self.to_fold.send(chunk);
                     }

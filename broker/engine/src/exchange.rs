@@ -87,6 +87,9 @@ pub struct ExchangeAnswer {
     pub receipt: Arc<Receipt>,
 }
 
+/// What one source said of its dataset, and where it came from if the source answered.
+type Fetched = (DatasetId, SourceAnswer, Option<Provenance>);
+
 /// The result that every caller of one exchange gets.
 type SharedAnswer = Shared<BoxFuture<'static, Result<Arc<ExchangeAnswer>, EngineError>>>;
 
@@ -149,7 +152,7 @@ impl Exchanges {
     async fn exchange(&self, call: &ExchangeCall, content: Digest) -> Result<ExchangeAnswer, EngineError> {
         let (permit, requested) = self.begin(call, content).await?;
         let fetched = self.fetch(&permit, call).await;
-        let kept = minimise(&permit, fetched)?;
+        let kept = minimise(&permit, &call.attributes, fetched)?;
         self.finish(call, permit, requested, kept).await
     }
 
@@ -169,7 +172,7 @@ impl Exchanges {
     }
 
     /// Asks every source that the permit names, at once.
-    async fn fetch(&self, permit: &Permit, call: &ExchangeCall) -> Vec<(DatasetId, SourceAnswer, Option<Provenance>)> {
+    async fn fetch(&self, permit: &Permit, call: &ExchangeCall) -> Vec<Fetched> {
         let started = Instant::now();
         let left = call.deadline.saturating_duration_since(started);
         let kept_back = (left / 10).clamp(KEPT_BACK.0, KEPT_BACK.1);
@@ -185,7 +188,7 @@ impl Exchanges {
         asked: &PermittedDataset,
         call: &ExchangeCall,
         deadline: Instant,
-    ) -> (DatasetId, SourceAnswer, Option<Provenance>) {
+    ) -> Fetched {
         let dataset = &asked.dataset;
         let Some(source) = self.sources.get(&dataset.connector) else {
             tracing::error!(dataset = %dataset.id, connector = %dataset.connector, "no such connector is configured");
@@ -264,21 +267,23 @@ fn count_exchange(outcome: &'static str) {
 }
 
 /// Keeps what was asked, in the order asked, and nothing else, whatever the source sent (GDPR 5(1)(c)).
-fn minimise(permit: &Permit, fetched: Vec<(DatasetId, SourceAnswer, Option<Provenance>)>) -> Result<Kept, EngineError> {
-    let mut attributes = Vec::new();
+fn minimise(permit: &Permit, asked: &[AttributeId], fetched: Vec<Fetched>) -> Result<Kept, EngineError> {
+    let mut outcomes = BTreeMap::new();
     let mut provenance = BTreeMap::new();
-    for (asked, (dataset, answer, from)) in permit.datasets().iter().zip(fetched) {
-        let mut outcomes: BTreeMap<AttributeId, Outcome> = answer.outcomes.into_iter().collect();
-        for attribute in &asked.attributes {
-            // A source that forgot an attribute did not answer it; the guard has told the operator.
-            let outcome = outcomes.remove(attribute).unwrap_or(Outcome::Missing(OutcomeCode::SourceDown));
-            attributes.push(AnsweredAttribute { attribute: attribute.clone(), outcome, provenance: from.clone() });
-        }
+    for (permitted, (dataset, answer, from)) in permit.datasets().iter().zip(fetched) {
+        let kept = answer.outcomes.into_iter().filter(|(attribute, _)| permitted.attributes.contains(attribute));
+        outcomes.extend(kept.map(|(attribute, outcome)| (attribute, (outcome, from.clone()))));
         if let Some(from) = from {
             provenance.insert(dataset, from);
         }
     }
-    Kept::new(attributes, provenance)
+    let attributes = asked.iter().map(|attribute| {
+        // A source that forgot an attribute did not answer it; the guard has told the operator.
+        let (outcome, provenance) =
+            outcomes.remove(attribute).unwrap_or((Outcome::Missing(OutcomeCode::SourceDown), None));
+        AnsweredAttribute { attribute: attribute.clone(), outcome, provenance }
+    });
+    Kept::new(attributes.collect(), provenance)
 }
 
 fn withhold(attributes: Vec<AnsweredAttribute>) -> Vec<AnsweredAttribute> {

@@ -1,6 +1,6 @@
 //! Opening: the journal's end is verified, the fold catches up. Opening refuses rather than repairs in silence.
 
-use unefois_audit::{Checkpoint, Frontier};
+use unefois_audit::{Checkpoint, Frontier, Hash, TileNodes, root_at};
 use unefois_consent::Timestamp;
 use unefois_consent::event::Event;
 
@@ -9,7 +9,8 @@ use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
 use crate::seal::Opener;
 use crate::signer::Signer;
-use crate::state::State;
+use crate::state::{State, root_row};
+use crate::traces::Tiles;
 use crate::store::{Batch, JournalEnd, StoreError, Visit};
 
 /// The fold is given what it missed in chunks of so many entries.
@@ -26,9 +27,9 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let end = parts.journal.end();
     let head = verify_end(&end, &*parts.signer)?;
     let mut state = State::load(parts.fold.clone())?;
-    if state.size() > head.size {
-        // A journal from a backup under a newer fold: the journal is the truth.
-        tracing::warn!(folded = state.size(), journal = head.size, "the fold is ahead of the journal and is rebuilt");
+    if !is_fold_of(&state, &head, parts)? {
+        // A journal restored from a backup under a newer fold, or another journal: the journal is the truth.
+        tracing::warn!(folded = state.size(), journal = head.size, "the fold contradicts the journal and is rebuilt");
         parts.fold.clear()?;
         state = State::load(parts.fold.clone())?;
     }
@@ -56,6 +57,15 @@ fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, Engin
     Ok(SignedHead { size, root, note })
 }
 
+/// Whether the fold was folded from a prefix of this journal.
+fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<bool, EngineError> {
+    if state.size() == 0 || state.size() > head.size {
+        return Ok(state.size() == 0);
+    }
+    let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size()).map_err(|error| EngineError::Log(error.to_string()))?;
+    Ok(state.folded_root()? == Some(root))
+}
+
 fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress: Progress<'_>) -> Result<(), EngineError> {
     let begin = state.size();
     if begin == head.size {
@@ -66,7 +76,7 @@ fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress:
     parts.journal.read(begin, &mut |batch| match fold_batch(&opener, state, &batch) {
         Ok(()) => {
             let lag = state.waiting().1 as u64;
-            if lag >= CATCH_UP_CHUNK && let Err(error) = flush(parts, state) {
+            if lag >= CATCH_UP_CHUNK && let Err(error) = flush(parts, state, &batch.root) {
                 fault = Some(error);
                 return Visit::Stop;
             }
@@ -84,11 +94,13 @@ fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress:
     if state.size() != head.size {
         return Err(EngineError::Log(format!("the journal ends at {} and its head says {}", state.size(), head.size)));
     }
-    flush(parts, state)
+    flush(parts, state, &head.root)
 }
 
-fn flush(parts: &EngineParts, state: &mut State) -> Result<(), EngineError> {
-    parts.fold.apply(state.take_chunk()?, state.size())?;
+fn flush(parts: &EngineParts, state: &mut State, root: &Hash) -> Result<(), EngineError> {
+    let mut chunk = state.take_chunk()?;
+    chunk.push(root_row(root));
+    parts.fold.apply(chunk, state.size())?;
     state.folded(state.size());
     Ok(())
 }

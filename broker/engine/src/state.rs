@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use unefois_audit::Hash;
 use unefois_consent::decide::{Earlier, PersonFacts, UsedToday};
 use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged, Requested};
 use unefois_consent::registry::{Registry, RegistryFile};
@@ -20,6 +21,16 @@ use crate::rows::Rows;
 use crate::store::{Fold, RowChange, StoreError};
 
 mod keys;
+
+/// The row that ties the fold to one history: the root of the tree at its position.
+pub(crate) fn root_row(root: &Hash) -> RowChange {
+    (keys::ROOT.to_vec(), Some(root.0.to_vec()))
+}
+
+/// Whether `key` is that row.
+pub(crate) fn is_root_row(key: &[u8]) -> bool {
+    key == keys::ROOT
+}
 
 /// An exchange that was permitted and has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +69,7 @@ impl UsedToday for Usage {
 
 /// The state after the entries before `size`.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     size: u64,
     time: Timestamp,
     registry: Arc<Registry>,
@@ -99,6 +110,13 @@ impl State {
             open,
             rows,
         })
+    }
+
+    /// The root of the tree of the history that the fold was folded from; absent in an empty fold.
+    pub(crate) fn folded_root(&self) -> Result<Option<Hash>, StoreError> {
+        let Some(row) = self.rows.get(keys::ROOT)? else { return Ok(None) };
+        let root = row.as_slice().try_into().map_err(|_| StoreError::Corrupt("the fold's root has not 32 bytes".to_owned()))?;
+        Ok(Some(Hash(root)))
     }
 
     /// How many entries the state reflects.

@@ -1,0 +1,238 @@
+//! Derives each entry from those before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use unefois_audit::VerifierKey;
+use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
+use unefois_consent::event::{
+    Actor, Answered, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Refused, Requested, TracesRead,
+};
+use unefois_consent::registry::Role;
+use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
+
+use super::rows::{MemoryRows, fold_digest};
+use crate::state::{ConsentsWanted, State};
+use crate::store::{Fold, StoreError};
+
+/// The rows of a replay go to its fold in chunks of so many.
+const CHUNK_ROWS: usize = 20_000;
+
+pub(super) enum Fault {
+    DoesNotFollow(String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn no<T>(what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::DoesNotFollow(what.into()))
+}
+
+fn must(holds: bool, what: &str) -> Result<(), Fault> {
+    if holds { Ok(()) } else { no(what) }
+}
+
+/// The state after the entries so far, and the permits of the exchanges under way.
+pub(super) struct Derivation {
+    key: VerifierKey,
+    fold: Arc<MemoryRows>,
+    state: State,
+    permits: BTreeMap<u64, Permit>,
+    subjects: BTreeSet<SubjectRef>,
+    /// The first registry is given by the operator; it ends with the first entry of another kind.
+    first_registry: bool,
+}
+
+impl Derivation {
+    pub(super) fn new(key: VerifierKey) -> Result<Self, StoreError> {
+        let fold = Arc::new(MemoryRows::default());
+        let state = State::load(fold.clone())?;
+        Ok(Self { key, fold, state, permits: BTreeMap::new(), subjects: BTreeSet::new(), first_registry: true })
+    }
+
+    /// Exchanges under way.
+    pub(super) fn open(&self) -> u64 {
+        self.permits.len() as u64
+    }
+
+    /// Digest of the state after the last entry.
+    pub(super) fn digest(&mut self) -> Result<[u8; 32], StoreError> {
+        self.flush()?;
+        fold_digest(&*self.fold)
+    }
+
+    /// Derives one entry and folds it. Says whether it was a decision.
+    pub(super) fn entry(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<bool, Fault> {
+        if let Some(new) = event.new_subject() {
+            must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
+            must(self.subjects.insert(new.subject), "gives a person the reference of another")?;
+        }
+        let decided = self.derive(index, time, event)?;
+        self.state.apply(index, time, event)?;
+        if self.state.waiting().1 >= CHUNK_ROWS {
+            self.flush()?;
+        }
+        Ok(decided)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.fold.apply(self.state.take_chunk()?, self.state.size())?;
+        self.state.folded(self.state.size());
+        Ok(())
+    }
+
+    fn derive(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<bool, Fault> {
+        must((index == 0) == matches!(event, Event::LogOpened(_)), "the log opens with its first entry and no other")?;
+        let decides = match event {
+            Event::LogOpened(opened) => {
+                let same = opened.origin == self.key.name() && opened.verifier_key == self.key.to_string();
+                must(same, "opens another log")?;
+                return Ok(false);
+            }
+            Event::RegistryChanged(changed) => {
+                match changed.by {
+                    Some(by) => self.enrolled(by, &[Role::Registry])?,
+                    None => must(self.first_registry, "changes the registry in nobody's name")?,
+                }
+                self.first_registry &= changed.by.is_none();
+                return Ok(false);
+            }
+            Event::ConsentGranted(granted) => self.grant(time, granted)?,
+            Event::ConsentWithdrawn(withdrawn) => self.withdrawal(withdrawn)?,
+            Event::ObjectionRecorded(changed) | Event::ObjectionLifted(changed) => self.objection(changed)?,
+            Event::Requested(requested) => self.requested(index, time, requested)?,
+            Event::Refused(refused) => self.refused(time, refused)?,
+            Event::Answered(answered) => self.answered(time, answered)?,
+            Event::Dropped(dropped) => self.dropped(time, dropped)?,
+            Event::Failed(failed) => {
+                self.take_permit(failed.requested, failed.exchange, failed.subject)?;
+                false
+            }
+            Event::TracesRead(TracesRead { by, .. }) => {
+                self.enrolled(*by, &[Role::Audit, Role::Exchange])?;
+                false
+            }
+        };
+        self.first_registry = false;
+        Ok(decides)
+    }
+
+    fn enrolled(&self, by: Actor, roles: &[Role]) -> Result<(), Fault> {
+        let enrolled = roles.iter().any(|role| self.state.registry().is_enrolled(by.participant, &by.key, *role));
+        must(enrolled, "was done with a key that was not enrolled for it")
+    }
+
+    fn known(&self, subject: SubjectRef) -> Result<(), Fault> {
+        must(self.subjects.contains(&subject), "names a person whom no entry introduced")
+    }
+
+    fn grant(&self, time: Timestamp, granted: &ConsentGranted) -> Result<bool, Fault> {
+        let consent = &granted.consent;
+        self.known(consent.subject)?;
+        must(self.state.consent(consent.id)?.is_none(), "grants a consent twice")?;
+        must(consent.granted_at == time && consent.uses == 0, "is not a new consent")?;
+        must(consent.status == ConsentStatus::Granted, "is not a new consent")?;
+        let Some(procedure) = self.state.registry().procedure(&consent.procedure) else {
+            return no("is a consent for a procedure that does not exist");
+        };
+        let digest = procedure.notice(consent.notice_version).map(|notice| notice.digest(consent.language));
+        must(digest == Some(consent.notice_digest), "the person read another text than the notice")?;
+        must(consent.not_before < consent.expires_at && consent.expires_at > time, "is a consent that never was in force")?;
+        Ok(true)
+    }
+
+    fn withdrawal(&self, withdrawn: &ConsentWithdrawn) -> Result<bool, Fault> {
+        self.enrolled(withdrawn.by, &[Role::Exchange])?;
+        let consent = self.state.consent(withdrawn.consent)?;
+        let own = consent.is_some_and(|c| {
+            c.consumer == withdrawn.by.participant && c.subject == withdrawn.subject && c.status == ConsentStatus::Granted
+        });
+        must(own, "withdraws a consent that is not there to withdraw")?;
+        Ok(true)
+    }
+
+    fn objection(&self, changed: &ObjectionChanged) -> Result<bool, Fault> {
+        self.known(changed.objection.subject)?;
+        self.enrolled(changed.by, &[Role::Exchange])?;
+        must(changed.objection.consumer == changed.by.participant, "is an objection against another administration")?;
+        Ok(true)
+    }
+
+    fn decide_again(&self, question: &Question, exchange: ExchangeId, time: Timestamp) -> Result<Result<Permit, Refusal>, Fault> {
+        self.known(question.subject)?;
+        let person = self.state.person(question.subject, question.consumer, ConsentsWanted::of(question))?;
+        let usage = self.state.usage(question.consumer)?;
+        let earlier = self.state.earlier(question.consumer, &question.request_id)?;
+        let registry = self.state.registry();
+        let facts = Facts { registry, person: &person, used_today: &usage, earlier: earlier.as_ref() };
+        Ok(decide(&facts, question, exchange, time))
+    }
+
+    fn requested(&mut self, index: u64, time: Timestamp, requested: &Requested) -> Result<bool, Fault> {
+        let permit = match self.decide_again(&requested.question, requested.exchange, time)? {
+            Ok(permit) => permit,
+            Err(refusal) => return no(format!("was permitted and must be refused: {}", refusal.first().code())),
+        };
+        let same = permit.exchange() == requested.exchange
+            && permit.attempt() == requested.attempt
+            && *permit.habilitation() == requested.habilitation
+            && permit.consent() == requested.consent;
+        must(same, "was permitted on other terms")?;
+        self.permits.insert(index, permit);
+        Ok(true)
+    }
+
+    fn refused(&self, time: Timestamp, refused: &Refused) -> Result<bool, Fault> {
+        match self.decide_again(&refused.question, refused.exchange, time)? {
+            Ok(_) => no("was refused and must be permitted"),
+            Err(refusal) if refusal.reasons() == refused.reasons => Ok(true),
+            Err(refusal) => no(format!("was refused for other reasons than {}", refusal.first().code())),
+        }
+    }
+
+    fn take_permit(&mut self, requested: u64, exchange: ExchangeId, subject: SubjectRef) -> Result<Permit, Fault> {
+        match self.permits.remove(&requested) {
+            Some(permit) if permit.exchange() == exchange && permit.subject() == subject => Ok(permit),
+            Some(_) => no("ends an exchange that is another"),
+            None => no("ends an exchange that was not under way"),
+        }
+    }
+
+    fn judge_again(&self, permit: &Permit, time: Timestamp) -> Result<Vec<Reason>, Fault> {
+        let wanted = permit.consent().map_or(ConsentsWanted::None, ConsentsWanted::One);
+        let person = self.state.person(permit.subject(), permit.consumer(), wanted)?;
+        let judged = still_permitted(self.state.registry(), &person, permit, time);
+        Ok(judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default())
+    }
+
+    fn answered(&mut self, time: Timestamp, answered: &Answered) -> Result<bool, Fault> {
+        let permit = self.take_permit(answered.requested, answered.exchange, answered.subject)?;
+        let reasons = self.judge_again(&permit, time)?;
+        if let Some(reason) = reasons.first() {
+            return no(format!("was answered and must be dropped: {}", reason.code()));
+        }
+        let asked: BTreeSet<_> = permit.datasets().iter().flat_map(|d| &d.attributes).collect();
+        must(answered.attributes.keys().collect::<BTreeSet<_>>() == asked, "answers other attributes than were asked")?;
+        let same = answered.consumer == permit.consumer()
+            && answered.recipient == permit.recipient()
+            && answered.procedure == *permit.procedure()
+            && answered.ground == permit.ground();
+        must(same, "answers another question")?;
+        Ok(true)
+    }
+
+    fn dropped(&mut self, time: Timestamp, dropped: &Dropped) -> Result<bool, Fault> {
+        let permit = self.take_permit(dropped.requested, dropped.exchange, dropped.subject)?;
+        let reasons = self.judge_again(&permit, time)?;
+        // A certificate lies outside the log: that it ended cannot be derived.
+        let mut derived = dropped.reasons.clone();
+        derived.retain(|reason| *reason != Reason::CertificateEnded);
+        must(derived == reasons && !dropped.reasons.is_empty(), "was dropped for other reasons")?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,316 @@
+//! Configuration: one tree, every key with a default or required, unknown keys refused.
+//!
+//! Relative paths start at the folder of the configuration file. Secrets come by file or environment only.
+//! [`Loaded::open`] does all that `serve` does short of opening the store and binding, so `check-config` means it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use unefois_connectors::{ConnectorConfig, Guarded};
+use unefois_consent::id::ConnectorName;
+use unefois_consent::registry::{Registry, RegistryFile};
+use unefois_engine::{Ed25519Signer, Signer};
+use unefois_store::Options;
+
+use crate::tls::{TlsFiles, TlsState};
+
+/// The file `unefois.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where gRPC is served.
+    pub server: ServerConfig,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// The audit log.
+    pub log: LogConfig,
+    /// Where data is kept.
+    pub store: StoreConfig,
+    /// The registry that an empty log begins with.
+    pub registry: RegistryConfig,
+    /// Metrics and health over HTTP.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+    /// Sources.
+    #[serde(default)]
+    pub connectors: BTreeMap<ConnectorName, ConnectorConfig>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address and port of gRPC over mutual TLS.
+    pub listen: SocketAddr,
+    /// Most connections at once. Default 4096.
+    #[serde(default = "defaults::max_connections")]
+    pub max_connections: usize,
+    /// Most calls under way at once on one connection. Default 1024.
+    #[serde(default = "defaults::max_streams")]
+    pub max_streams_per_connection: u32,
+    /// Longest deadline that a caller may set, in milliseconds; a longer one is cut. Default 60000.
+    #[serde(default = "defaults::max_deadline_ms")]
+    pub max_deadline_ms: u64,
+    /// How long calls under way may take at shutdown, in milliseconds. Default 20000.
+    #[serde(default = "defaults::shutdown_ms")]
+    pub shutdown_ms: u64,
+}
+
+impl ServerConfig {
+    /// Longest deadline that a caller may set.
+    pub fn max_deadline(&self) -> Duration {
+        Duration::from_millis(self.max_deadline_ms)
+    }
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate chain of the broker, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM, mode 0600.
+    pub private_key: PathBuf,
+    /// CAs that client certificates must chain to, PEM.
+    pub client_ca: PathBuf,
+    /// Revocation lists of these CAs, PEM or DER; at least one for each CA.
+    pub crl: Vec<PathBuf>,
+    /// How often the files are looked at, in milliseconds. Default 1000.
+    #[serde(default = "defaults::reload_ms")]
+    pub reload_ms: u64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// The log's name, first line of its checkpoints: a URL without scheme, `unefois.ville.example/log`.
+    pub origin: String,
+    /// Its Ed25519 key, PKCS#8 in PEM, mode 0600.
+    pub signing_key: PathBuf,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The data folder.
+    pub path: PathBuf,
+    /// Size of a journal segment, in MiB. Default 64.
+    #[serde(default = "defaults::segment_mb")]
+    pub segment_mb: u64,
+    /// With less free space than this, in MiB, the broker refuses service. Default 256.
+    #[serde(default = "defaults::min_free_mb")]
+    pub min_free_mb: u64,
+    /// Memory of the fold's cache, in MiB. Default 24.
+    #[serde(default = "defaults::fold_cache_mb")]
+    pub fold_cache_mb: u64,
+}
+
+impl StoreConfig {
+    /// In the store's words.
+    pub fn options(&self) -> Options {
+        Options {
+            segment_bytes: self.segment_mb << 20,
+            min_free_bytes: self.min_free_mb << 20,
+            fold_cache_bytes: self.fold_cache_mb << 20,
+            ..Options::default()
+        }
+    }
+}
+
+/// `[registry]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// Registry file for the first start. Later changes go through `unefois registry apply`.
+    pub bootstrap: PathBuf,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Address and port of `/metrics`, `/healthz` and `/readyz`; not served where absent. Keep it inside.
+    pub listen: Option<SocketAddr>,
+}
+
+mod defaults {
+    pub(super) fn max_connections() -> usize {
+        4096
+    }
+    pub(super) fn max_streams() -> u32 {
+        1024
+    }
+    pub(super) fn max_deadline_ms() -> u64 {
+        60_000
+    }
+    pub(super) fn shutdown_ms() -> u64 {
+        20_000
+    }
+    pub(super) fn reload_ms() -> u64 {
+        1_000
+    }
+    pub(super) fn segment_mb() -> u64 {
+        64
+    }
+    pub(super) fn min_free_mb() -> u64 {
+        256
+    }
+    pub(super) fn fold_cache_mb() -> u64 {
+        24
+    }
+}
+
+/// What is wrong with the configuration, and what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    /// The key, `tls.private_key`.
+    pub key: String,
+    /// What is wrong and what to change.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: &str, problem: impl ToString) -> Self {
+        Self { key: key.to_owned(), problem: problem.to_string() }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file. Paths in it become absolute.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::new(&path.display().to_string(), error))?;
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let base = std::path::absolute(&base).unwrap_or(base);
+        let mut config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::new(&path.display().to_string(), error))?;
+        config.resolve(&base);
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        for path in [
+            &mut self.tls.certificate,
+            &mut self.tls.private_key,
+            &mut self.tls.client_ca,
+            &mut self.log.signing_key,
+            &mut self.store.path,
+            &mut self.registry.bootstrap,
+        ] {
+            *path = base.join(&*path);
+        }
+        for path in &mut self.tls.crl {
+            *path = base.join(&*path);
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let at_least_one = |key: &str, value: u64| {
+            if value == 0 { Err(ConfigError::new(key, "must be at least 1")) } else { Ok(()) }
+        };
+        at_least_one("server.max_connections", self.server.max_connections as u64)?;
+        at_least_one("server.max_streams_per_connection", u64::from(self.server.max_streams_per_connection))?;
+        at_least_one("server.max_deadline_ms", self.server.max_deadline_ms)?;
+        at_least_one("tls.reload_ms", self.tls.reload_ms)?;
+        if !(1..=1024).contains(&self.store.segment_mb) {
+            return Err(ConfigError::new("store.segment_mb", "must be from 1 to 1024"));
+        }
+        if self.tls.crl.is_empty() {
+            return Err(ConfigError::new("tls.crl", "name at least one revocation list; an empty list from your CA will do"));
+        }
+        for (name, connector) in &self.connectors {
+            connector.validate().map_err(|error| ConfigError::new(&format!("connectors.{name}"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Where the certificates lie.
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles {
+            certificate: self.tls.certificate.clone(),
+            private_key: self.tls.private_key.clone(),
+            client_ca: self.tls.client_ca.clone(),
+            crl: self.tls.crl.clone(),
+        }
+    }
+}
+
+/// A configuration with everything that it names read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The tree.
+    pub config: Config,
+    /// Certificates.
+    pub tls: Arc<TlsState>,
+    /// The log's key.
+    pub signer: Arc<dyn Signer>,
+    /// The first registry.
+    pub registry: RegistryFile,
+    /// Connectors by name.
+    pub connectors: BTreeMap<ConnectorName, Arc<Guarded>>,
+}
+
+impl Loaded {
+    /// Reads `path` and all that it names.
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let config = Config::read(path)?;
+        let tls = TlsState::open(config.tls_files())?;
+        let signer = read_signer(&config.log)?;
+        let registry = read_registry(&config.registry.bootstrap)
+            .map_err(|problem| ConfigError::new("registry.bootstrap", problem))?;
+        let base = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let base = base.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut connectors = BTreeMap::new();
+        for (name, connector) in &config.connectors {
+            let built = unefois_connectors::build(name.clone(), connector, &base);
+            let built = built.map_err(|error| ConfigError::new(&format!("connectors.{name}"), error))?;
+            connectors.insert(name.clone(), Arc::new(built));
+        }
+        for dataset in &registry.datasets {
+            check_served(&connectors, dataset)?;
+        }
+        Ok(Self { config, tls: Arc::new(tls), signer: Arc::new(signer), registry, connectors })
+    }
+}
+
+/// A dataset whose connector is missing would only be noticed by the first citizen.
+fn check_served(
+    connectors: &BTreeMap<ConnectorName, Arc<Guarded>>,
+    dataset: &unefois_consent::registry::Dataset,
+) -> Result<(), ConfigError> {
+    let key = format!("connectors.{}", dataset.connector);
+    match connectors.get(&dataset.connector) {
+        None => Err(ConfigError::new(&key, format!("dataset {} needs this connector; add its table", dataset.id))),
+        Some(connector) if !connector.serves(&dataset.id) => {
+            Err(ConfigError::new(&key, format!("this connector does not serve dataset {}", dataset.id)))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Reads a registry file and checks its rules.
+pub fn read_registry(path: &Path) -> Result<RegistryFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file: RegistryFile = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Registry::from_file(file.clone()).map_err(|fault| format!("{}: {fault}", path.display()))?;
+    Ok(file)
+}
+
+/// Reads the log's key. Refuses one that others can read.
+fn read_signer(config: &LogConfig) -> Result<Ed25519Signer, ConfigError> {
+    let fault = |problem: String| ConfigError::new("log.signing_key", problem);
+    unefois_store::embedded::check_private(&config.signing_key).map_err(fault)?;
+    let pem = std::fs::read(&config.signing_key).map(zeroize::Zeroizing::new);
+    let pem = pem.map_err(|error| fault(format!("{}: {error}", config.signing_key.display())))?;
+    let key = rustls_pki_types::pem::PemObject::from_pem_slice(&pem);
+    let key: rustls_pki_types::PrivatePkcs8KeyDer<'_> =
+        key.map_err(|_| fault(format!("{} holds no private key in PKCS#8 PEM", config.signing_key.display())))?;
+    Ed25519Signer::from_pkcs8(&config.origin, key.secret_pkcs8_der()).map_err(|error| fault(error.to_string()))
+}

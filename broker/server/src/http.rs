@@ -1,0 +1,54 @@
+//! Metrics and health over plain HTTP, for the inside of the machine or cluster. Nothing here is personal.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use unefois_engine::Engine;
+
+static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Installs the recorder of metrics, once for the process.
+pub fn install_metrics() -> Option<PrometheusHandle> {
+    METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).clone()
+}
+
+/// What readiness looks at.
+#[derive(Debug, Clone)]
+pub struct Readiness(pub Arc<Engine>);
+
+/// Serves `/metrics`, `/healthz` (the process lives) and `/readyz` (the engine decides).
+pub async fn serve(listener: TcpListener, readiness: Readiness) {
+    let metrics = install_metrics();
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(async move || metrics_text(metrics.as_ref())))
+        .with_state(readiness);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics are no longer served");
+    }
+}
+
+fn metrics_text(handle: Option<&PrometheusHandle>) -> Response {
+    match handle {
+        Some(handle) => {
+            handle.run_upkeep();
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "another recorder is installed\n").into_response(),
+    }
+}
+
+async fn ready(State(Readiness(engine)): State<Readiness>) -> Response {
+    match engine.check() {
+        Ok(()) => "ready\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped; see the broker's log\n").into_response(),
+    }
+}

@@ -1,0 +1,45 @@
+//! The gRPC services: thin, each call a conversion, one call of the engine and a conversion back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tonic::{Request, Status};
+use unefois_consent::registry::Role;
+use unefois_engine::{Engine, VerifiedParticipant};
+
+pub mod access;
+mod audit;
+mod consent;
+mod exchange;
+pub mod gate;
+mod registry;
+pub mod status;
+
+pub use audit::Audit;
+pub use consent::Consents;
+pub use exchange::Exchange;
+pub use registry::RegistryRpc;
+
+/// Largest message that is read, in bytes: enough for a registry of thousands of habilitations.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest question that is read, in bytes.
+pub const MAX_QUESTION_BYTES: usize = 1 << 20;
+
+/// What the gate found out about a call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Who calls.
+    pub caller: VerifiedParticipant,
+    /// In which role the call was let in.
+    pub role: Role,
+    /// When its answer is of no use any more.
+    pub deadline: Instant,
+}
+
+/// The call that the gate let in. A service that is reached around the gate answers nothing.
+fn call<T>(request: &Request<T>) -> Result<Call, Status> {
+    request.extensions().get::<Call>().cloned().ok_or_else(|| Status::internal("the call did not pass the gate"))
+}
+
+/// The engine that all services share.
+pub(crate) type SharedEngine = Arc<Engine>;

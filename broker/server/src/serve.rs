@@ -1,0 +1,208 @@
+//! A running broker: the engine, its services, its listeners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use unefois_engine::store::{Fold, Journal, RecordKeys};
+use unefois_engine::{Clock, Engine, EngineError, EngineParts};
+use unefois_proto::v1::audit_service_server::AuditServiceServer;
+use unefois_proto::v1::consent_service_server::ConsentServiceServer;
+use unefois_proto::v1::exchange_service_server::ExchangeServiceServer;
+use unefois_proto::v1::registry_service_server::RegistryServiceServer;
+use unefois_store::EmbeddedStore;
+
+use crate::config::{ConfigError, Loaded};
+use crate::http::{self, Readiness};
+use crate::rpc::gate::GateLayer;
+use crate::rpc::{Audit, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
+use crate::tls::accept;
+
+/// Why a broker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store does not open, or the engine stopped.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {error}")]
+    Listen {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The allow table does not fit the contract.
+    #[error("{0}")]
+    Contract(String),
+    /// The transport failed.
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A broker that serves.
+#[derive(Debug)]
+pub struct Broker {
+    /// Where gRPC is served.
+    pub address: SocketAddr,
+    /// Where metrics and health are served.
+    pub metrics_address: Option<SocketAddr>,
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    helpers: Vec<JoinHandle<()>>,
+    patience: Duration,
+}
+
+/// Where the engine keeps its data.
+#[derive(Debug)]
+pub struct Stores {
+    /// The truth.
+    pub journal: Arc<dyn Journal>,
+    /// Rows derived from it.
+    pub fold: Arc<dyn Fold>,
+    /// Keys of records and subjects.
+    pub keys: Arc<dyn RecordKeys>,
+}
+
+impl From<&EmbeddedStore> for Stores {
+    fn from(store: &EmbeddedStore) -> Self {
+        Self { journal: store.journal.clone(), fold: store.fold.clone(), keys: store.keys.clone() }
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { key, address, error })
+}
+
+impl Broker {
+    /// Opens the store and serves until [`Broker::stop`].
+    pub async fn start(
+        loaded: Loaded,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Self, ServeError> {
+        access::check_complete().map_err(ServeError::Contract)?;
+        let Loaded { config, tls, signer, registry, connectors } = loaded;
+        let verifier_key = signer.verifier_key().to_string();
+        let Stores { journal, fold, keys } = stores;
+        let parts = EngineParts { journal, fold, keys, signer, clock, sources: connectors, first_registry: registry };
+        let engine = Arc::new(Engine::open(parts, progress).await?);
+        let listener = bind("server.listen", config.server.listen).await?;
+        let address = listener.local_addr().map_err(|error| ServeError::Listen {
+            key: "server.listen",
+            address: config.server.listen,
+            error,
+        })?;
+        let (stop, stopped) = watch::channel(false);
+        let (accepted, incoming) = mpsc::channel(64);
+        let (health_reporter, health) = tonic_health::server::health_reporter();
+        health_reporter.set_serving::<ExchangeServiceServer<Exchange>>().await;
+        let gate = GateLayer::new(Arc::clone(&engine), config.server.max_deadline());
+        let server = Server::builder()
+            .max_concurrent_streams(config.server.max_streams_per_connection)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .initial_connection_window_size(1 << 20)
+            .layer(gate)
+            .add_service(health)
+            .add_service(reflection()?)
+            .add_service(reflection_v1alpha()?)
+            .add_service(ExchangeServiceServer::new(Exchange(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES))
+            .add_service(ConsentServiceServer::new(Consents(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES))
+            .add_service(RegistryServiceServer::new(RegistryRpc(engine.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(AuditServiceServer::new(Audit { engine: engine.clone(), verifier_key }));
+        let mut helpers = vec![
+            tokio::spawn(accept(listener, Arc::clone(&tls), config.server.max_connections, accepted)),
+            tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
+        ];
+        let metrics_address = match config.metrics.listen {
+            None => None,
+            Some(address) => {
+                let listener = bind("metrics.listen", address).await?;
+                let bound = listener.local_addr().ok();
+                helpers.push(tokio::spawn(http::serve(listener, Readiness(Arc::clone(&engine)))));
+                bound
+            }
+        };
+        let server = tokio::spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), wait(stopped)));
+        tracing::info!(%address, entries = engine.head().size, "the broker serves");
+        let patience = Duration::from_millis(config.server.shutdown_ms);
+        Ok(Self { address, metrics_address, engine, stop, server, helpers, patience })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Waits until the engine stops by itself, and says why.
+    pub async fn halted(&self) -> EngineError {
+        self.engine.halted().await
+    }
+
+    /// Takes no more calls, lets those under way end, and closes the engine.
+    pub async fn stop(self) {
+        let Self { engine, stop, mut server, helpers, patience, .. } = self;
+        // The receiver lives in the server's task.
+        let _ = stop.send(true);
+        for helper in &helpers {
+            helper.abort();
+        }
+        if tokio::time::timeout(patience, &mut server).await.is_err() {
+            tracing::warn!("calls under way took too long and are cut off");
+            server.abort();
+            let _ = server.await;
+        }
+        for helper in helpers {
+            let _ = helper.await;
+        }
+        match Arc::try_unwrap(engine) {
+            Ok(engine) => {
+                // Joining threads would block the runtime.
+                let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+            }
+            Err(_) => tracing::warn!("the engine is still in use; what it has is durable and is folded at the next start"),
+        }
+    }
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    // An error means that the broker was dropped, which stops it too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Reflection of our contract and of health, in the current version of the protocol.
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    ServeError,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(unefois_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| ServeError::Contract(error.to_string()))
+}
+
+/// Reflection in the older version, which some clients still speak.
+fn reflection_v1alpha() -> Result<
+    tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection>,
+    ServeError,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(unefois_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()
+        .map_err(|error| ServeError::Contract(error.to_string()))
+}

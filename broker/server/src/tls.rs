@@ -1,0 +1,179 @@
+//! TLS: who may connect, and whether a caller that is connected still may call.
+//!
+//! Only TLS 1.3, only with a client certificate that chains to a configured CA and is not revoked. Certificates, CAs and
+//! revocation lists are read again when their files change; a set that does not read leaves the old one in force and is
+//! reported, because an operator in the middle of copying files must not lock everyone out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use crate::config::ConfigError;
+
+mod listener;
+mod peer;
+
+pub use listener::{AcceptedStream, accept};
+pub use peer::Peer;
+
+/// Where the certificates lie.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The broker's chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub private_key: PathBuf,
+    /// CAs of clients.
+    pub client_ca: PathBuf,
+    /// Their revocation lists.
+    pub crl: Vec<PathBuf>,
+}
+
+impl TlsFiles {
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.certificate, &self.private_key, &self.client_ca].into_iter().chain(&self.crl)
+    }
+
+    /// What tells that a file was changed.
+    fn stamp(&self) -> Vec<Option<(SystemTime, u64, u64)>> {
+        use std::os::unix::fs::MetadataExt;
+        let stamp = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+        };
+        self.all().map(stamp).collect()
+    }
+}
+
+/// One set of certificates that were read together.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) server: Arc<rustls::ServerConfig>,
+    pub(crate) verifier: Arc<dyn ClientCertVerifier>,
+    /// Counts the sets, so that a verdict knows which one it came from.
+    pub(crate) generation: u64,
+}
+
+/// The set of certificates in force.
+#[derive(Debug)]
+pub struct TlsState {
+    files: TlsFiles,
+    trust: ArcSwap<Trust>,
+    generation: AtomicU64,
+}
+
+impl TlsState {
+    /// Reads the files.
+    pub fn open(files: TlsFiles) -> Result<Self, ConfigError> {
+        let trust = read_trust(&files, 1)?;
+        Ok(Self { files, trust: ArcSwap::from_pointee(trust), generation: AtomicU64::new(1) })
+    }
+
+    pub(crate) fn trust(&self) -> Arc<Trust> {
+        self.trust.load_full()
+    }
+
+    /// Reads the files again and puts them in force.
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        self.trust.store(Arc::new(read_trust(&self.files, generation)?));
+        Ok(())
+    }
+
+    /// Looks at the files every `every` and reloads them when one changed. Never returns.
+    pub async fn watch(self: Arc<Self>, every: Duration) {
+        let mut seen = self.files.stamp();
+        loop {
+            tokio::time::sleep(every).await;
+            let now = self.files.stamp();
+            if now == seen {
+                continue;
+            }
+            let this = Arc::clone(&self);
+            let reloaded = tokio::task::spawn_blocking(move || this.reload()).await;
+            match reloaded {
+                Ok(Ok(())) => {
+                    seen = now;
+                    metrics::counter!("unefois_tls_reloads_total", "result" => "ok").increment(1);
+                    tracing::info!("certificates and revocation lists were read again");
+                }
+                Ok(Err(error)) => {
+                    metrics::counter!("unefois_tls_reloads_total", "result" => "failed").increment(1);
+                    // Tried again at the next look, since the files may still be on their way.
+                    tracing::error!(%error, "certificates could not be read again; the old ones stay in force");
+                }
+                Err(_) => tracing::error!("the reading of certificates was interrupted"),
+            }
+        }
+    }
+}
+
+fn read_trust(files: &TlsFiles, generation: u64) -> Result<Trust, ConfigError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = read_certificates("tls.certificate", &files.certificate)?;
+    let key = read_key(&files.private_key)?;
+    let mut roots = RootCertStore::empty();
+    for ca in read_certificates("tls.client_ca", &files.client_ca)? {
+        roots.add(ca).map_err(|error| ConfigError::new("tls.client_ca", format!("{}: {error}", files.client_ca.display())))?;
+    }
+    let mut crls = Vec::new();
+    for path in &files.crl {
+        crls.extend(read_crls(path)?);
+    }
+    // A list that is past its next update says nothing about today: refused, not ignored.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .with_crls(crls)
+        .enforce_revocation_expiration()
+        .build()
+        .map_err(|error| ConfigError::new("tls.crl", error))?;
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| ConfigError::new("tls", error))?
+        .with_client_cert_verifier(Arc::clone(&verifier))
+        .with_single_cert(chain, key)
+        .map_err(|error| ConfigError::new("tls.certificate", format!("does not go with tls.private_key: {error}")))?;
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would skip the client's certificate, and with it revocation.
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(Trust { server: Arc::new(server), verifier, generation })
+}
+
+fn file_error(key: &str, path: &Path, problem: impl std::fmt::Display) -> ConfigError {
+    ConfigError::new(key, format!("{}: {problem}", path.display()))
+}
+
+fn read_certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| file_error(key, path, error))?;
+    if certificates.is_empty() {
+        return Err(file_error(key, path, "holds no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConfigError> {
+    unefois_store::embedded::check_private(path).map_err(|problem| ConfigError::new("tls.private_key", problem))?;
+    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("tls.private_key", path, error))
+}
+
+fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| file_error("tls.crl", path, error))?;
+    if !bytes.starts_with(b"-----") {
+        return Ok(vec![bytes.into()]);
+    }
+    let crls: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let crls = crls.map_err(|error| file_error("tls.crl", path, error))?;
+    if crls.is_empty() {
+        return Err(file_error("tls.crl", path, "holds no revocation list"));
+    }
+    Ok(crls)
+}

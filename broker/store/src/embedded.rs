@@ -1,0 +1,89 @@
+//! The embedded store: one folder, one writing process.
+//!
+//! ```text
+//! LOCK              held by the writing process
+//! journal/          segments of checksummed frames, named by their first index: the truth
+//! tiles/            hashes of tile levels 0, 1, 2…, appended; derived
+//! fold/             sled: rows folded from the journal; derived
+//! keys/records/     one key a month, mode 0600; destroying one is the purge
+//! keys/subject.key  the key under which identities become tags, mode 0600
+//! ```
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use unefois_engine::store::StoreError;
+
+mod files;
+mod fold;
+mod frame;
+mod journal;
+mod keys;
+mod segment;
+mod tiles;
+
+pub use files::check_private;
+pub use fold::SledFold;
+pub use journal::{FileJournal, JournalReader};
+pub use keys::FileKeys;
+
+/// How an embedded store behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Size of a new segment in bytes.
+    pub segment_bytes: u64,
+    /// With less free space than this on the disk, nothing is decided any more.
+    pub min_free_bytes: u64,
+    /// Memory that sled may use for its cache, in bytes.
+    pub fold_cache_bytes: u64,
+    /// Names the boot of the machine; a fold that was not closed in this boot is rebuilt.
+    pub boot: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            min_free_bytes: 64 << 20,
+            fold_cache_bytes: 24 << 20,
+            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        }
+    }
+}
+
+/// An open embedded store.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    /// The truth.
+    pub journal: Arc<FileJournal>,
+    /// The rows.
+    pub fold: Arc<SledFold>,
+    /// The keys.
+    pub keys: Arc<FileKeys>,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes.
+    pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
+        files::make_private_folder(folder)?;
+        let lock = files::lock(&folder.join("LOCK"))?;
+        let journal = FileJournal::open(folder, options)?;
+        let fold = SledFold::open(&folder.join("fold"), options)?;
+        let keys = FileKeys::open(&folder.join("keys"))?;
+        Ok(Self {
+            journal: Arc::new(journal),
+            fold: Arc::new(fold),
+            keys: Arc::new(keys),
+            folder: folder.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}

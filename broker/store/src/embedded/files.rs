@@ -1,0 +1,84 @@
+//! Files: errors told apart, folders synced, secrets private.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use unefois_engine::store::StoreError;
+
+/// `error` while nothing can have been written yet.
+pub(super) fn not_written(path: &Path, error: &io::Error) -> StoreError {
+    let text = format!("{}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(text),
+        _ => StoreError::NotWritten(text),
+    }
+}
+
+/// `error` after which what lies on the disk is unknown.
+pub(super) fn unknown(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unknown(format!("{}: {error}", path.display()))
+}
+
+/// `error` of a read.
+pub(super) fn read_error(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Read(format!("{}: {error}", path.display()))
+}
+
+/// Makes the names in `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes `folder`, mode 0700, where it does not exist.
+pub(super) fn make_private_folder(folder: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| not_written(folder, &error))?;
+    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        sync_folder(parent).map_err(|error| not_written(parent, &error))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock of the writing process; it is let go when the file closes, also by the death of the process.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| not_written(path, &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(StoreError::Fenced(format!("{} is locked; is a broker running on this folder?", path.display())))
+        }
+        Err(error) => Err(not_written(path, &error.into())),
+    }
+}
+
+/// Refuses a secret file that others can read.
+pub fn check_private(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(format!("{} can be read by others than its owner; run: chmod 600 {}", path.display(), path.display()));
+    }
+    Ok(())
+}
+
+/// Writes a new file whole and durable, or not at all. Never replaces one.
+pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let draft = path.with_extension("draft");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        renameat_with(rustix::fs::CWD, &draft, rustix::fs::CWD, path, RenameFlags::NOREPLACE)?;
+        sync_folder(folder)
+    };
+    write().map_err(|error| not_written(path, &error))
+}

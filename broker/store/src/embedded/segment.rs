@@ -1,0 +1,220 @@
+//! The segment: a file of frames, of fixed size from its birth so that a commit never has to grow it.
+//!
+//! ```text
+//! "UNEFSEG1" ‖ first u64 ‖ time u64 ‖ signed u8 ‖ signature 64 ‖ nodes u8 ‖ nodes × hash 32 ‖ CRC-32C u32
+//!   ‖ zeros to 4096 ‖ frames ‖ zeros
+//! ```
+//! The header repeats the tree's right edge and signed head at its beginning, so that opening reads one segment only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use unefois_audit::{Frontier, Hash};
+use unefois_engine::store::{JournalEnd, StoreError};
+
+use super::files;
+use super::frame::{self, FrameHead, NoFrame, Reader};
+
+const MAGIC: [u8; 8] = *b"UNEFSEG1";
+/// Where the frames begin.
+pub(super) const FRAMES: u64 = 4096;
+const SPARE: &str = "spare.seg";
+
+/// Path of the segment that begins with entry `first`.
+pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
+    folder.join(format!("{first:020}.seg"))
+}
+
+/// First indexes of the segments in `folder`, in order. The spare one is not counted.
+pub(super) fn list(folder: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut firsts = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| files::read_error(folder, &error))? {
+        let name = entry.map_err(|error| files::read_error(folder, &error))?.file_name();
+        let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(".seg")) else { continue };
+        if digits.len() == 20 && let Ok(first) = digits.parse() {
+            firsts.push(first);
+        }
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+fn encode_header(end: &JournalEnd) -> Option<Vec<u8>> {
+    let mut header = Vec::with_capacity(FRAMES as usize);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&end.frontier.size().to_be_bytes());
+    header.extend_from_slice(&end.last_time_ms.to_be_bytes());
+    header.push(u8::from(end.signature.is_some()));
+    header.extend_from_slice(&end.signature.unwrap_or([0; 64]));
+    header.push(u8::try_from(end.frontier.nodes().len()).ok()?);
+    for node in end.frontier.nodes() {
+        header.extend_from_slice(&node.0);
+    }
+    header.extend_from_slice(&crc32c::crc32c(&header).to_be_bytes());
+    header.resize(FRAMES as usize, 0);
+    Some(header)
+}
+
+fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
+    let mut reader = Reader(bytes);
+    if reader.array::<8>()? != MAGIC {
+        return None;
+    }
+    let first = reader.u64()?;
+    let last_time_ms = reader.u64()?;
+    let [signed] = reader.array::<1>()?;
+    let signature = reader.array::<64>()?;
+    let [count] = reader.array::<1>()?;
+    let nodes = (0..count).map(|_| reader.array().map(Hash)).collect::<Option<Vec<_>>>()?;
+    let covered = bytes.len() - reader.0.len();
+    if crc32c::crc32c(bytes.get(..covered)?) != reader.u32()? {
+        return None;
+    }
+    let frontier = Frontier::from_parts(first, nodes).ok()?;
+    Some(JournalEnd { frontier, signature: (signed == 1).then_some(signature), last_time_ms })
+}
+
+/// The state of the journal at the beginning of the segment in `file`.
+pub(super) fn read_header(file: &File, path: &Path) -> Result<JournalEnd, StoreError> {
+    let mut bytes = vec![0; FRAMES as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(|error| files::read_error(path, &error))?;
+    decode_header(&bytes).ok_or_else(|| StoreError::Corrupt(format!("{} has no valid header", path.display())))
+}
+
+/// Makes the spare segment: its blocks are written, so that later commits into it change no metadata.
+pub(super) fn make_spare(folder: &Path, bytes: u64) -> Result<PathBuf, StoreError> {
+    let path = folder.join(SPARE);
+    let draft = folder.join("spare.draft");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        let zeros = vec![0; 1 << 20];
+        let mut left = bytes;
+        while left > 0 {
+            let count = left.min(zeros.len() as u64);
+            file.write_all(zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default())?;
+            left -= count;
+        }
+        file.sync_all()?;
+        std::fs::rename(&draft, &path)?;
+        files::sync_folder(folder)
+    };
+    write().map_err(|error| {
+        // What was half made only takes room.
+        let _ = std::fs::remove_file(&draft);
+        files::not_written(&path, &error)
+    })?;
+    Ok(path)
+}
+
+/// The spare segment, where a whole one of at least `bytes` is there.
+pub(super) fn find_spare(folder: &Path, bytes: u64) -> Option<PathBuf> {
+    let path = folder.join(SPARE);
+    let length = std::fs::metadata(&path).ok()?.len();
+    (length >= bytes).then_some(path)
+}
+
+/// Turns the spare segment into the one that goes on at `end`.
+pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(File, PathBuf), StoreError> {
+    let header = encode_header(end).ok_or_else(|| StoreError::NotWritten("the header does not fit".to_owned()))?;
+    let target = path(folder, end.frontier.size());
+    let write = || -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).open(spare)?;
+        file.write_all_at(&header, 0)?;
+        file.sync_data()?;
+        // ORDER: the name comes last; a segment that can be seen has a durable header.
+        std::fs::rename(spare, &target)?;
+        files::sync_folder(folder)?;
+        Ok(file)
+    };
+    let file = write().map_err(|error| files::unknown(&target, &error))?;
+    Ok((file, target))
+}
+
+/// Reads whole frames of a segment from an offset on.
+pub(super) struct Frames<'a> {
+    file: &'a File,
+    path: &'a Path,
+    length: u64,
+    pub(super) offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(file: &'a File, path: &'a Path) -> Result<Self, StoreError> {
+        let length = file.metadata().map_err(|error| files::read_error(path, &error))?.len();
+        Ok(Self { file, path, length, offset: FRAMES, buffer: Vec::new() })
+    }
+
+    /// The head of the frame at the offset.
+    pub(super) fn head(&self) -> Result<Result<FrameHead, NoFrame>, StoreError> {
+        if self.offset + frame::HEAD as u64 > self.length {
+            return Ok(Err(NoFrame::Blank));
+        }
+        let mut bytes = [0; frame::HEAD];
+        self.file.read_exact_at(&mut bytes, self.offset).map_err(|error| files::read_error(self.path, &error))?;
+        let head = FrameHead::parse(&bytes);
+        let fits = |head: &FrameHead| self.offset + head.length as u64 <= self.length;
+        Ok(head.and_then(|head| if fits(&head) { Ok(head) } else { Err(NoFrame::Damaged) }))
+    }
+
+    pub(super) fn skip(&mut self, head: &FrameHead) {
+        self.offset += head.padded() as u64;
+    }
+
+    /// The frame at the offset, which moves behind it.
+    pub(super) fn next(&mut self) -> Result<Result<unefois_engine::store::Batch, NoFrame>, StoreError> {
+        let head = match self.head()? {
+            Ok(head) => head,
+            Err(none) => return Ok(Err(none)),
+        };
+        self.buffer.resize(head.length, 0);
+        self.file.read_exact_at(&mut self.buffer, self.offset).map_err(|error| files::read_error(self.path, &error))?;
+        match frame::decode(&self.buffer) {
+            Ok((batch, padded)) => {
+                self.offset += padded as u64;
+                Ok(Ok(batch))
+            }
+            Err(none) => Ok(Err(none)),
+        }
+    }
+
+    /// Whether a whole frame lies anywhere behind the offset. If one does, what is at the offset is no torn end: a later
+    /// commit begins only when the one before it is durable.
+    pub(super) fn whole_frame_follows(&self) -> Result<bool, StoreError> {
+        let mut rest = vec![0; usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(0)];
+        self.file.read_exact_at(&mut rest, self.offset).map_err(|error| files::read_error(self.path, &error))?;
+        let starts = (0..rest.len()).step_by(frame::ALIGN).skip(1);
+        Ok(starts.filter_map(|at| rest.get(at..)).any(|bytes| bytes.starts_with(&frame::MAGIC) && frame::decode(bytes).is_ok()))
+    }
+
+    /// Bytes from the offset to the last one that is not zero.
+    pub(super) fn trailing_bytes(&self) -> Result<u64, StoreError> {
+        let mut rest = vec![0; usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(0)];
+        self.file.read_exact_at(&mut rest, self.offset).map_err(|error| files::read_error(self.path, &error))?;
+        Ok(rest.iter().rposition(|b| *b != 0).map_or(0, |at| at as u64 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_reads_back_and_every_flipped_bit_is_seen() {
+        let mut frontier = Frontier::new();
+        for n in 0..11 {
+            frontier.append(Hash([n; 32]));
+        }
+        let end = JournalEnd { frontier, signature: Some([5; 64]), last_time_ms: 1_767_225_600_000 };
+        let header = encode_header(&end).unwrap();
+        assert_eq!(decode_header(&header).unwrap(), end);
+        let covered = header.iter().rposition(|b| *b != 0).unwrap() + 1;
+        for bit in 0..covered * 8 {
+            let mut changed = header.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_header(&changed).is_none(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A store in memory for tests, with a hook that makes operations fail.
+//!
+//! It keeps the promises of the contract as far as memory can, and its "disk" can be opened again after a failure, so a
+//! test sees what a broker would find after a crash.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use unefois_audit::{Frontier, Hash};
+use unefois_engine::store::{
+    Batch, Fold, Journal, JournalEnd, Month, RecordKeys, RowChange, SecretKey, StoreError, Visit,
+};
+
+/// An operation that the hook may disturb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`Journal::reserve`].
+    Reserve,
+    /// [`Journal::append`].
+    Append,
+    /// [`Fold::apply`].
+    FoldApply,
+    /// [`Fold::get`] and [`Fold::scan`].
+    FoldRead,
+    /// [`RecordKeys::get_or_create`].
+    KeyCreate,
+}
+
+/// What the hook does to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// There is no room; nothing is written.
+    Full,
+    /// It fails, and what is durable is unknown; in truth nothing was written.
+    Fails,
+    /// It fails, and what is durable is unknown; in truth all of it was written.
+    FailsButPersists,
+    /// It does not return until [`MemoryStore::release`].
+    Hangs,
+}
+
+type Hook = Box<dyn FnMut(Operation) -> Fault + Send>;
+
+#[derive(Default)]
+struct Disk {
+    batches: Vec<Batch>,
+    end: Option<JournalEnd>,
+    tiles: BTreeMap<(u8, u64), Hash>,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    folded: u64,
+    keys: BTreeMap<String, [u8; 32]>,
+    hook: Option<Hook>,
+    hung: bool,
+    failed: bool,
+}
+
+/// A store in memory. Clones share one disk.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    disk: Arc<(Mutex<Disk>, Condvar)>,
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+fn empty_end() -> JournalEnd {
+    JournalEnd { frontier: Frontier::new(), signature: None, last_time_ms: 0 }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks `hook` before each operation.
+    pub fn disturb(&self, hook: impl FnMut(Operation) -> Fault + Send + 'static) {
+        self.disk().hook = Some(Box::new(hook));
+    }
+
+    /// Lets every operation pass and lets those that hang go on.
+    pub fn release(&self) {
+        let mut disk = self.disk();
+        disk.hook = None;
+        disk.hung = false;
+        self.disk.1.notify_all();
+    }
+
+    /// The same disk as a new process would find it.
+    pub fn reopen(&self) {
+        self.release();
+        self.disk().failed = false;
+    }
+
+    /// Changes a stored batch, as an intruder would.
+    pub fn tamper(&self, change: impl FnOnce(&mut Vec<Batch>)) {
+        change(&mut self.disk().batches);
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk, and whether the operation fails after it is done.
+    fn enter(&self, operation: Operation) -> Result<(MutexGuard<'_, Disk>, bool), StoreError> {
+        let mut disk = self.disk();
+        let fault = disk.hook.as_mut().map_or(Fault::None, |hook| hook(operation));
+        match fault {
+            Fault::None => Ok((disk, false)),
+            Fault::Full => Err(StoreError::Full("the test says so".to_owned())),
+            Fault::Fails => {
+                disk.failed |= operation == Operation::Append;
+                Err(StoreError::Unknown("the test says so".to_owned()))
+            }
+            Fault::FailsButPersists => Ok((disk, true)),
+            Fault::Hangs => {
+                disk.hung = true;
+                while disk.hung {
+                    disk = self.disk.1.wait(disk).unwrap_or_else(PoisonError::into_inner);
+                }
+                Ok((disk, false))
+            }
+        }
+    }
+}
+
+fn end_of(fails: bool) -> Result<(), StoreError> {
+    if fails { Err(StoreError::Unknown("the test says so".to_owned())) } else { Ok(()) }
+}
+
+impl Journal for MemoryStore {
+    fn end(&self) -> JournalEnd {
+        self.disk().end.clone().unwrap_or_else(empty_end)
+    }
+
+    fn reserve(&self, _bytes: usize) -> Result<(), StoreError> {
+        let (disk, fails) = self.enter(Operation::Reserve)?;
+        end_of(fails || disk.failed)
+    }
+
+    fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
+        let (mut disk, fails) = self.enter(Operation::Append)?;
+        end_of(disk.failed)?;
+        let size = disk.end.as_ref().map_or(0, |end| end.frontier.size());
+        if batch.first != size || batch.entries.is_empty() || batch.end() != after.size() {
+            return Err(StoreError::NotWritten(format!("a batch from {} does not go on at {size}", batch.first)));
+        }
+        let last_time_ms = batch.entries.last().map_or(0, |entry| entry.leaf.time_ms);
+        disk.end = Some(JournalEnd { frontier: after.clone(), signature: Some(batch.signature), last_time_ms });
+        let tiles = closed.iter().filter(|(level, ..)| level % 8 == 0);
+        disk.tiles.extend(tiles.map(|(level, index, hash)| ((level / 8, *index), *hash)));
+        disk.batches.push(batch.clone());
+        disk.failed = fails;
+        end_of(fails)
+    }
+
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        let batches: Vec<Batch> = self.disk().batches.iter().filter(|batch| batch.end() > from).cloned().collect();
+        for batch in batches {
+            if visit(batch) == Visit::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        let disk = self.disk();
+        let hashes = (start..start.saturating_add(count as u64)).map(|index| disk.tiles.get(&(level, index)).copied());
+        hashes.collect::<Option<_>>().ok_or_else(|| StoreError::Read("there is no such hash".to_owned()))
+    }
+}
+
+impl Fold for MemoryStore {
+    fn folded(&self) -> Result<u64, StoreError> {
+        Ok(self.disk().folded)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let (disk, fails) = self.enter(Operation::FoldRead)?;
+        end_of(fails)?;
+        Ok(disk.rows.get(key).cloned())
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let (disk, fails) = self.enter(Operation::FoldRead)?;
+        end_of(fails)?;
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let rows = disk.rows.range::<[u8], _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+        let (mut disk, fails) = self.enter(Operation::FoldApply)?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => disk.rows.insert(key, value),
+                None => disk.rows.remove(&key),
+            };
+        }
+        disk.folded = folded;
+        end_of(fails)
+    }
+
+    fn clear(&self) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        disk.rows.clear();
+        disk.folded = 0;
+        Ok(())
+    }
+}
+
+impl MemoryStore {
+    fn key(&self, name: String) -> Result<SecretKey, StoreError> {
+        let (mut disk, fails) = self.enter(Operation::KeyCreate)?;
+        let mut drawn = [0; 32];
+        let filled = SystemRandom::new().fill(&mut drawn);
+        filled.map_err(|_| StoreError::NotWritten("the system gives no randomness".to_owned()))?;
+        let key = SecretKey::new(*disk.keys.entry(name).or_insert(drawn));
+        end_of(fails)?;
+        Ok(key)
+    }
+}
+
+impl RecordKeys for MemoryStore {
+    fn get(&self, month: Month) -> Result<Option<SecretKey>, StoreError> {
+        Ok(self.disk().keys.get(&month.to_string()).copied().map(SecretKey::new))
+    }
+
+    fn get_or_create(&self, month: Month) -> Result<SecretKey, StoreError> {
+        self.key(month.to_string())
+    }
+
+    fn subject_key(&self) -> Result<SecretKey, StoreError> {
+        self.key("subject".to_owned())
+    }
+}

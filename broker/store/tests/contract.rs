@@ -1,0 +1,243 @@
+//! The contract of a store (`unefois_engine::store`), run against every implementation.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, TileHashes, TileNodes, root_at};
+use unefois_engine::store::{Batch, Fold, Journal, Month, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_store::{EmbeddedStore, MemoryStore, Options};
+
+/// A store under test that can be closed and opened again.
+trait Subject: Sized {
+    fn create() -> Self;
+    fn reopen(self) -> Self;
+    fn journal(&self) -> &dyn Journal;
+    fn fold(&self) -> &dyn Fold;
+    fn keys(&self) -> &dyn RecordKeys;
+}
+
+struct Embedded {
+    store: EmbeddedStore,
+    folder: TempDir,
+}
+
+/// Small segments, so that a test crosses several.
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, min_free_bytes: 0, ..Options::default() }
+}
+
+impl Subject for Embedded {
+    fn create() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options()).unwrap(), folder }
+    }
+
+    fn reopen(self) -> Self {
+        let Self { store, folder } = self;
+        drop(store);
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options()).unwrap(), folder }
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        &*self.store.journal
+    }
+
+    fn fold(&self) -> &dyn Fold {
+        &*self.store.fold
+    }
+
+    fn keys(&self) -> &dyn RecordKeys {
+        &*self.store.keys
+    }
+}
+
+impl Subject for MemoryStore {
+    fn create() -> Self {
+        Self::new()
+    }
+
+    fn reopen(self) -> Self {
+        MemoryStore::reopen(&self);
+        self
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        self
+    }
+
+    fn fold(&self) -> &dyn Fold {
+        self
+    }
+
+    fn keys(&self) -> &dyn RecordKeys {
+        self
+    }
+}
+
+/// The batch of `count` entries that goes on at `frontier`.
+fn batch(frontier: &Frontier, count: u8) -> (Batch, BatchProofs) {
+    let first = frontier.size();
+    let entry = |n: u8| SealedEntry {
+        leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + first + u64::from(n), commitment: Hash([n; 32]) },
+        sealed: vec![n; 300 + usize::from(n)],
+    };
+    let entries: Vec<_> = (0..count).map(entry).collect();
+    let hashes: Vec<_> = entries.iter().map(|e| e.leaf.hash()).collect();
+    let proofs = BatchProofs::new(frontier, &hashes);
+    (Batch { first, entries, root: proofs.root(), signature: [count; 64] }, proofs)
+}
+
+fn append(journal: &dyn Journal, count: u8) -> Batch {
+    let (batch, proofs) = batch(&journal.end().frontier, count);
+    journal.reserve(32 << 10).unwrap();
+    journal.append(&batch, proofs.after(), &proofs.closed().collect::<Vec<_>>()).unwrap();
+    batch
+}
+
+fn read_all(journal: &dyn Journal, from: u64) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    journal
+        .read(from, &mut |batch| {
+            batches.push(batch);
+            Visit::Continue
+        })
+        .unwrap();
+    batches
+}
+
+#[derive(Debug)]
+struct Tiles<'a>(&'a dyn Journal);
+
+impl TileHashes for Tiles<'_> {
+    type Error = StoreError;
+
+    fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.0.tile_hashes(level, start, count)
+    }
+}
+
+fn what_was_appended_is_read_back_in_order_also_after_reopening<S: Subject>() {
+    let mut store = S::create();
+    let mut appended = Vec::new();
+    for round in 0..4 {
+        for count in [1, 40, 3, 100, 7, 64, 90] {
+            appended.push(append(store.journal(), count));
+        }
+        let end = store.journal().end();
+        assert_eq!(read_all(store.journal(), 0), appended, "round {round}");
+        store = store.reopen();
+        assert_eq!(store.journal().end(), end, "round {round}");
+    }
+    let size = store.journal().end().frontier.size();
+    for from in [0, 1, 41, 44, 150, size - 1, size] {
+        let expected: Vec<_> = appended.iter().filter(|b| b.end() > from).cloned().collect();
+        assert_eq!(read_all(store.journal(), from), expected, "from {from}");
+    }
+    for size in [1, 2, 255, 256, 257, 300, 511, 512, 1000, size] {
+        let mut frontier = Frontier::new();
+        for entry in appended.iter().flat_map(|b| &b.entries).take(usize::try_from(size).unwrap()) {
+            frontier.append(entry.leaf.hash());
+        }
+        assert_eq!(root_at(&TileNodes(&Tiles(store.journal())), size).unwrap(), frontier.root(), "size {size}");
+    }
+}
+
+fn a_batch_that_does_not_go_on_is_not_written<S: Subject>() {
+    let store = S::create();
+    append(store.journal(), 5);
+    let before = store.journal().end();
+    let (again, proofs) = batch(&Frontier::new(), 5);
+    let refused = store.journal().append(&again, proofs.after(), &[]);
+    assert!(matches!(refused, Err(StoreError::NotWritten(_))), "{refused:?}");
+    assert_eq!(store.journal().end(), before);
+    append(store.journal(), 1);
+    assert_eq!(store.journal().end().frontier.size(), 6);
+}
+
+fn readers_beside_an_appender_see_whole_batches_in_order<S: Subject + Sync>() {
+    let store = S::create();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..60 {
+                append(store.journal(), 20);
+            }
+        });
+        while !writer.is_finished() {
+            let mut next = 0;
+            for batch in read_all(store.journal(), 0) {
+                assert_eq!(batch.first, next);
+                next = batch.end();
+            }
+            let size = store.journal().end().frontier.size();
+            root_at(&TileNodes(&Tiles(store.journal())), size.min(next)).unwrap();
+        }
+    });
+    assert_eq!(store.journal().end().frontier.size(), 1200);
+}
+
+fn a_chunk_of_rows_comes_whole_with_its_position<S: Subject>() {
+    let store = S::create();
+    let fold = store.fold();
+    assert_eq!(fold.folded().unwrap(), 0);
+    let put = |key: &str, value: &str| (key.as_bytes().to_vec(), Some(value.as_bytes().to_vec()));
+    fold.apply(vec![put("c1", "a"), put("c3", "c"), put("c2", "b"), put("d", "x")], 4).unwrap();
+    fold.apply(vec![put("c2", "B"), (b"d".to_vec(), None), put("c20", "z")], 9).unwrap();
+    let store = store.reopen();
+    let fold = store.fold();
+    // No durability is promised, and none is lost by closing.
+    assert_eq!(fold.folded().unwrap(), 9);
+    assert_eq!(fold.get(b"d").unwrap(), None);
+    let keys = |rows: Vec<(Vec<u8>, Vec<u8>)>| rows.into_iter().map(|(k, _)| String::from_utf8(k).unwrap()).collect::<Vec<_>>();
+    assert_eq!(keys(fold.scan(b"c", None, 10).unwrap()), ["c1", "c2", "c20", "c3"]);
+    assert_eq!(keys(fold.scan(b"c", Some(b"c2"), 1).unwrap()), ["c20"]);
+    assert_eq!(keys(fold.scan(b"c2", None, 10).unwrap()), ["c2", "c20"]);
+    assert_eq!(keys(fold.scan(b"e", None, 10).unwrap()), [""; 0]);
+    fold.clear().unwrap();
+    assert_eq!(fold.folded().unwrap(), 0);
+    assert_eq!(keys(fold.scan(b"c", None, 10).unwrap()), [""; 0]);
+}
+
+fn a_key_is_made_once_and_stays<S: Subject>() {
+    let store = S::create();
+    let month = Month { year: 2026, month: 11 };
+    assert!(store.keys().get(month).unwrap().is_none());
+    let key = *store.keys().get_or_create(month).unwrap().expose();
+    let subject = *store.keys().subject_key().unwrap().expose();
+    let store = store.reopen();
+    assert_eq!(store.keys().get(month).unwrap().unwrap().expose(), &key);
+    assert_eq!(store.keys().get_or_create(month).unwrap().expose(), &key);
+    assert_eq!(store.keys().subject_key().unwrap().expose(), &subject);
+    assert_ne!(key, subject);
+    assert!(store.keys().get(Month { year: 2026, month: 12 }).unwrap().is_none());
+}
+
+macro_rules! contract {
+    ($module:ident, $store:ty) => {
+        contract!($module, $store:
+            what_was_appended_is_read_back_in_order_also_after_reopening,
+            a_batch_that_does_not_go_on_is_not_written,
+            readers_beside_an_appender_see_whole_batches_in_order,
+            a_chunk_of_rows_comes_whole_with_its_position,
+            a_key_is_made_once_and_stays,
+        );
+    };
+    ($module:ident, $store:ty: $($promise:ident),* $(,)?) => {
+        mod $module {
+            $(
+                #[test]
+                fn $promise() {
+                    super::$promise::<$store>();
+                }
+            )*
+        }
+    };
+}
+
+contract!(embedded, crate::Embedded);
+contract!(memory, unefois_store::MemoryStore);
+
+#[test]
+fn stores_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>(_: Arc<T>) {}
+    shared(Arc::new(MemoryStore::new()));
+}

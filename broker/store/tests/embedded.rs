@@ -1,0 +1,175 @@
+//! What the embedded store does beyond the contract: damage, torn ends, locks, permissions, lost folds.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use unefois_audit::{BatchProofs, Hash, Leaf};
+use unefois_engine::store::{Batch, Fold, Journal, Month, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_store::embedded::JournalReader;
+use unefois_store::{EmbeddedStore, Options};
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, min_free_bytes: 0, ..Options::default() }
+}
+
+fn open(folder: &Path) -> Result<EmbeddedStore, StoreError> {
+    EmbeddedStore::open(folder, &options())
+}
+
+fn append(journal: &dyn Journal, count: u8) {
+    let first = journal.end().frontier.size();
+    let entries: Vec<_> = (0..count)
+        .map(|n| SealedEntry { leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([n; 32]) }, sealed: vec![n; 500] })
+        .collect();
+    let hashes: Vec<_> = entries.iter().map(|e| e.leaf.hash()).collect();
+    let proofs = BatchProofs::new(&journal.end().frontier, &hashes);
+    let batch = Batch { first, entries, root: proofs.root(), signature: [7; 64] };
+    journal.reserve(32 << 10).unwrap();
+    journal.append(&batch, proofs.after(), &proofs.closed().collect::<Vec<_>>()).unwrap();
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "seg") && p.file_stem().unwrap() != "spare");
+    paths.sort();
+    paths
+}
+
+/// Offset after the last byte that is not zero.
+fn used(path: &Path) -> u64 {
+    fs::read(path).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64 + 1
+}
+
+fn flip(path: &Path, offset: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
+
+fn filled() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let store = open(&data).unwrap();
+    for _ in 0..10 {
+        append(&*store.journal, 30);
+    }
+    assert!(segments(&data).len() >= 3);
+    (folder, data)
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_the_journal_goes_on() {
+    for kept in [1, 3, 8, 19, 21, 300] {
+        let (_folder, data) = filled();
+        let last = segments(&data).pop().unwrap();
+        let end = used(&last).next_multiple_of(8);
+        // The beginning of a frame that was never acknowledged.
+        let torn = fs::read(&last).unwrap()[4096..4096 + kept].to_vec();
+        fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(&torn, end).unwrap();
+        let store = open(&data).unwrap();
+        assert_eq!(store.journal.end().frontier.size(), 300);
+        assert_eq!(used(&last).next_multiple_of(8), end);
+        append(&*store.journal, 5);
+        drop(store);
+        assert_eq!(open(&data).unwrap().journal.end().frontier.size(), 305);
+    }
+}
+
+#[test]
+fn damage_before_the_end_refuses_to_open_or_to_read() {
+    let (_folder, data) = filled();
+    let last = segments(&data).pop().unwrap();
+    append(&*open(&data).unwrap().journal, 2);
+    let span = used(&last) - 4096;
+    for part in 1..8 {
+        let (_folder, data) = filled();
+        append(&*open(&data).unwrap().journal, 2);
+        let last = segments(&data).pop().unwrap();
+        flip(&last, 4096 + span * part / 8 - 1100);
+        let Err(error) = open(&data) else { panic!("part {part}: opened") };
+        assert_eq!(error.code(), "STORE_CORRUPT", "{error}");
+        assert_eq!(JournalReader::open(&data).unwrap_err().code(), "STORE_CORRUPT");
+    }
+    // In an earlier segment it is found by whoever reads it.
+    let (_folder, data) = filled();
+    flip(&segments(&data)[0], 9000);
+    let store = open(&data).unwrap();
+    assert_eq!(store.journal.read(0, &mut |_| Visit::Continue).unwrap_err().code(), "STORE_CORRUPT");
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let (_folder, data) = filled();
+    fs::remove_file(&segments(&data)[1]).unwrap();
+    let store = open(&data).unwrap();
+    assert_eq!(store.journal.read(0, &mut |_| Visit::Continue).unwrap_err().code(), "STORE_CORRUPT");
+}
+
+#[test]
+fn lost_tiles_are_derived_again() {
+    let (_folder, data) = filled();
+    let hashes = open(&data).unwrap().journal.tile_hashes(0, 0, 300).unwrap();
+    for damage in ["remove", "cut"] {
+        let path = data.join("tiles/0");
+        match damage {
+            "remove" => fs::remove_file(&path).unwrap(),
+            _ => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap(),
+        }
+        let store = open(&data).unwrap();
+        assert_eq!(store.journal.tile_hashes(0, 0, 300).unwrap(), hashes, "{damage}");
+        assert_eq!(store.journal.tile_hashes(1, 0, 1).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn two_processes_cannot_write_one_folder() {
+    let (_folder, data) = filled();
+    let _store = open(&data).unwrap();
+    let second = open(&data).unwrap_err();
+    assert_eq!(second.code(), "STORE_FENCED", "{second}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let (_folder, data) = filled();
+    let store = open(&data).unwrap();
+    let month = Month { year: 2026, month: 11 };
+    store.keys.get_or_create(month).unwrap();
+    let path = data.join("keys/records/2026-11.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = store.keys.get(month).unwrap_err().to_string();
+    assert!(error.contains("chmod 600") && error.contains("2026-11.key"), "{error}");
+}
+
+#[test]
+fn a_fold_that_is_broken_or_from_another_boot_begins_again() {
+    let (_folder, data) = filled();
+    let apply = |store: &EmbeddedStore| store.fold.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))], 3).unwrap();
+    apply(&open(&data).unwrap());
+    assert_eq!(open(&data).unwrap().fold.folded().unwrap(), 3, "closed and opened again");
+    let rebooted = Options { boot: "another".to_owned(), ..options() };
+    assert_eq!(EmbeddedStore::open(&data, &rebooted).unwrap().fold.folded().unwrap(), 3, "closed before the reboot");
+    // Left open, as a power cut leaves it.
+    std::mem::forget(EmbeddedStore::open(&data, &options()).unwrap().fold.clone());
+    fs::remove_dir_all(data.join("fold")).unwrap();
+    fs::create_dir(data.join("fold")).unwrap();
+    fs::write(data.join("fold/db"), b"not a sled").unwrap();
+    fs::write(data.join("fold/conf"), b"not a sled").unwrap();
+    let store = open(&data).unwrap();
+    assert_eq!(store.fold.folded().unwrap(), 0);
+    assert!(data.join("fold.set-aside").exists());
+}
+
+#[test]
+fn a_full_disk_is_said_before_anything_is_written() {
+    let (_folder, data) = filled();
+    let full = Options { min_free_bytes: u64::MAX, ..options() };
+    let store = EmbeddedStore::open(&data, &full).unwrap();
+    let error = store.journal.reserve(1000).unwrap_err();
+    assert_eq!(error.code(), "STORE_FULL");
+    assert!(error.to_string().contains("MB must stay free"), "{error}");
+}

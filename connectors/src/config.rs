@@ -1,0 +1,128 @@
+//! Connectors in the operator's words: one table per connector, told apart by its `type`.
+//!
+//! ```toml
+//! [connectors.cnaf]
+//! type = "api-particulier"
+//! base_url = "https://particulier.api.gouv.fr"
+//! token_file = "secrets/api-particulier.token"
+//! limits = { timeout_ms = 8000 }
+//!
+//! [connectors.mairie]
+//! type = "file"
+//! path = "declarations.csv"
+//! format = "csv"
+//! dataset = "mairie.cantine"
+//! integers = ["quotient"]
+//! ```
+//!
+//! Unknown keys are refused. Secrets come by file or environment only. Keys in errors are those of the connector's own
+//! table; the caller puts the path of that table before them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use unefois_consent::id::ConnectorName;
+
+use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
+use crate::file::{FileConfig, FileConnector};
+use crate::{Connector, Guarded, Limits};
+
+/// One connector of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type")]
+pub enum ConnectorConfig {
+    /// `type = "api-particulier"`.
+    #[serde(rename = "api-particulier")]
+    ApiParticulier(ApiParticulierConfig),
+    /// `type = "file"`.
+    #[serde(rename = "file")]
+    File(FileConfig),
+}
+
+impl ConnectorConfig {
+    /// The limits of the guard around the connector.
+    pub fn limits(&self) -> Limits {
+        match self {
+            Self::ApiParticulier(config) => config.limits,
+            Self::File(config) => config.limits,
+        }
+    }
+
+    /// Refuses what can be seen to be wrong without a look at files or environment, naming the key.
+    pub fn validate(&self) -> Result<(), ConnectorConfigError> {
+        self.limits().validate()?;
+        match self {
+            Self::ApiParticulier(config) => config.validate(),
+            Self::File(config) => config.validate(),
+        }
+    }
+}
+
+/// Builds and guards the connector `name`. Reads its files and environment, and asks nothing of the source. Relative
+/// paths start at `base_dir`, the folder of the configuration file.
+pub fn build(
+    name: ConnectorName,
+    config: &ConnectorConfig,
+    base_dir: &Path,
+) -> Result<Guarded, ConnectorConfigError> {
+    config.validate()?;
+    let connector: Arc<dyn Connector> = match config {
+        ConnectorConfig::ApiParticulier(config) => {
+            Arc::new(ApiParticulier::open(config, base_dir)?)
+        }
+        ConnectorConfig::File(config) => Arc::new(FileConnector::open(config, base_dir)?),
+    };
+    Ok(Guarded::new(name, connector, config.limits()))
+}
+
+/// What is wrong with a connector's configuration, and what to change. Never says what a secret or a file holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectorConfigError {
+    /// A key has not the form it must have.
+    #[error("{key}: {rule}")]
+    Invalid {
+        /// The key in the connector's table, `limits.timeout_ms`.
+        key: String,
+        /// What a right value looks like.
+        rule: String,
+    },
+    /// The file that a key names cannot be used.
+    #[error("{key}: {path}: {problem}", path = path.display())]
+    File {
+        /// The key in the connector's table, `token_file`.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
+}
+
+impl ConnectorConfigError {
+    pub(crate) fn invalid(key: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self::Invalid {
+            key: key.into(),
+            rule: rule.into(),
+        }
+    }
+
+    pub(crate) fn file(key: &'static str, path: &Path, problem: impl Into<String>) -> Self {
+        Self::File {
+            key,
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Stable code for logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::File { .. } => "file",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

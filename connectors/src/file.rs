@@ -1,0 +1,143 @@
+//! A small town hall's own declarations, in a CSV or JSON Lines file.
+//!
+//! The file is the source: it is held in memory, found by identity, and read again when it changes. A person without
+//! a line has no file; a person with two is ambiguous, and nothing is picked. Names are not kept: lines are found by a
+//! digest of the normalised identity. Deliberately absent: filters, and any write to the file.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use unefois_consent::{DatasetId, Outcome, OutcomeCode};
+
+use crate::config::ConnectorConfigError;
+use crate::reloaded::Reloaded;
+use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
+
+mod csv_lines;
+mod json_lines;
+mod person;
+mod table;
+
+use table::{Found, Table};
+
+/// The form of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// CSV in UTF-8 with a header line, separated by `;` or `,`.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// `type = "file"`.
+///
+/// Columns of the identity: `birth_name`, `given_names` (separated by spaces, in JSON also a list), `birth_date`
+/// (`AAAA-MM-JJ`, or less of it, or empty), `sex` (`F` or `M`), `birth_country` (COG) and `birth_commune` (COG; may be
+/// empty or absent). Each other column is an attribute of the dataset. An empty cell is null.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// The file. Replace it by renaming a whole new one over it: a half-written one is read as it stands.
+    pub path: PathBuf,
+    /// Its form.
+    pub format: FileFormat,
+    /// The dataset that it holds.
+    pub dataset: DatasetId,
+    /// Attributes that are integers; those of a CSV file are texts otherwise.
+    #[serde(default)]
+    pub integers: Vec<String>,
+    /// Limits of the guard.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl FileConfig {
+    /// Refuses what can be seen to be wrong without a look at the file.
+    pub fn validate(&self) -> Result<(), ConnectorConfigError> {
+        for name in &self.integers {
+            if name.contains('.') || self.dataset.attribute(name).is_err() {
+                return Err(ConnectorConfigError::invalid(
+                    "integers",
+                    "names of attributes, such as [\"valeur\"]",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A connector to a file.
+#[derive(Debug)]
+pub struct FileConnector {
+    dataset: DatasetId,
+    table: Reloaded<Table>,
+}
+
+impl FileConnector {
+    /// Reads the whole file; one malformed line refuses it, by its number. Relative paths start at `base_dir`.
+    pub fn open(config: &FileConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
+        config.validate()?;
+        let path = base_dir.join(&config.path);
+        let empty = Table::empty(table::Settings {
+            format: config.format,
+            dataset: config.dataset.clone(),
+            integers: config.integers.clone(),
+        });
+        let table = Reloaded::open(&path, &empty, |path, before| {
+            Table::read(path, before.settings())
+        })
+        .map_err(|problem| ConnectorConfigError::file("path", &path, problem))?;
+        Ok(Self {
+            dataset: config.dataset.clone(),
+            table,
+        })
+    }
+
+    async fn answer(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
+        if fetch.dataset.dataset.id != self.dataset {
+            return Err(SourceFault::Untrusted("the file holds another dataset"));
+        }
+        if !fetch.dataset.filter.is_empty() {
+            return Err(SourceFault::Untrusted("a file takes no filter"));
+        }
+        let table = self.table.get().await;
+        // Unknown attributes are a fault for everyone, so that it does not show who has a line.
+        let columns = fetch.dataset.attributes.iter().map(|attribute| {
+            let column = table.column(attribute.name());
+            column.ok_or(SourceFault::Untrusted(
+                "the file has no column for an attribute",
+            ))
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let values = match table.find(fetch.identity) {
+            Found::None => return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NoFile)),
+            Found::Several => {
+                return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::Ambiguous));
+            }
+            Found::One(values) => values,
+        };
+        let value = |column: usize| values.get(column).cloned().unwrap_or_default();
+        let answered = fetch.dataset.attributes.iter().zip(columns);
+        let outcomes = answered
+            .map(|(attribute, column)| (attribute.clone(), Outcome::Found(value(column))))
+            .collect();
+        Ok(SourceAnswer {
+            outcomes,
+            reference: None,
+        })
+    }
+}
+
+impl Connector for FileConnector {
+    fn serves(&self, dataset: &DatasetId) -> bool {
+        *dataset == self.dataset
+    }
+
+    fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {
+        Box::pin(self.answer(fetch))
+    }
+}
+
+#[cfg(test)]
+mod tests;

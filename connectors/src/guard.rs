@@ -1,0 +1,120 @@
+//! The guard: the engine never asks a bare connector.
+//!
+//! A guarded connector answers in time, runs a bounded number of questions at once, and lets no answer through that
+//! does not match its question. It never fails: a fault becomes an outcome for each attribute asked, so that a failing
+//! source never blocks the person (the answer says what is missing and why), and the operator is told of the fault.
+//! Deliberately absent: retries. Only the connector knows whether its source may be asked twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+use unefois_consent::DatasetId;
+use unefois_consent::id::ConnectorName;
+
+use crate::{Connector, Fetch, SourceAnswer, SourceFault};
+
+mod check;
+mod limits;
+mod telemetry;
+
+pub use limits::Limits;
+use telemetry::Telemetry;
+
+/// A connector with its name and its limits: the only form in which the engine knows one.
+#[derive(Debug)]
+pub struct Guarded {
+    name: ConnectorName,
+    connector: Arc<dyn Connector>,
+    limits: Limits,
+    places: Semaphore,
+    telemetry: Telemetry,
+}
+
+impl Guarded {
+    /// Guards `connector`, which the registry calls `name`.
+    pub fn new(name: ConnectorName, connector: Arc<dyn Connector>, limits: Limits) -> Self {
+        let places = Semaphore::new(limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS));
+        let telemetry = Telemetry::new(&name);
+        Self {
+            name,
+            connector,
+            limits,
+            places,
+            telemetry,
+        }
+    }
+
+    /// The name by which datasets of the registry cite it.
+    pub fn name(&self) -> &ConnectorName {
+        &self.name
+    }
+
+    /// Whether the connector can serve `dataset`.
+    pub fn serves(&self, dataset: &DatasetId) -> bool {
+        self.connector.serves(dataset)
+    }
+
+    /// Asks the source and answers each attribute asked exactly once, in the order asked, before the earlier of the
+    /// fetch's deadline and the connector's timeout. The wait for a place counts.
+    ///
+    /// Never fails: a fault becomes an outcome for each attribute asked and is told to the operator (metrics, and one
+    /// log line with connector, dataset and fault code; nothing of the person). Dropping the future cancels the call.
+    pub async fn ask(&self, fetch: Fetch<'_>) -> SourceAnswer {
+        let started = Instant::now();
+        let deadline = self.deadline(&fetch, started);
+        let asked = match self
+            .fetch(
+                Fetch {
+                    deadline: deadline.into_std(),
+                    ..fetch
+                },
+                deadline,
+            )
+            .await
+        {
+            Ok(answer) => check::matched(answer, fetch.dataset, &self.limits),
+            Err(fault) => Err(fault),
+        };
+        self.telemetry
+            .answered(fetch.dataset, &asked, started.elapsed());
+        asked.unwrap_or_else(|fault| SourceAnswer::missing(fetch.dataset, fault.outcome()))
+    }
+
+    fn deadline(&self, fetch: &Fetch<'_>, now: Instant) -> Instant {
+        let own = now.checked_add(self.limits.timeout);
+        own.map_or(fetch.deadline.into(), |own| own.min(fetch.deadline.into()))
+    }
+
+    async fn fetch(
+        &self,
+        fetch: Fetch<'_>,
+        deadline: Instant,
+    ) -> Result<SourceAnswer, SourceFault> {
+        let _place = self.place(deadline).await?;
+        if deadline.saturating_duration_since(Instant::now()) == Duration::ZERO {
+            return Err(SourceFault::Timeout);
+        }
+        let _in_flight = self.telemetry.in_flight();
+        // The timer is registered only if the future is not ready at its first poll: a source in process pays none.
+        timeout_at(deadline, self.connector.fetch(fetch))
+            .await
+            .unwrap_or(Err(SourceFault::Timeout))
+    }
+
+    /// A place among the questions that run at once. Waits in order of arrival, and not past the deadline.
+    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, SourceFault> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        match timeout_at(deadline, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            // The semaphore is never closed; were it, no place would come before the deadline either.
+            Ok(Err(_)) | Err(_) => Err(SourceFault::Timeout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

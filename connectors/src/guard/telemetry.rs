@@ -1,0 +1,107 @@
+//! What the operator is told of each question to a source: metrics, and a log line for each fault.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{Gauge, Histogram, SharedString, counter, gauge, histogram};
+use unefois_consent::OutcomeCode;
+use unefois_consent::decide::PermittedDataset;
+use unefois_consent::id::ConnectorName;
+
+use crate::{SourceAnswer, SourceFault};
+
+/// The instruments of one connector.
+///
+/// | metric | labels | what |
+/// |---|---|---|
+/// | `unefois_source_seconds` | `connector` | time of a question, waiting included |
+/// | `unefois_source_answers_total` | `connector`, `outcome` | worst outcome (`NO_FILE`), or fault in lower case (`timeout`) |
+/// | `unefois_source_in_flight` | `connector` | questions that run now |
+pub(super) struct Telemetry {
+    connector: Arc<str>,
+    // Bound at the first question, so that the order of building connectors and recorder does not matter.
+    instruments: OnceLock<(Histogram, Gauge)>,
+}
+
+impl Telemetry {
+    pub(super) fn new(name: &ConnectorName) -> Self {
+        Self {
+            connector: name.as_str().into(),
+            instruments: OnceLock::new(),
+        }
+    }
+
+    fn label(&self) -> SharedString {
+        SharedString::from(Arc::clone(&self.connector))
+    }
+
+    fn instruments(&self) -> &(Histogram, Gauge) {
+        self.instruments.get_or_init(|| {
+            (
+                histogram!("unefois_source_seconds", "connector" => self.label()),
+                gauge!("unefois_source_in_flight", "connector" => self.label()),
+            )
+        })
+    }
+
+    /// Counts a question until the mark is dropped, also by a cancelled call.
+    pub(super) fn in_flight(&self) -> InFlight<'_> {
+        let (_, gauge) = self.instruments();
+        gauge.increment(1.0);
+        InFlight(gauge)
+    }
+
+    pub(super) fn answered(
+        &self,
+        dataset: &PermittedDataset,
+        answer: &Result<SourceAnswer, SourceFault>,
+        took: Duration,
+    ) {
+        self.instruments().0.record(took);
+        let outcome = match answer {
+            // The codes are ordered from good to bad.
+            Ok(answer) => answer
+                .outcomes
+                .iter()
+                .map(|(_, o)| o.code())
+                .max()
+                .unwrap_or(OutcomeCode::Found)
+                .as_str(),
+            Err(fault) => {
+                self.tell(dataset, fault);
+                fault.code()
+            }
+        };
+        counter!("unefois_source_answers_total", "connector" => self.label(), "outcome" => outcome)
+            .increment(1);
+    }
+
+    fn tell(&self, dataset: &PermittedDataset, fault: &SourceFault) {
+        let (connector, dataset, code) =
+            (&*self.connector, dataset.dataset.id.as_str(), fault.code());
+        match fault {
+            SourceFault::Timeout | SourceFault::RateLimited | SourceFault::Down(_) => {
+                tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");
+            }
+            SourceFault::NotAuthorised(_) | SourceFault::Untrusted(_) => {
+                tracing::error!(connector, dataset, fault = code, detail = %fault, "a source needs the operator");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
+
+/// One question that runs.
+pub(super) struct InFlight<'a>(&'a Gauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
