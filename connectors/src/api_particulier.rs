@@ -54,14 +54,10 @@ impl ApiParticulierConfig {
         client::base_url(&self.base_url)?;
         match (&self.token_file, &self.token_env) {
             (Some(_), None) | (None, Some(_)) => Ok(()),
-            (None, None) => Err(ConnectorConfigError::invalid(
-                "token_file",
-                "set token_file or token_env",
-            )),
-            (Some(_), Some(_)) => Err(ConnectorConfigError::invalid(
-                "token_file",
-                "set token_file or token_env, not both",
-            )),
+            (None, None) => Err(ConnectorConfigError::invalid("token_file", "set token_file or token_env")),
+            (Some(_), Some(_)) => {
+                Err(ConnectorConfigError::invalid("token_file", "set token_file or token_env, not both"))
+            }
         }
     }
 }
@@ -77,10 +73,7 @@ pub struct ApiParticulier {
 
 impl ApiParticulier {
     /// Reads the token and the roots, and asks nothing. Relative paths start at `base_dir`.
-    pub fn open(
-        config: &ApiParticulierConfig,
-        base_dir: &Path,
-    ) -> Result<Self, ConnectorConfigError> {
+    pub fn open(config: &ApiParticulierConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
         config.validate()?;
         let base = client::base_url(&config.base_url)?;
         let ca_file = config.ca_file.as_ref().map(|path| base_dir.join(path));
@@ -89,32 +82,18 @@ impl ApiParticulier {
             (Some(path), _) => TokenSource::file(&base_dir.join(path))?,
             (None, name) => TokenSource::environment(name.as_deref().unwrap_or_default())?,
         };
-        Ok(Self {
-            base,
-            client,
-            token,
-            max_answer_bytes: config.limits.max_answer_bytes,
-        })
+        Ok(Self { base, client, token, max_answer_bytes: config.limits.max_answer_bytes })
     }
 
     async fn answer(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
         let dataset = &fetch.dataset.dataset;
-        let row = table::row(dataset.id.as_str(), &dataset.version).ok_or(
-            SourceFault::Untrusted("the source has no such dataset in this version"),
-        )?;
-        if fetch
-            .dataset
-            .attributes
-            .iter()
-            .any(|a| row.attribute(a.name()).is_none())
-        {
+        let row = table::row(dataset.id.as_str(), &dataset.version)
+            .ok_or(SourceFault::Untrusted("the source has no such dataset in this version"))?;
+        if fetch.dataset.attributes.iter().any(|a| row.attribute(a.name()).is_none()) {
             return Err(answer::UNKNOWN_ATTRIBUTE);
         }
         let Some(route) = question::route(row, &fetch) else {
-            return Ok(SourceAnswer::missing(
-                fetch.dataset,
-                OutcomeCode::NotIdentified,
-            ));
+            return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NotIdentified));
         };
         let (verdict, reference) = self.ask_until_done(row, route, &fetch).await?;
         let outcomes = match verdict {
@@ -123,10 +102,7 @@ impl ApiParticulier {
             Verdict::InProgress => return Err(SourceFault::RateLimited),
             Verdict::Fault(fault) => return Err(fault),
         };
-        Ok(SourceAnswer {
-            outcomes,
-            reference,
-        })
+        Ok(SourceAnswer { outcomes, reference })
     }
 
     /// Asks, and once more where the same question is in progress and the deadline leaves time for it.
@@ -159,17 +135,14 @@ impl ApiParticulier {
             bearer: &bearer,
             request_id: &fetch.permit.exchange().to_string(),
         };
-        let (received, reference) =
-            client::get(&self.client, request, self.max_answer_bytes).await?;
+        let (received, reference) = client::get(&self.client, request, self.max_answer_bytes).await?;
         Ok((answer::judge(received), reference))
     }
 }
 
 impl Connector for ApiParticulier {
     fn serves(&self, dataset: &DatasetId) -> bool {
-        table::datasets()
-            .iter()
-            .any(|row| row.dataset == dataset.as_str())
+        table::datasets().iter().any(|row| row.dataset == dataset.as_str())
     }
 
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {

@@ -61,16 +61,10 @@ impl ConnectorConfig {
 
 /// Builds and guards the connector `name`. Reads its files and environment, and asks nothing of the source. Relative
 /// paths start at `base_dir`, the folder of the configuration file.
-pub fn build(
-    name: ConnectorName,
-    config: &ConnectorConfig,
-    base_dir: &Path,
-) -> Result<Guarded, ConnectorConfigError> {
+pub fn build(name: ConnectorName, config: &ConnectorConfig, base_dir: &Path) -> Result<Guarded, ConnectorConfigError> {
     config.validate()?;
     let connector: Arc<dyn Connector> = match config {
-        ConnectorConfig::ApiParticulier(config) => {
-            Arc::new(ApiParticulier::open(config, base_dir)?)
-        }
+        ConnectorConfig::ApiParticulier(config) => Arc::new(ApiParticulier::open(config, base_dir)?),
         ConnectorConfig::File(config) => Arc::new(FileConnector::open(config, base_dir)?),
     };
     Ok(Guarded::new(name, connector, config.limits()))
@@ -101,18 +95,11 @@ pub enum ConnectorConfigError {
 
 impl ConnectorConfigError {
     pub(crate) fn invalid(key: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self::Invalid {
-            key: key.into(),
-            rule: rule.into(),
-        }
+        Self::Invalid { key: key.into(), rule: rule.into() }
     }
 
     pub(crate) fn file(key: &'static str, path: &Path, problem: impl Into<String>) -> Self {
-        Self::File {
-            key,
-            path: path.to_owned(),
-            problem: problem.into(),
-        }
+        Self::File { key, path: path.to_owned(), problem: problem.into() }
     }
 
     /// Stable code for logs.

@@ -19,8 +19,7 @@ pub struct AccessToken(Zeroizing<String>);
 impl AccessToken {
     /// Wraps a token; empty or with other than visible ASCII it is none.
     pub fn new(token: &str) -> Option<Self> {
-        let visible =
-            !token.is_empty() && token.len() <= 4096 && token.bytes().all(|b| b.is_ascii_graphic());
+        let visible = !token.is_empty() && token.len() <= 4096 && token.bytes().all(|b| b.is_ascii_graphic());
         visible.then(|| Self(Zeroizing::new(token.to_owned())))
     }
 
@@ -65,15 +64,8 @@ pub struct SourceAnswer {
 impl SourceAnswer {
     /// The same outcome, without a value, for every attribute asked.
     pub fn missing(dataset: &PermittedDataset, code: OutcomeCode) -> Self {
-        let outcomes = dataset
-            .attributes
-            .iter()
-            .map(|a| (a.clone(), Outcome::Missing(code)))
-            .collect();
-        Self {
-            outcomes,
-            reference: None,
-        }
+        let outcomes = dataset.attributes.iter().map(|a| (a.clone(), Outcome::Missing(code))).collect();
+        Self { outcomes, reference: None }
     }
 }
 

@@ -29,11 +29,7 @@ async fn keeps_the_contract(subject: Subject<'_>) {
 
 fn it_serves_its_dataset_and_no_other(subject: &Subject<'_>) {
     assert!(subject.connector.serves(&subject.dataset.parse().unwrap()));
-    assert!(
-        !subject
-            .connector
-            .serves(&"no.such_dataset".parse().unwrap())
-    );
+    assert!(!subject.connector.serves(&"no.such_dataset".parse().unwrap()));
 }
 
 async fn each_attribute_is_answered_once_in_the_order_asked(subject: &Subject<'_>) {
@@ -41,18 +37,9 @@ async fn each_attribute_is_answered_once_in_the_order_asked(subject: &Subject<'_
     for attributes in [vec![a], vec![b], vec![a, b], vec![b, a]] {
         let asked = Asked::new(subject.dataset, &attributes);
         let answer = subject.connector.fetch(asked.fetch()).await.unwrap();
-        let answered: Vec<_> = answer
-            .outcomes
-            .iter()
-            .map(|(attribute, _)| attribute.name())
-            .collect();
+        let answered: Vec<_> = answer.outcomes.iter().map(|(attribute, _)| attribute.name()).collect();
         assert_eq!(answered, attributes);
-        assert!(
-            answer
-                .outcomes
-                .iter()
-                .all(|(_, o)| o.code() == OutcomeCode::Found)
-        );
+        assert!(answer.outcomes.iter().all(|(_, o)| o.code() == OutcomeCode::Found));
     }
 }
 
@@ -100,25 +87,17 @@ async fn api_particulier_keeps_the_contract() {
     let token = dir.path().join("token");
     std::fs::write(&token, "the-token").unwrap();
     std::fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
-    let config: ApiParticulierConfig = serde_json::from_value(
-        serde_json::json!({"base_url": server.url(), "token_file": "token"}),
-    )
-    .unwrap();
+    let config: ApiParticulierConfig =
+        serde_json::from_value(serde_json::json!({"base_url": server.url(), "token_file": "token"})).unwrap();
     let connector = ApiParticulier::open(&config, dir.path()).unwrap();
     let attributes = ["valeur", "annee"];
-    keeps_the_contract(Subject {
-        connector: &connector,
-        dataset: "dss.quotient_familial",
-        attributes,
-    })
-    .await;
+    keeps_the_contract(Subject { connector: &connector, dataset: "dss.quotient_familial", attributes }).await;
 }
 
 #[tokio::test]
 async fn a_file_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
-    let header =
-        "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;classe";
+    let header = "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;classe";
     let line = "Lefèvre-d'Œuvre;Gérôme Jean-Philippe;1982-12-07;F;99100;08480;700;CM2";
     let jsonl = serde_json::json!({
         "birth_name": "LEFEVRE D OEUVRE", "given_names": ["Gérôme", "Jean-Philippe"], "birth_date": "1982-12-07",
@@ -133,11 +112,6 @@ async fn a_file_keeps_the_contract() {
         .unwrap();
         let connector = FileConnector::open(&config, dir.path()).unwrap();
         let attributes = ["quotient", "classe"];
-        keeps_the_contract(Subject {
-            connector: &connector,
-            dataset: "mairie.cantine",
-            attributes,
-        })
-        .await;
+        keeps_the_contract(Subject { connector: &connector, dataset: "mairie.cantine", attributes }).await;
     }
 }

@@ -57,10 +57,7 @@ impl FileConfig {
     pub fn validate(&self) -> Result<(), ConnectorConfigError> {
         for name in &self.integers {
             if name.contains('.') || self.dataset.attribute(name).is_err() {
-                return Err(ConnectorConfigError::invalid(
-                    "integers",
-                    "names of attributes, such as [\"valeur\"]",
-                ));
+                return Err(ConnectorConfigError::invalid("integers", "names of attributes, such as [\"valeur\"]"));
             }
         }
         Ok(())
@@ -84,14 +81,9 @@ impl FileConnector {
             dataset: config.dataset.clone(),
             integers: config.integers.clone(),
         });
-        let table = Reloaded::open(&path, &empty, |path, before| {
-            Table::read(path, before.settings())
-        })
-        .map_err(|problem| ConnectorConfigError::file("path", &path, problem))?;
-        Ok(Self {
-            dataset: config.dataset.clone(),
-            table,
-        })
+        let table = Reloaded::open(&path, &empty, |path, before| Table::read(path, before.settings()))
+            .map_err(|problem| ConnectorConfigError::file("path", &path, problem))?;
+        Ok(Self { dataset: config.dataset.clone(), table })
     }
 
     async fn answer(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
@@ -105,9 +97,7 @@ impl FileConnector {
         // Unknown attributes are a fault for everyone, so that it does not show who has a line.
         let columns = fetch.dataset.attributes.iter().map(|attribute| {
             let column = table.column(attribute.name());
-            column.ok_or(SourceFault::Untrusted(
-                "the file has no column for an attribute",
-            ))
+            column.ok_or(SourceFault::Untrusted("the file has no column for an attribute"))
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let values = match table.find(fetch.identity) {
@@ -119,13 +109,8 @@ impl FileConnector {
         };
         let value = |column: usize| values.get(column).cloned().unwrap_or_default();
         let answered = fetch.dataset.attributes.iter().zip(columns);
-        let outcomes = answered
-            .map(|(attribute, column)| (attribute.clone(), Outcome::Found(value(column))))
-            .collect();
-        Ok(SourceAnswer {
-            outcomes,
-            reference: None,
-        })
+        let outcomes = answered.map(|(attribute, column)| (attribute.clone(), Outcome::Found(value(column)))).collect();
+        Ok(SourceAnswer { outcomes, reference: None })
     }
 }
 

@@ -37,13 +37,7 @@ impl Guarded {
     pub fn new(name: ConnectorName, connector: Arc<dyn Connector>, limits: Limits) -> Self {
         let places = Semaphore::new(limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS));
         let telemetry = Telemetry::new(&name);
-        Self {
-            name,
-            connector,
-            limits,
-            places,
-            telemetry,
-        }
+        Self { name, connector, limits, places, telemetry }
     }
 
     /// The name by which datasets of the registry cite it.
@@ -64,21 +58,11 @@ impl Guarded {
     pub async fn ask(&self, fetch: Fetch<'_>) -> SourceAnswer {
         let started = Instant::now();
         let deadline = self.deadline(&fetch, started);
-        let asked = match self
-            .fetch(
-                Fetch {
-                    deadline: deadline.into_std(),
-                    ..fetch
-                },
-                deadline,
-            )
-            .await
-        {
+        let asked = match self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await {
             Ok(answer) => check::matched(answer, fetch.dataset, &self.limits),
             Err(fault) => Err(fault),
         };
-        self.telemetry
-            .answered(fetch.dataset, &asked, started.elapsed());
+        self.telemetry.answered(fetch.dataset, &asked, started.elapsed());
         asked.unwrap_or_else(|fault| SourceAnswer::missing(fetch.dataset, fault.outcome()))
     }
 
@@ -87,20 +71,14 @@ impl Guarded {
         own.map_or(fetch.deadline.into(), |own| own.min(fetch.deadline.into()))
     }
 
-    async fn fetch(
-        &self,
-        fetch: Fetch<'_>,
-        deadline: Instant,
-    ) -> Result<SourceAnswer, SourceFault> {
+    async fn fetch(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
         let _place = self.place(deadline).await?;
         if deadline.saturating_duration_since(Instant::now()) == Duration::ZERO {
             return Err(SourceFault::Timeout);
         }
         let _in_flight = self.telemetry.in_flight();
         // The timer is registered only if the future is not ready at its first poll: a source in process pays none.
-        timeout_at(deadline, self.connector.fetch(fetch))
-            .await
-            .unwrap_or(Err(SourceFault::Timeout))
+        timeout_at(deadline, self.connector.fetch(fetch)).await.unwrap_or(Err(SourceFault::Timeout))
     }
 
     /// A place among the questions that run at once. Waits in order of arrival, and not past the deadline.

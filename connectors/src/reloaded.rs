@@ -72,11 +72,7 @@ impl<T> Inner<T> {
         let now = millis(self.born.elapsed());
         let due = self.due_ms.load(Ordering::Relaxed);
         let next = now.saturating_add(millis(LOOK_EVERY));
-        now >= due
-            && self
-                .due_ms
-                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        now >= due && self.due_ms.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn look(&self) {
@@ -129,18 +125,13 @@ mod tests {
 
     /// Text that begins with "slow" is not there before the file `go` is.
     fn read(path: &Path, _: &String) -> Result<String, String> {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {}", e.kind()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {}", e.kind()))?;
         let started = std::time::Instant::now();
         while text.starts_with("slow") && !path.with_extension("go").exists() {
             assert!(started.elapsed() < Duration::from_secs(10));
             std::thread::yield_now();
         }
-        if text.starts_with("bad") {
-            Err("begins with bad".to_owned())
-        } else {
-            Ok(text)
-        }
+        if text.starts_with("bad") { Err("begins with bad".to_owned()) } else { Ok(text) }
     }
 
     fn open(content: &str) -> (tempfile::TempDir, PathBuf, Reloaded<String>) {
@@ -179,10 +170,7 @@ mod tests {
         std::fs::write(&path, "slow two").unwrap();
         tokio::time::advance(LOOK_EVERY).await;
         let mut first = Box::pin(file.get());
-        assert!(
-            poll_immediate(&mut first).await.is_none(),
-            "the first waits for the look"
-        );
+        assert!(poll_immediate(&mut first).await.is_none(), "the first waits for the look");
         let beside = poll_immediate(Box::pin(file.get())).await;
         assert_eq!(*beside.unwrap(), "one", "another does not wait");
         std::fs::write(path.with_extension("go"), "").unwrap();

@@ -8,9 +8,9 @@ use unefois_consent::decide::{PermittedDataset, UsedToday};
 use unefois_consent::identity::{CogCode, Sex};
 use unefois_consent::registry::RegistryFile;
 use unefois_consent::{
-    AttributeId, Channel, DatasetId, Digest, ExchangeId, Facts, Filter, Ground, HabilitationId,
-    KeyFingerprint, Language, NoticeShown, Permit, PersonFacts, PivotIdentity, Question, Registry,
-    Siret, SubjectRef, Timestamp, decide,
+    AttributeId, Channel, DatasetId, Digest, ExchangeId, Facts, Filter, Ground, HabilitationId, KeyFingerprint,
+    Language, NoticeShown, Permit, PersonFacts, PivotIdentity, Question, Registry, Siret, SubjectRef, Timestamp,
+    decide,
 };
 
 use crate::{AccessToken, Fetch};
@@ -89,11 +89,7 @@ impl Asked {
 
 /// A person whose name has accents, a ligature, an apostrophe and a hyphen.
 pub(crate) fn person() -> PivotIdentity {
-    identity(
-        "Lefèvre-d'Œuvre",
-        &["Gérôme", "Jean-Philippe"],
-        "1982-12-07",
-    )
+    identity("Lefèvre-d'Œuvre", &["Gérôme", "Jean-Philippe"], "1982-12-07")
 }
 
 pub(crate) fn identity(birth_name: &str, given_names: &[&str], birth_date: &str) -> PivotIdentity {
@@ -112,10 +108,7 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
     let now: Timestamp = NOW.parse().unwrap();
     let siret: Siret = RECIPIENT.parse().unwrap();
     let id: DatasetId = dataset.parse().unwrap();
-    let filter: Filter = filter
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
+    let filter: Filter = filter.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let question = Question {
         consumer: siret,
         key: KeyFingerprint([7; 32]),
@@ -123,22 +116,10 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
         recipient: siret,
         procedure: "cantine".parse().unwrap(),
         habilitation: None,
-        attributes: attributes
-            .iter()
-            .map(|name| id.attribute(name).unwrap())
-            .collect(),
-        filters: if filter.is_empty() {
-            BTreeMap::new()
-        } else {
-            BTreeMap::from([(id, filter.clone())])
-        },
+        attributes: attributes.iter().map(|name| id.attribute(name).unwrap()).collect(),
+        filters: if filter.is_empty() { BTreeMap::new() } else { BTreeMap::from([(id, filter.clone())]) },
         ground: Ground::LawRequest {
-            notice: NoticeShown {
-                version: 1,
-                shown_at: now,
-                channel: Channel::Online,
-                language: Language::Fr,
-            },
+            notice: NoticeShown { version: 1, shown_at: now, channel: Channel::Online, language: Language::Fr },
         },
         subject: SubjectRef([5; 16]),
         request_id: "r-1".parse().unwrap(),
@@ -146,12 +127,7 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
     };
     let person = PersonFacts::default();
     let registry = registry(dataset, attributes, filter.keys().cloned().collect());
-    let facts = Facts {
-        registry: &registry,
-        person: &person,
-        used_today: &NoneUsed,
-        earlier: None,
-    };
+    let facts = Facts { registry: &registry, person: &person, used_today: &NoneUsed, earlier: None };
     decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap()
 }
 

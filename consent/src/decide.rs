@@ -5,8 +5,8 @@
 
 use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Procedure, Registry, Role};
 use crate::{
-    AttributeId, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, ExchangeId, Filter, Ground, GroundKind, HabilitationId,
-    NoticeShown, Objection, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
+    AttributeId, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, ExchangeId, Filter, Ground, GroundKind,
+    HabilitationId, NoticeShown, Objection, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -201,7 +201,12 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
 
 /// Is the right that `permit` gave still there at `now`? Asked when the sources have answered, so that what was
 /// withdrawn, objected to or revoked meanwhile drops the data.
-pub fn still_permitted(registry: &Registry, person: &PersonFacts, permit: &Permit, now: Timestamp) -> Result<(), Refusal> {
+pub fn still_permitted(
+    registry: &Registry,
+    person: &PersonFacts,
+    permit: &Permit,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let mut failed = BTreeSet::new();
     if !registry.is_enrolled(permit.consumer, &permit.key, Role::Exchange) {
         failed.insert(Reason::KeyNotEnrolled);
@@ -290,7 +295,8 @@ fn choose_habilitation<'a>(
         }
         return own.map(Arc::as_ref);
     }
-    let mut covering = registry.habilitations_of(question.consumer).filter(|h| h.procedures.contains(&question.procedure));
+    let mut covering =
+        registry.habilitations_of(question.consumer).filter(|h| h.procedures.contains(&question.procedure));
     match (covering.next(), covering.next()) {
         (Some(only), None) => Some(only),
         (Some(_), Some(_)) => {
@@ -368,9 +374,10 @@ fn check_ground(
             if latest > now.plus(CLOCK_SKEW) {
                 failed.insert(Reason::EvidenceInFuture);
             }
-            let demanded = question.attributes.iter().any(|a| {
-                facts.registry.dataset(a.dataset()).is_some_and(|d| d.preview_required)
-            });
+            let demanded = question
+                .attributes
+                .iter()
+                .any(|a| facts.registry.dataset(a.dataset()).is_some_and(|d| d.preview_required));
             if demanded && previewed_at.is_none_or(|p| p < *requested_at) {
                 failed.insert(Reason::PreviewMissing);
             }

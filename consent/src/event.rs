@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::RegistryChange;
 use crate::{
-    AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint, Objection,
-    OutcomeCode, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
+    AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint,
+    Objection, OutcomeCode, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
 };
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
@@ -318,3 +318,6 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

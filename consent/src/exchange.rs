@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttributeId, DatasetId, Digest, Ground, HabilitationId, KeyFingerprint, ProcedureId, RequestId, Siret, SubjectRef};
+use crate::{
+    AttributeId, DatasetId, Digest, Ground, HabilitationId, KeyFingerprint, ProcedureId, RequestId, Siret, SubjectRef,
+};
 
 /// Most attributes in one exchange.
 pub const MAX_ATTRIBUTES: usize = 100;

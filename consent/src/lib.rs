@@ -16,6 +16,8 @@ pub mod outcome;
 pub mod reason;
 pub mod registry;
 pub mod siret;
+#[cfg(test)]
+mod testing;
 pub mod time;
 
 pub use attribute::{AttributeId, DatasetId};

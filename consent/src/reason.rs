@@ -147,11 +147,15 @@ impl Reason {
             Self::FilterUnknown => "the dataset takes no such filter; `unefois registry show` lists its filters",
             Self::DatasetClassRefused => "medical and defence data may not be exchanged (CRPA R114-9-7)",
             Self::HabilitationMissing => "you hold no habilitation for this procedure; apply for one first",
-            Self::HabilitationNotNamed => "several of your habilitations cover this procedure; name one in `habilitation`",
+            Self::HabilitationNotNamed => {
+                "several of your habilitations cover this procedure; name one in `habilitation`"
+            }
             Self::HabilitationNotActive => "the habilitation is obsolete or revoked; renew it",
             Self::HabilitationOutOfDate => "the habilitation is not valid today; see its dates",
             Self::ProcedureNotCovered => "the habilitation does not cover this procedure",
-            Self::AttributeNotCovered => "the habilitation does not cover every attribute asked; ask only those it covers",
+            Self::AttributeNotCovered => {
+                "the habilitation does not cover every attribute asked; ask only those it covers"
+            }
             Self::RecipientNotCovered => "the habilitation does not list this recipient",
             Self::GroundNotCovered => "the habilitation does not allow this ground",
             Self::QuotaExhausted => "the habilitation's quota for today is used up; try again tomorrow (UTC)",

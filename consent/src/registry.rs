@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ConnectorName;
-use crate::{AttributeId, DatasetId, Digest, GroundKind, HabilitationId, KeyFingerprint, Language, ProcedureId, Siret, Timestamp};
+use crate::{
+    AttributeId, DatasetId, Digest, GroundKind, HabilitationId, KeyFingerprint, Language, ProcedureId, Siret, Timestamp,
+};
 
 mod change;
 mod rules;

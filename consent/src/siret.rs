@@ -32,10 +32,15 @@ impl FromStr for Siret {
         if !digits.iter().all(u8::is_ascii_digit) {
             return Err(Malformed::new("", "a SIRET has exactly 14 digits"));
         }
-        let luhn: u32 = digits.iter().rev().zip([1_u32, 2].into_iter().cycle()).map(|(d, weight)| {
-            let n = u32::from(d - b'0') * weight;
-            if n > 9 { n - 9 } else { n }
-        }).sum();
+        let luhn: u32 = digits
+            .iter()
+            .rev()
+            .zip([1_u32, 2].into_iter().cycle())
+            .map(|(d, weight)| {
+                let n = u32::from(d - b'0') * weight;
+                if n > 9 { n - 9 } else { n }
+            })
+            .sum();
         let plain: u32 = digits.iter().map(|d| u32::from(d - b'0')).sum();
         if luhn.is_multiple_of(10) || (digits.starts_with(&LA_POSTE) && plain.is_multiple_of(5)) {
             Ok(Self(digits))
@@ -68,7 +73,9 @@ mod tests {
         for good in ["13002526500013", "21350238800019", "35600000000048"] {
             assert_eq!(good.parse::<Siret>().unwrap().to_string(), good);
         }
-        for bad in ["13002526500014", "1300252650001", "130025265000133", "1300252650001a", "", "１３００２５２６５０００１３"] {
+        for bad in
+            ["13002526500014", "1300252650001", "130025265000133", "1300252650001a", "", "１３００２５２６５０００１３"]
+        {
             assert!(bad.parse::<Siret>().is_err(), "{bad}");
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use unefois_consent::{
-    AttributeId, Channel, Consent, ConsentStatus, ConsentUse, Digest, Language, Malformed, PivotIdentity, ProcedureId, Timestamp,
+    AttributeId, Channel, Consent, ConsentStatus, ConsentUse, Digest, Language, Malformed, PivotIdentity, ProcedureId,
+    Timestamp,
 };
 
 use crate::common::{channel, identity, language, wire_channel, wire_language};

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use unefois_consent::event::Provenance;
 use unefois_consent::exchange::{MAX_AGENT_BYTES, MAX_ATTRIBUTES};
 use unefois_consent::{
-    AttributeId, DatasetId, Filter, Ground, HabilitationId, Malformed, Outcome, OutcomeCode, PivotIdentity, ProcedureId,
-    RequestId, Siret,
+    AttributeId, DatasetId, Filter, Ground, HabilitationId, Malformed, Outcome, OutcomeCode, PivotIdentity,
+    ProcedureId, RequestId, Siret,
 };
 
 use crate::common::{identity, notice_shown, wire_notice_shown};
-use crate::fields::{enum_conversion, instant, optional_instant, parse, parse_each, parse_optional, required, wire_instant};
+use crate::fields::{
+    enum_conversion, instant, optional_instant, parse, parse_each, parse_optional, required, wire_instant,
+};
 use crate::{v1, value};
 
 /// Longest filter value, in bytes.
@@ -102,7 +104,8 @@ fn filters(messages: Vec<v1::DatasetFilter>) -> Result<BTreeMap<DatasetId, Filte
         let field = format!("filters[{at}]");
         let dataset: DatasetId = parse(&format!("{field}.dataset"), &message.dataset)?;
         let fits = |text: &str| text.len() <= MAX_FILTER_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
-        if message.parameters.len() > 16 || !message.parameters.iter().all(|(k, v)| fits(k) && fits(v) && !v.is_empty()) {
+        if message.parameters.len() > 16 || !message.parameters.iter().all(|(k, v)| fits(k) && fits(v) && !v.is_empty())
+        {
             let rule = "at most 16 parameters of at most 64 visible ASCII characters";
             return Err(Malformed::new(format!("{field}.parameters"), rule));
         }

@@ -54,7 +54,18 @@ mod tests {
 
     #[test]
     fn values_come_back_as_they_were() {
-        for text in ["null", "true", "0", "-7", "150", "0.5", "9007199254740992", r#""a""#, r#"[1,{"b":null}]"#, r#"{"a":{"b":[]}}"#] {
+        for text in [
+            "null",
+            "true",
+            "0",
+            "-7",
+            "150",
+            "0.5",
+            "9007199254740992",
+            r#""a""#,
+            r#"[1,{"b":null}]"#,
+            r#"{"a":{"b":[]}}"#,
+        ] {
             let json: Json = serde_json::from_str(text).unwrap();
             assert_eq!(to_json(&to_wire(&json)), json, "{text}");
         }

@@ -36,14 +36,9 @@ mod tests {
 
     #[test]
     fn members_are_sorted_at_every_depth_and_white_space_is_gone() {
-        let value: Value = serde_json::from_str(
-            r#" {"b": [ {"z":1, "a" : null} ], "a": true, "é": "x", "B": -2.50} "#,
-        )
-        .unwrap();
-        assert_eq!(
-            canonical_json(&value),
-            r#"{"B":-2.5,"a":true,"b":[{"a":null,"z":1}],"é":"x"}"#
-        );
+        let value: Value =
+            serde_json::from_str(r#" {"b": [ {"z":1, "a" : null} ], "a": true, "é": "x", "B": -2.50} "#).unwrap();
+        assert_eq!(canonical_json(&value), r#"{"B":-2.5,"a":true,"b":[{"a":null,"z":1}],"é":"x"}"#);
     }
 
     #[test]
@@ -54,9 +49,7 @@ mod tests {
             "1": "One", "\u{1f600}": "Emoji: Grinning Face", "\u{80}": "Control", "\u{f6}": "Latin Small Letter O With Diaeresis",
         });
         let canonical = canonical_json(&value);
-        let order = [
-            "Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew",
-        ];
+        let order = ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"];
         let positions = order.map(|name| canonical.find(name).unwrap());
         assert!(positions.is_sorted(), "{canonical}");
     }
@@ -112,10 +105,7 @@ mod tests {
         let other = canonical_json(&json!({"dss.quotient_familial.valeur": 613}));
         assert_ne!(digest, answer_digest(&Salt([1; 32]), other.as_bytes()));
         // Nor can an answer pass for a record.
-        assert_ne!(
-            digest,
-            crate::leaf::commitment(&Salt([1; 32]), canonical.as_bytes())
-        );
+        assert_ne!(digest, crate::leaf::commitment(&Salt([1; 32]), canonical.as_bytes()));
     }
 
     proptest! {

@@ -40,18 +40,9 @@ impl BatchProofs {
         let mut closed = leaf_hashes.to_vec();
         let mut edge = None;
         for level in 0..u64::BITS - after_size.leading_zeros() {
-            let older = if (before_size >> level) & 1 == 1 {
-                waiting.next()
-            } else {
-                None
-            };
+            let older = if (before_size >> level) & 1 == 1 { waiting.next() } else { None };
             let (parents, unpaired) = pair_up(older, &closed);
-            levels.push(Level {
-                first: before_size >> level,
-                closed,
-                older,
-                edge,
-            });
+            levels.push(Level { first: before_size >> level, closed, older, edge });
             if let Some(unpaired) = unpaired {
                 after_nodes.push(unpaired);
                 edge = Some(edge.map_or(unpaired, |edge| node_hash(&unpaired, &edge)));
@@ -61,12 +52,7 @@ impl BatchProofs {
         after_nodes.reverse();
         let after = Frontier::of_nodes(after_size, after_nodes);
         // Above the highest subtree the edge is the whole tree.
-        Self {
-            before_size,
-            after,
-            root: edge.unwrap_or(EMPTY_ROOT),
-            levels,
-        }
+        Self { before_size, after, root: edge.unwrap_or(EMPTY_ROOT), levels }
     }
 
     /// The frontier after the batch.
@@ -100,9 +86,7 @@ impl BatchProofs {
     /// All complete subtrees that the batch closed, as (level, index, hash): the leaves first, then level by level.
     pub fn closed(&self) -> impl Iterator<Item = (u8, u64, Hash)> + '_ {
         (0u8..).zip(&self.levels).flat_map(|(number, level)| {
-            (level.first..)
-                .zip(&level.closed)
-                .map(move |(index, hash)| (number, index, *hash))
+            (level.first..).zip(&level.closed).map(move |(index, hash)| (number, index, *hash))
         })
     }
 }
@@ -116,11 +100,7 @@ impl Level {
             return self.older;
         };
         let position = usize::try_from(position).ok()?;
-        if position == self.closed.len() {
-            self.edge
-        } else {
-            self.closed.get(position).copied()
-        }
+        if position == self.closed.len() { self.edge } else { self.closed.get(position).copied() }
     }
 }
 

@@ -44,13 +44,7 @@ mod tests {
     use crate::hash::Hash;
 
     fn leaves(count: u8) -> Vec<Leaf> {
-        (0..count)
-            .map(|n| Leaf {
-                kind: n,
-                time_ms: u64::from(n),
-                commitment: Hash([n; 32]),
-            })
-            .collect()
+        (0..count).map(|n| Leaf { kind: n, time_ms: u64::from(n), commitment: Hash([n; 32]) }).collect()
     }
 
     #[test]
@@ -70,10 +64,7 @@ mod tests {
         let full = encode_bundle(&vec![leaves(1)[0]; 256]);
         assert_eq!(decode_bundle(&full).unwrap().len(), 256);
         let over = encode_bundle(&vec![leaves(1)[0]; 257]);
-        assert!(matches!(
-            decode_bundle(&over),
-            Err(AuditError::TooLarge { .. })
-        ));
+        assert!(matches!(decode_bundle(&over), Err(AuditError::TooLarge { .. })));
     }
 
     proptest! {

@@ -33,9 +33,7 @@ impl Checkpoint {
     /// [`AuditError::Malformed`] for anything else, and for an empty tree with a root that is not [`EMPTY_ROOT`].
     pub fn parse_text(text: &str) -> Result<Self, AuditError> {
         let mut rest = text;
-        let mut line = || {
-            text::take_line(&mut rest).ok_or(Format::Checkpoint.broken("it must have three lines"))
-        };
+        let mut line = || text::take_line(&mut rest).ok_or(Format::Checkpoint.broken("it must have three lines"));
         let origin = line()?;
         let size = line()?;
         let root = line()?;
@@ -43,23 +41,16 @@ impl Checkpoint {
             return Err(Format::Checkpoint.broken("it must have three lines and no more"));
         }
         if origin.is_empty() || !text::is_note_text(origin) {
-            return Err(Format::Checkpoint
-                .broken("its origin must not be empty nor have control characters"));
+            return Err(Format::Checkpoint.broken("its origin must not be empty nor have control characters"));
         }
         let size = text::decimal(size)
             .filter(|size| *size <= MAX_TREE_SIZE)
             .ok_or(Format::Checkpoint.broken("its size must be a decimal number below 2^63"))?;
         let root = Hash::from_base64(root)?;
         if size == 0 && root != EMPTY_ROOT {
-            return Err(
-                Format::Checkpoint.broken("the root of an empty tree must be that of no leaves")
-            );
+            return Err(Format::Checkpoint.broken("the root of an empty tree must be that of no leaves"));
         }
-        Ok(Self {
-            origin: origin.to_owned(),
-            size,
-            root,
-        })
+        Ok(Self { origin: origin.to_owned(), size, root })
     }
 
     /// The whole note, with the Ed25519 signature of [`Checkpoint::note_text`] by the log's key.
@@ -111,8 +102,7 @@ mod tests {
         }
     }
 
-    const TEXT: &str =
-        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    const TEXT: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
     #[test]
     fn the_example_of_the_specification_is_read_and_printed() {
@@ -133,25 +123,13 @@ mod tests {
         let key = LogKey::new("example.com/behind-the-sofa", 1);
         let note = key.sign(&checkpoint());
         let origin = "example.com/behind-the-sofa";
-        assert_eq!(
-            Checkpoint::open(&note, key.verifier(), origin).unwrap(),
-            checkpoint()
-        );
+        assert_eq!(Checkpoint::open(&note, key.verifier(), origin).unwrap(), checkpoint());
 
         let stranger = LogKey::new(origin, 2);
-        assert_eq!(
-            Checkpoint::open(&note, stranger.verifier(), origin),
-            Err(AuditError::NoKnownKey)
-        );
-        assert_eq!(
-            Checkpoint::open(&note, key.verifier(), "example.com/other"),
-            Err(AuditError::OtherLog)
-        );
+        assert_eq!(Checkpoint::open(&note, stranger.verifier(), origin), Err(AuditError::NoKnownKey));
+        assert_eq!(Checkpoint::open(&note, key.verifier(), "example.com/other"), Err(AuditError::OtherLog));
         let changed = note.replace("20852163", "20852164");
-        assert_eq!(
-            Checkpoint::open(&changed, key.verifier(), origin),
-            Err(AuditError::FalseSignature)
-        );
+        assert_eq!(Checkpoint::open(&changed, key.verifier(), origin), Err(AuditError::FalseSignature));
     }
 
     #[test]
@@ -180,11 +158,7 @@ mod tests {
 
     #[test]
     fn the_empty_tree_has_a_checkpoint() {
-        let empty = Checkpoint {
-            origin: "log".to_owned(),
-            size: 0,
-            root: EMPTY_ROOT,
-        };
+        let empty = Checkpoint { origin: "log".to_owned(), size: 0, root: EMPTY_ROOT };
         assert_eq!(Checkpoint::parse_text(&empty.note_text()).unwrap(), empty);
     }
 

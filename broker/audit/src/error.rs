@@ -27,27 +27,19 @@ pub enum AuditError {
     #[error("no signature is by a known key; check that you have the verifier key of this log")]
     NoKnownKey,
     /// A signature carries the name and id of a known key and does not verify.
-    #[error(
-        "a signature in the name of a known key is false; the note was changed, do not trust it"
-    )]
+    #[error("a signature in the name of a known key is false; the note was changed, do not trust it")]
     FalseSignature,
     /// The checkpoint is validly signed, and by another log than the one that was asked for.
     #[error("the checkpoint is of another log; check the origin that you expect")]
     OtherLog,
     /// The index is not one of the tree's, or sizes are in the wrong order or above [`crate::MAX_TREE_SIZE`].
-    #[error(
-        "the index or size is outside the tree; ask for a newer checkpoint, or correct the index"
-    )]
+    #[error("the index or size is outside the tree; ask for a newer checkpoint, or correct the index")]
     OutsideTree,
     /// The inclusion proof does not lead from the leaf to the root.
-    #[error(
-        "the proof does not show the entry in the signed tree; record, salt or proof was changed"
-    )]
+    #[error("the proof does not show the entry in the signed tree; record, salt or proof was changed")]
     NotIncluded,
     /// The consistency proof does not lead from both roots to one history.
-    #[error(
-        "the proof does not show that the newer tree extends the older one; keep both checkpoints as evidence"
-    )]
+    #[error("the proof does not show that the newer tree extends the older one; keep both checkpoints as evidence")]
     NotConsistent,
 }
 
@@ -120,10 +112,7 @@ impl Format {
     /// Refuses an input of `len_bytes` above `limit_bytes`, before any other work on it.
     pub(crate) fn limit(self, len_bytes: usize, limit_bytes: usize) -> Result<(), AuditError> {
         if len_bytes > limit_bytes {
-            return Err(AuditError::TooLarge {
-                format: self,
-                limit_bytes,
-            });
+            return Err(AuditError::TooLarge { format: self, limit_bytes });
         }
         Ok(())
     }
@@ -139,13 +128,7 @@ mod tests {
     fn codes_are_stable() {
         let codes = [
             (Format::Receipt.broken("rule"), "AUDIT_MALFORMED"),
-            (
-                AuditError::TooLarge {
-                    format: Format::Note,
-                    limit_bytes: 1,
-                },
-                "AUDIT_TOO_LARGE",
-            ),
+            (AuditError::TooLarge { format: Format::Note, limit_bytes: 1 }, "AUDIT_TOO_LARGE"),
             (AuditError::NoKnownKey, "AUDIT_NO_KNOWN_KEY"),
             (AuditError::FalseSignature, "AUDIT_FALSE_SIGNATURE"),
             (AuditError::OtherLog, "AUDIT_OTHER_LOG"),

@@ -4,8 +4,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::testing::{LogKey, naive_inclusion, naive_root};
 use crate::{
-    Checkpoint, EMPTY_ROOT, Hash, Leaf, Receipt, Salt, TlogProof, VerifierKey, answer_digest,
-    canonical_json, commitment, leaf_hash,
+    Checkpoint, EMPTY_ROOT, Hash, Leaf, Receipt, Salt, TlogProof, VerifierKey, answer_digest, canonical_json,
+    commitment, leaf_hash,
 };
 
 const DOCUMENT: &str = include_str!("../FORMAT-audit.md");
@@ -13,12 +13,8 @@ const DOCUMENT: &str = include_str!("../FORMAT-audit.md");
 /// The value of the line `name = value` of the worked example.
 fn value(name: &str) -> &'static str {
     let prefix = format!("{name} = ");
-    let mut values = DOCUMENT
-        .lines()
-        .filter_map(|line| line.strip_prefix(prefix.as_str()));
-    let value = values
-        .next()
-        .unwrap_or_else(|| panic!("the document has no line {prefix:?}"));
+    let mut values = DOCUMENT.lines().filter_map(|line| line.strip_prefix(prefix.as_str()));
+    let value = values.next().unwrap_or_else(|| panic!("the document has no line {prefix:?}"));
     assert_eq!(values.next(), None, "{name} must be there once");
     value
 }
@@ -40,24 +36,14 @@ fn the_worked_example_of_the_format_document_is_what_the_code_computes() {
     let values: serde_json::Value = serde_json::from_str(value("values")).unwrap();
     let canonical = canonical_json(&values);
     assert_eq!(canonical, value("canonical"));
-    assert_eq!(
-        answer_digest(&answer_salt, canonical.as_bytes()).to_hex(),
-        value("answer_digest")
-    );
+    assert_eq!(answer_digest(&answer_salt, canonical.as_bytes()).to_hex(), value("answer_digest"));
 
     let record = value("record");
     assert!(record.contains(value("answer_digest")));
     let salt = Salt::from_hex(value("salt")).unwrap();
-    assert_eq!(
-        commitment(&salt, record.as_bytes()).to_hex(),
-        value("commitment")
-    );
+    assert_eq!(commitment(&salt, record.as_bytes()).to_hex(), value("commitment"));
 
-    let leaf = Leaf {
-        kind: 2,
-        time_ms: 1_767_225_600_000,
-        commitment: commitment(&salt, record.as_bytes()),
-    };
+    let leaf = Leaf { kind: 2, time_ms: 1_767_225_600_000, commitment: commitment(&salt, record.as_bytes()) };
     assert_eq!(hex::encode(leaf.encode()), value("leaf_2"));
     assert_eq!(leaf.hash().to_hex(), value("hash_2"));
 
@@ -71,11 +57,7 @@ fn the_worked_example_of_the_format_document_is_what_the_code_computes() {
         })
         .collect();
     assert_eq!(naive_root(&leaves[..2]).to_hex(), value("node_01"));
-    let checkpoint = Checkpoint {
-        origin: "unefois.example/audit".to_owned(),
-        size: 3,
-        root: naive_root(&leaves),
-    };
+    let checkpoint = Checkpoint { origin: "unefois.example/audit".to_owned(), size: 3, root: naive_root(&leaves) };
     assert_eq!(checkpoint.root.to_hex(), value("root"));
 
     let pair = Ed25519KeyPair::from_seed_unchecked(&hex::decode(value("seed")).unwrap()).unwrap();
@@ -87,12 +69,8 @@ fn the_worked_example_of_the_format_document_is_what_the_code_computes() {
     assert_eq!(hex::encode(signature), value("signature"));
     assert_eq!(key().sign(&checkpoint), block("#### The checkpoint"));
 
-    let proof = TlogProof {
-        extra: None,
-        index: 2,
-        hashes: naive_inclusion(2, &leaves),
-        checkpoint: key().sign(&checkpoint),
-    };
+    let proof =
+        TlogProof { extra: None, index: 2, hashes: naive_inclusion(2, &leaves), checkpoint: key().sign(&checkpoint) };
     assert_eq!(proof.to_string(), block("#### The proof"));
 
     let receipt = Receipt {

@@ -14,8 +14,8 @@ pub struct Hash(pub [u8; 32]);
 
 /// The root of the tree without leaves, SHA-256 of nothing.
 pub const EMPTY_ROOT: Hash = Hash([
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
-    0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ]);
 
 /// [`EMPTY_ROOT`].
@@ -66,9 +66,7 @@ impl Hash {
     /// # Errors
     /// [`AuditError::Malformed`] for anything that [`Hash::to_base64`] does not print.
     pub fn from_base64(encoded: &str) -> Result<Self, AuditError> {
-        text::base64_array(encoded)
-            .map(Hash)
-            .ok_or(Format::Hash.broken("it must be canonical base64 of 32 bytes"))
+        text::base64_array(encoded).map(Hash).ok_or(Format::Hash.broken("it must be canonical base64 of 32 bytes"))
     }
 
     /// Lowercase hexadecimal: 64 characters.
@@ -121,16 +119,10 @@ mod tests {
     fn hashes_are_those_of_rfc_6962() {
         assert_eq!(EMPTY_ROOT, digest_parts(&[]));
         // The empty leaf and the node of the published test vectors of Certificate Transparency.
-        assert_eq!(
-            leaf_hash(b"").to_hex(),
-            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-        );
+        assert_eq!(leaf_hash(b"").to_hex(), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
         let left = leaf_hash(b"");
         let right = leaf_hash(&[0x00]);
-        assert_eq!(
-            right.to_hex(),
-            "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
-        );
+        assert_eq!(right.to_hex(), "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7");
         assert_eq!(
             node_hash(&left, &right).to_hex(),
             "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"

@@ -117,15 +117,9 @@ fn push_double(out: &mut String, number: f64) {
 fn shortest_digits(number: f64) -> String {
     let shortest = format!("{number:e}");
     // The standard library takes the upper one of two as near. It rounds to even when the number of digits is given.
-    let decimals = shortest
-        .split_once('e')
-        .map_or(0, |(mantissa, _)| mantissa.len().saturating_sub(2));
+    let decimals = shortest.split_once('e').map_or(0, |(mantissa, _)| mantissa.len().saturating_sub(2));
     let even = format!("{number:.decimals$e}");
-    if even.parse() == Ok(number) {
-        even
-    } else {
-        shortest
-    }
+    if even.parse() == Ok(number) { even } else { shortest }
 }
 
 fn push_zeros(out: &mut String, count: i32) {

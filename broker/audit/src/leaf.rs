@@ -57,11 +57,7 @@ impl Leaf {
         if version != VERSION {
             return Err(Format::Leaf.broken("its version must be 1"));
         }
-        Ok(Leaf {
-            kind,
-            time_ms: u64::from_be_bytes(*time),
-            commitment: Hash(commitment),
-        })
+        Ok(Leaf { kind, time_ms: u64::from_be_bytes(*time), commitment: Hash(commitment) })
     }
 
     /// The hash of the leaf in the tree.
@@ -117,28 +113,16 @@ mod tests {
 
     #[test]
     fn a_leaf_is_laid_out_as_written_down() {
-        let leaf = Leaf {
-            kind: 7,
-            time_ms: 0x0102_0304_0506_0708,
-            commitment: Hash([0xab; 32]),
-        };
+        let leaf = Leaf { kind: 7, time_ms: 0x0102_0304_0506_0708, commitment: Hash([0xab; 32]) };
         let bytes = leaf.encode();
-        assert_eq!(
-            hex::encode(bytes),
-            format!("01070102030405060708{}", "ab".repeat(32))
-        );
+        assert_eq!(hex::encode(bytes), format!("01070102030405060708{}", "ab".repeat(32)));
         assert_eq!(leaf.hash(), leaf_hash(&bytes));
         assert_eq!(Leaf::decode(&bytes).unwrap(), leaf);
     }
 
     #[test]
     fn another_version_or_length_is_refused() {
-        let bytes = Leaf {
-            kind: 1,
-            time_ms: 2,
-            commitment: Hash([3; 32]),
-        }
-        .encode();
+        let bytes = Leaf { kind: 1, time_ms: 2, commitment: Hash([3; 32]) }.encode();
         for len in 0..bytes.len() {
             assert!(Leaf::decode(&bytes[..len]).is_err());
         }

@@ -44,14 +44,9 @@ impl VerifierKey {
     /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character.
     pub fn new(name: &str, public_key: [u8; 32]) -> Result<Self, AuditError> {
         if !text::is_key_name(name) {
-            return Err(Format::VerifierKey
-                .broken("its name must not be empty nor have spaces, '+' or control codes"));
+            return Err(Format::VerifierKey.broken("its name must not be empty nor have spaces, '+' or control codes"));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            id: key_id(name, &public_key),
-            key: public_key,
-        })
+        Ok(Self { name: name.to_owned(), id: key_id(name, &public_key), key: public_key })
     }
 
     /// The name of the key; for a log, its origin.
@@ -74,9 +69,7 @@ impl VerifierKey {
     }
 
     fn verifies(&self, text: &str, signature: &NoteSignature) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.key)
-            .verify(text.as_bytes(), &signature.signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.key).verify(text.as_bytes(), &signature.signature).is_ok()
     }
 }
 
@@ -170,17 +163,13 @@ impl SignedNote {
             if signatures.len() == MAX_SIGNATURES {
                 return Err(Format::Note.broken("it must not have more than 64 signatures"));
             }
-            let line = text::take_line(&mut lines)
-                .ok_or(Format::Note.broken("it must end with a newline"))?;
+            let line = text::take_line(&mut lines).ok_or(Format::Note.broken("it must end with a newline"))?;
             signatures.push(NoteSignature::parse(line)?);
         }
         if signatures.is_empty() {
             return Err(Format::Note.broken("it must have a signature"));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            signatures,
-        })
+        Ok(Self { text: text.to_owned(), signatures })
     }
 
     /// Checks the signatures by the known keys; signatures by others are ignored.
@@ -191,10 +180,7 @@ impl SignedNote {
     pub fn verify(&self, known_keys: &[VerifierKey]) -> Result<(), AuditError> {
         let mut signed = false;
         for signature in &self.signatures {
-            let mut by_known_key = known_keys
-                .iter()
-                .filter(|key| key.made(signature))
-                .peekable();
+            let mut by_known_key = known_keys.iter().filter(|key| key.made(signature)).peekable();
             if by_known_key.peek().is_none() {
                 continue;
             }
@@ -203,21 +189,15 @@ impl SignedNote {
             }
             signed = true;
         }
-        if signed {
-            Ok(())
-        } else {
-            Err(AuditError::NoKnownKey)
-        }
+        if signed { Ok(()) } else { Err(AuditError::NoKnownKey) }
     }
 }
 
 impl NoteSignature {
     fn parse(line: &str) -> Result<Self, AuditError> {
         let broken = Format::Note.broken("a signature must be a line like '— name base64'");
-        let (name, encoded) = line
-            .strip_prefix(SIGNATURE_PREFIX)
-            .and_then(|line| line.split_once(' '))
-            .ok_or(broken)?;
+        let (name, encoded) =
+            line.strip_prefix(SIGNATURE_PREFIX).and_then(|line| line.split_once(' ')).ok_or(broken)?;
         if !text::is_key_name(name) {
             return Err(broken);
         }
@@ -226,11 +206,7 @@ impl NoteSignature {
         if signature.is_empty() {
             return Err(broken);
         }
-        Ok(Self {
-            name: name.to_owned(),
-            id: u32::from_be_bytes(*id),
-            signature: signature.to_vec(),
-        })
+        Ok(Self { name: name.to_owned(), id: u32::from_be_bytes(*id), signature: signature.to_vec() })
     }
 }
 
@@ -238,12 +214,7 @@ impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = String::new();
         for signature in &self.signatures {
-            push_signature_line(
-                &mut lines,
-                &signature.name,
-                signature.id,
-                &signature.signature,
-            );
+            push_signature_line(&mut lines, &signature.name, signature.id, &signature.signature);
         }
         write!(f, "{}\n{lines}", self.text)
     }

@@ -36,11 +36,7 @@ pub enum ProofError<E> {
 ///
 /// # Errors
 /// [`ProofError::OutsideTree`] unless `index < size`; [`ProofError::Read`].
-pub fn inclusion_proof<R: NodeReader>(
-    reader: &R,
-    index: u64,
-    size: u64,
-) -> Result<Vec<Hash>, ProofError<R::Error>> {
+pub fn inclusion_proof<R: NodeReader>(reader: &R, index: u64, size: u64) -> Result<Vec<Hash>, ProofError<R::Error>> {
     if size > MAX_TREE_SIZE || index >= size {
         return Err(ProofError::OutsideTree);
     }
@@ -55,11 +51,7 @@ pub fn inclusion_proof<R: NodeReader>(
 ///
 /// # Errors
 /// [`ProofError::OutsideTree`] unless `old <= new`; [`ProofError::Read`].
-pub fn consistency_proof<R: NodeReader>(
-    reader: &R,
-    old: u64,
-    new: u64,
-) -> Result<Vec<Hash>, ProofError<R::Error>> {
+pub fn consistency_proof<R: NodeReader>(reader: &R, old: u64, new: u64) -> Result<Vec<Hash>, ProofError<R::Error>> {
     if new > MAX_TREE_SIZE || old > new {
         return Err(ProofError::OutsideTree);
     }

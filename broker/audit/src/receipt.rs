@@ -109,9 +109,8 @@ impl Receipt {
     pub fn from_json(receipt: &str) -> Result<Self, AuditError> {
         Format::Receipt.limit(receipt.len(), MAX_RECEIPT_BYTES)?;
         // The library's message is dropped: it may quote the record.
-        let text: ReceiptText<'_> = serde_json::from_str(receipt).map_err(|_| {
-            Format::Receipt.broken("it must be JSON with the members of a receipt and no others")
-        })?;
+        let text: ReceiptText<'_> = serde_json::from_str(receipt)
+            .map_err(|_| Format::Receipt.broken("it must be JSON with the members of a receipt and no others"))?;
         if text.format != FORMAT {
             return Err(Format::Receipt.broken("its format must be unefois-receipt/v1"));
         }
@@ -120,22 +119,14 @@ impl Receipt {
             kind: text.kind,
             time_ms: text.time_ms,
             proof: TlogProof::parse(&text.proof)?,
-            answer_salt: text
-                .answer_salt
-                .as_deref()
-                .map(Salt::from_hex)
-                .transpose()?,
+            answer_salt: text.answer_salt.as_deref().map(Salt::from_hex).transpose()?,
             record: text.record.into_owned(),
         })
     }
 
     /// The leaf that the receipt says is in the log.
     pub fn leaf(&self) -> Leaf {
-        Leaf {
-            kind: self.kind,
-            time_ms: self.time_ms,
-            commitment: commitment(&self.salt, self.record.as_bytes()),
-        }
+        Leaf { kind: self.kind, time_ms: self.time_ms, commitment: commitment(&self.salt, self.record.as_bytes()) }
     }
 
     /// Checks that record, kind and time are those of an entry of the log that the key belongs to.
@@ -145,11 +136,7 @@ impl Receipt {
     pub fn verify(&self, key: &VerifierKey) -> Result<VerifiedReceipt, AuditError> {
         let leaf = self.leaf();
         let checkpoint = self.proof.verify(&leaf.hash(), key)?;
-        Ok(VerifiedReceipt {
-            checkpoint,
-            index: self.proof.index,
-            leaf,
-        })
+        Ok(VerifiedReceipt { checkpoint, index: self.proof.index, leaf })
     }
 }
 

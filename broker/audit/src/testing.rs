@@ -12,9 +12,7 @@ use crate::tile::TileHashes;
 
 /// Leaf hashes that all differ.
 pub(crate) fn numbered_leaves(count: usize) -> Vec<Hash> {
-    (0..count)
-        .map(|number| leaf_hash(number.to_string().as_bytes()))
-        .collect()
+    (0..count).map(|number| leaf_hash(number.to_string().as_bytes())).collect()
 }
 
 fn split(count: usize) -> usize {
@@ -52,11 +50,7 @@ pub(crate) fn naive_inclusion(index: usize, leaves: &[Hash]) -> Vec<Hash> {
 pub(crate) fn naive_consistency(old: usize, leaves: &[Hash]) -> Vec<Hash> {
     fn subproof(old: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
         if old == leaves.len() {
-            return if whole {
-                Vec::new()
-            } else {
-                vec![naive_root(leaves)]
-            };
+            return if whole { Vec::new() } else { vec![naive_root(leaves)] };
         }
         let (left, right) = leaves.split_at(split(leaves.len()));
         let (mut proof, other) = if old <= left.len() {
@@ -87,14 +81,8 @@ impl TileHashes for MemoryTree {
 
     fn hashes(&self, tile_level: u8, start: u64, count: usize) -> Result<Vec<Hash>, Infallible> {
         assert!((1..=128).contains(&count));
-        assert_eq!(
-            start / 256,
-            (start + count as u64 - 1) / 256,
-            "the range must lie within one tile"
-        );
-        (start..start + count as u64)
-            .map(|index| self.node(tile_level * 8, index))
-            .collect()
+        assert_eq!(start / 256, (start + count as u64 - 1) / 256, "the range must lie within one tile");
+        (start..start + count as u64).map(|index| self.node(tile_level * 8, index)).collect()
     }
 }
 
@@ -108,10 +96,7 @@ impl LogKey {
     pub(crate) fn new(name: &str, seed: u8) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let public_key = pair.public_key().as_ref().try_into().unwrap();
-        Self {
-            verifier: VerifierKey::new(name, public_key).unwrap(),
-            pair,
-        }
+        Self { verifier: VerifierKey::new(name, public_key).unwrap(), pair }
     }
 
     pub(crate) fn verifier(&self) -> &VerifierKey {

@@ -24,8 +24,7 @@ pub(crate) fn push_decimal(out: &mut String, number: u64) {
 
 /// Reads ASCII digits without sign or leading zero.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
-    let canonical =
-        text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
     if !canonical {
         return None;
     }
@@ -70,10 +69,7 @@ pub(crate) fn take_line<'a>(rest: &mut &'a str) -> Option<&'a str> {
 
 /// Whether the text is a key name of signed-note: not empty, no Unicode space, no plus, no ASCII control character.
 pub(crate) fn is_key_name(text: &str) -> bool {
-    !text.is_empty()
-        && !text
-            .chars()
-            .any(|c| c.is_whitespace() || c == '+' || c < ' ')
+    !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c == '+' || c < ' ')
 }
 
 /// Whether the text may stand in a signed note: no ASCII control character but the newline.
@@ -95,18 +91,7 @@ mod tests {
             assert_eq!(text, number.to_string());
             assert_eq!(decimal(&text), Some(number));
         }
-        for refused in [
-            "",
-            "00",
-            "01",
-            "+1",
-            "-1",
-            " 1",
-            "1 ",
-            "1_0",
-            "18446744073709551616",
-            "١",
-        ] {
+        for refused in ["", "00", "01", "+1", "-1", " 1", "1 ", "1_0", "18446744073709551616", "١"] {
             assert_eq!(decimal(refused), None, "{refused:?}");
         }
     }

@@ -112,8 +112,7 @@ impl TileKind {
 
 /// Complete nodes of a tile level in a tree of `size` leaves.
 pub fn nodes_at(tile_level: u8, size: u64) -> u64 {
-    size.checked_shr(u32::from(tile_level) * u32::from(TILE_HEIGHT))
-        .unwrap_or(0)
+    size.checked_shr(u32::from(tile_level) * u32::from(TILE_HEIGHT)).unwrap_or(0)
 }
 
 /// Width of the partial tile at the right edge of a tile level in a tree of `size` leaves; 0 if there is none.
@@ -151,28 +150,18 @@ impl FromStr for TilePath {
         let broken = Format::TilePath.broken("it must be like tile/0/x001/234.p/5");
         // tile/entries/ + 7 groups + .p/255: the longest path that an honest client asks for.
         Format::TilePath.limit(path.len(), 64)?;
-        let (kind, rest) = path
-            .strip_prefix("tile/")
-            .and_then(|rest| rest.split_once('/'))
-            .ok_or(broken)?;
+        let (kind, rest) = path.strip_prefix("tile/").and_then(|rest| rest.split_once('/')).ok_or(broken)?;
         let kind = match kind {
             "entries" => TileKind::Entries,
             level => TileKind::Hashes {
-                level: crate::text::decimal(level)
-                    .and_then(|level| u8::try_from(level).ok())
-                    .ok_or(broken)?,
+                level: crate::text::decimal(level).and_then(|level| u8::try_from(level).ok()).ok_or(broken)?,
             },
         };
         let (index, width) = match rest.split_once(".p/") {
             Some((index, width)) => {
                 let width = crate::text::decimal(width).and_then(|width| u16::try_from(width).ok());
                 // A full tile has no suffix.
-                (
-                    index,
-                    width
-                        .filter(|width| usize::from(*width) < TILE_WIDTH)
-                        .ok_or(broken)?,
-                )
+                (index, width.filter(|width| usize::from(*width) < TILE_WIDTH).ok_or(broken)?)
             }
             None => (rest, TILE_WIDTH as u16),
         };
@@ -182,15 +171,11 @@ impl FromStr for TilePath {
 
 /// Reads `x001/x234/067`.
 fn parse_index(text: &str) -> Option<u64> {
-    let (above, last) = text
-        .rsplit_once('/')
-        .map_or((None, text), |(above, last)| (Some(above), last));
+    let (above, last) = text.rsplit_once('/').map_or((None, text), |(above, last)| (Some(above), last));
     let mut index = 0u64;
     if let Some(above) = above {
         for group in above.split('/') {
-            index = index
-                .checked_mul(1000)?
-                .checked_add(parse_group(group.strip_prefix('x')?)?)?;
+            index = index.checked_mul(1000)?.checked_add(parse_group(group.strip_prefix('x')?)?)?;
             // A leading x000 would give the tile a second path.
             if index == 0 {
                 return None;
@@ -244,23 +229,13 @@ impl<T: TileHashes> NodeReader for TileNodes<'_, T> {
 
     fn node(&self, level: u8, index: u64) -> Result<Hash, Self::Error> {
         let count = 1 << (level % TILE_HEIGHT);
-        let start = index
-            .checked_mul(count as u64)
-            .ok_or(TileReadError::OutsideTree)?;
-        let mut hashes = self
-            .0
-            .hashes(level / TILE_HEIGHT, start, count)
-            .map_err(TileReadError::Store)?;
+        let start = index.checked_mul(count as u64).ok_or(TileReadError::OutsideTree)?;
+        let mut hashes = self.0.hashes(level / TILE_HEIGHT, start, count).map_err(TileReadError::Store)?;
         if hashes.len() != count {
             return Err(TileReadError::WrongCount);
         }
         while hashes.len() > 1 {
-            hashes = hashes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|[left, right]| node_hash(left, right))
-                .collect();
+            hashes = hashes.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(left, right)).collect();
         }
         hashes.pop().ok_or(TileReadError::WrongCount)
     }

@@ -38,8 +38,7 @@ impl TlogProof {
     /// small for the index; [`AuditError::Malformed`] for any deviation from the specification.
     pub fn parse(proof: &str) -> Result<Self, AuditError> {
         Format::Proof.limit(proof.len(), MAX_PROOF_BYTES)?;
-        let cut_short =
-            Format::Proof.broken("it must have an index, an empty line and a checkpoint");
+        let cut_short = Format::Proof.broken("it must have an index, an empty line and a checkpoint");
         let mut rest = proof;
         if text::take_line(&mut rest) != Some(FIRST_LINE) {
             return Err(Format::Proof.broken("its first line must be c2sp.org/tlog-proof@v1"));
@@ -48,9 +47,7 @@ impl TlogProof {
         let mut extra = None;
         if let Some(encoded) = line.strip_prefix("extra ") {
             let data = text::base64(encoded).filter(|data| !data.is_empty());
-            extra = Some(data.ok_or(
-                Format::Proof.broken("its extra data must be canonical base64 of some bytes"),
-            )?);
+            extra = Some(data.ok_or(Format::Proof.broken("its extra data must be canonical base64 of some bytes"))?);
             line = text::take_line(&mut rest).ok_or(cut_short)?;
         }
         let index = line
@@ -72,12 +69,7 @@ impl TlogProof {
         if index >= checkpoint.size {
             return Err(AuditError::OutsideTree);
         }
-        Ok(Self {
-            extra,
-            index,
-            hashes,
-            checkpoint: rest.to_owned(),
-        })
+        Ok(Self { extra, index, hashes, checkpoint: rest.to_owned() })
     }
 
     /// Checks that the leaf is in the log of this key, whose name is the log's origin.
@@ -86,13 +78,7 @@ impl TlogProof {
     /// Those of [`Checkpoint::open`] and [`verify_inclusion`].
     pub fn verify(&self, leaf_hash: &Hash, key: &VerifierKey) -> Result<Checkpoint, AuditError> {
         let checkpoint = Checkpoint::open(&self.checkpoint, key, key.name())?;
-        verify_inclusion(
-            leaf_hash,
-            self.index,
-            checkpoint.size,
-            &self.hashes,
-            &checkpoint.root,
-        )?;
+        verify_inclusion(leaf_hash, self.index, checkpoint.size, &self.hashes, &checkpoint.root)?;
         Ok(checkpoint)
     }
 
@@ -115,15 +101,8 @@ impl TlogProof {
     }
 
     fn len_at_most(&self) -> usize {
-        let extra = self
-            .extra
-            .as_ref()
-            .map_or(0, |extra| extra.len().div_ceil(3) * 4 + 8);
-        FIRST_LINE.len()
-            + extra
-            + 32
-            + self.hashes.len() * (text::HASH_BASE64_LEN + 1)
-            + self.checkpoint.len()
+        let extra = self.extra.as_ref().map_or(0, |extra| extra.len().div_ceil(3) * 4 + 8);
+        FIRST_LINE.len() + extra + 32 + self.hashes.len() * (text::HASH_BASE64_LEN + 1) + self.checkpoint.len()
     }
 }
 

@@ -35,14 +35,9 @@ struct Consistency {
 
 /// The JSON files under a folder of the vectors; `None`, and a line that says so, where they are not there.
 fn vectors(kind: &str) -> Option<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/merkle")
-        .join(kind);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/merkle").join(kind);
     if !folder.is_dir() {
-        println!(
-            "no {kind} vectors run: there is no folder {}",
-            folder.display()
-        );
+        println!("no {kind} vectors run: there is no folder {}", folder.display());
         return None;
     }
     let mut files = Vec::new();
@@ -52,10 +47,7 @@ fn vectors(kind: &str) -> Option<Vec<PathBuf>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "json") {
                 files.push(path);
             }
         }
@@ -80,11 +72,7 @@ fn hash(encoded: &str, number: u8) -> Hash {
 }
 
 fn hashes(encoded: Option<&Vec<String>>) -> Vec<Hash> {
-    encoded
-        .into_iter()
-        .flatten()
-        .map(|encoded| hash(encoded, 3))
-        .collect()
+    encoded.into_iter().flatten().map(|encoded| hash(encoded, 3)).collect()
 }
 
 #[test]
@@ -92,19 +80,9 @@ fn inclusion_vectors_are_judged_as_the_reference_does() {
     for path in vectors("inclusion").into_iter().flatten() {
         let case: Inclusion = read(&path);
         let proof = hashes(case.proof.as_ref());
-        let outcome = verify_inclusion(
-            &hash(&case.leaf_hash, 1),
-            case.leaf_idx,
-            case.tree_size,
-            &proof,
-            &hash(&case.root, 2),
-        );
-        assert_eq!(
-            outcome.is_err(),
-            case.want_err,
-            "{}: {outcome:?}",
-            case.desc
-        );
+        let outcome =
+            verify_inclusion(&hash(&case.leaf_hash, 1), case.leaf_idx, case.tree_size, &proof, &hash(&case.root, 2));
+        assert_eq!(outcome.is_err(), case.want_err, "{}: {outcome:?}", case.desc);
     }
 }
 
@@ -121,22 +99,10 @@ fn consistency_vectors_are_judged_as_the_reference_does() {
         let as_tlog_witness = case.size1 == 0 && case.size2 >= case.size1 && proof.is_empty();
         if as_tlog_witness && (case.size2 > 0 || root1 == root2) {
             from_the_empty_tree += 1;
-            assert_eq!(
-                outcome.is_ok(),
-                root1 == crate::hash::EMPTY_ROOT,
-                "{}",
-                case.desc
-            );
+            assert_eq!(outcome.is_ok(), root1 == crate::hash::EMPTY_ROOT, "{}", case.desc);
             continue;
         }
-        assert_eq!(
-            outcome.is_err(),
-            case.want_err,
-            "{}: {outcome:?}",
-            case.desc
-        );
+        assert_eq!(outcome.is_err(), case.want_err, "{}: {outcome:?}", case.desc);
     }
-    println!(
-        "{from_the_empty_tree} of them start from the empty tree and are judged as tlog-witness does"
-    );
+    println!("{from_the_empty_tree} of them start from the empty tree and are judged as tlog-witness does");
 }

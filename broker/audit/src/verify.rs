@@ -47,11 +47,7 @@ pub fn verify_consistency(
     if new > MAX_TREE_SIZE || old > new {
         return Err(AuditError::OutsideTree);
     }
-    if consistency_holds(old, new, proof, old_root, new_root) {
-        Ok(())
-    } else {
-        Err(AuditError::NotConsistent)
-    }
+    if consistency_holds(old, new, proof, old_root, new_root) { Ok(()) } else { Err(AuditError::NotConsistent) }
 }
 
 fn consistency_holds(old: u64, new: u64, proof: &[Hash], old_root: &Hash, new_root: &Hash) -> bool {
@@ -80,8 +76,7 @@ fn consistency_holds(old: u64, new: u64, proof: &[Hash], old_root: &Hash, new_ro
     if path.len() != shape.inner + shape.border {
         return false;
     }
-    climb_left_only(seed, index, path, shape.inner) == *old_root
-        && climb(seed, index, path, shape.inner) == *new_root
+    climb_left_only(seed, index, path, shape.inner) == *old_root && climb(seed, index, path, shape.inner) == *new_root
 }
 
 /// How many siblings a path has below and above the point where it joins the right edge of the tree.
@@ -100,10 +95,7 @@ impl PathShape {
         let inner = u64::BITS - (index ^ last).leading_zeros();
         // INVARIANT: sizes are below 2^63, so `inner` is at most 63 and the shift defined.
         let border = (index >> inner).count_ones();
-        Self {
-            inner: inner as usize,
-            border: border as usize,
-        }
+        Self { inner: inner as usize, border: border as usize }
     }
 }
 
@@ -112,11 +104,7 @@ fn climb(seed: Hash, index: u64, path: &[Hash], inner: usize) -> Hash {
     let mut hash = seed;
     for (level, sibling) in path.iter().enumerate() {
         let from_left = level >= inner || (index >> level) & 1 == 1;
-        hash = if from_left {
-            node_hash(sibling, &hash)
-        } else {
-            node_hash(&hash, sibling)
-        };
+        hash = if from_left { node_hash(sibling, &hash) } else { node_hash(&hash, sibling) };
     }
     hash
 }

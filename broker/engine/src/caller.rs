@@ -35,9 +35,9 @@ impl VerifiedParticipant {
         if !credential.is_valid() {
             return Err(EngineError::NotAllowed("your certificate has ended or was revoked; renew it"));
         }
-        let (participant, roles) = registry
-            .holder(&key)
-            .ok_or(EngineError::NotAllowed("your certificate's key is not enrolled; ask the operator to add its fingerprint to the registry"))?;
+        let (participant, roles) = registry.holder(&key).ok_or(EngineError::NotAllowed(
+            "your certificate's key is not enrolled; ask the operator to add its fingerprint to the registry",
+        ))?;
         if !roles.contains(&role) {
             return Err(EngineError::NotAllowed(match role {
                 Role::Exchange => "your key lacks the role exchange",

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use unefois_consent::consent::{ConsentStatus, ConsentUse};
 use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, NewSubject, ObjectionChanged};
 use unefois_consent::{
-    AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity, ProcedureId,
-    Siret, SubjectRef, Timestamp,
+    AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity,
+    ProcedureId, Siret, SubjectRef, Timestamp,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -68,7 +68,12 @@ impl Engine {
     }
 
     /// One of the caller's consents.
-    pub async fn consent(&self, caller: VerifiedParticipant, id: ConsentId, deadline: Instant) -> Result<Consent, EngineError> {
+    pub async fn consent(
+        &self,
+        caller: VerifiedParticipant,
+        id: ConsentId,
+        deadline: Instant,
+    ) -> Result<Consent, EngineError> {
         let step = move |turn: &mut Turn<'_>| own_consent(turn, caller.participant(), id);
         Ok(self.sequencer().submit(deadline, step).await?.value)
     }
@@ -149,7 +154,11 @@ fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, 
     append_grant(turn, consent, new_subject)
 }
 
-fn append_grant(turn: &mut Turn<'_>, consent: Consent, new_subject: Option<NewSubject>) -> Result<Consent, EngineError> {
+fn append_grant(
+    turn: &mut Turn<'_>,
+    consent: Consent,
+    new_subject: Option<NewSubject>,
+) -> Result<Consent, EngineError> {
     turn.append(&Event::ConsentGranted(Box::new(ConsentGranted { new_subject, consent: consent.clone() })))?;
     Ok(consent)
 }
@@ -159,7 +168,8 @@ fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result
     let registry = turn.state().registry();
     let consumer = call.caller.participant();
     let now = turn.now();
-    let procedure = registry.procedure(&call.procedure).ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
+    let procedure =
+        registry.procedure(&call.procedure).ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
     let notice = procedure
         .notice(call.notice_version)
         .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
@@ -206,7 +216,11 @@ fn withdraw(turn: &mut Turn<'_>, caller: &VerifiedParticipant, id: ConsentId) ->
     match consent.status {
         ConsentStatus::Withdrawn { .. } => Ok(consent),
         ConsentStatus::Granted => {
-            turn.append(&Event::ConsentWithdrawn(ConsentWithdrawn { consent: id, subject: consent.subject, by: caller.actor() }))?;
+            turn.append(&Event::ConsentWithdrawn(ConsentWithdrawn {
+                consent: id,
+                subject: consent.subject,
+                by: caller.actor(),
+            }))?;
             own_consent(turn, caller.participant(), id)
         }
     }

@@ -186,7 +186,8 @@ impl Engine {
     pub(crate) fn publish_registry(&self, view: RegistryView) {
         let view = Arc::new(view);
         // Two changes may come back in another order than they were decided in; the newer one stays.
-        self.registry.rcu(|current| if current.version > view.version { Arc::clone(current) } else { Arc::clone(&view) });
+        self.registry
+            .rcu(|current| if current.version > view.version { Arc::clone(current) } else { Arc::clone(&view) });
     }
 
     pub(crate) fn sequencer(&self) -> &Sequencer {

@@ -1,7 +1,7 @@
 //! What can go wrong in the engine, told apart by what a caller does about it.
 
-use unefois_consent::{ExchangeId, Malformed, Refusal};
 use unefois_consent::registry::RegistryFault;
+use unefois_consent::{ExchangeId, Malformed, Refusal};
 
 use crate::signer::SignError;
 use crate::store::StoreError;

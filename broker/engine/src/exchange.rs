@@ -15,8 +15,8 @@ use unefois_consent::decide::PermittedDataset;
 use unefois_consent::event::{FailureCause, Provenance};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::{
-    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Outcome, OutcomeCode, Permit, PivotIdentity,
-    ProcedureId, Reason, RequestId, Siret,
+    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Outcome, OutcomeCode, Permit,
+    PivotIdentity, ProcedureId, Reason, RequestId, Siret,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -143,9 +143,11 @@ impl Exchanges {
             }
             answer
         });
-        task.map(|joined| joined.unwrap_or_else(|_| Err(EngineError::Halted("the exchange was interrupted".to_owned()))))
-            .boxed()
-            .shared()
+        task.map(|joined| {
+            joined.unwrap_or_else(|_| Err(EngineError::Halted("the exchange was interrupted".to_owned())))
+        })
+        .boxed()
+        .shared()
     }
 
     /// One exchange, from the question to the answer.
@@ -182,23 +184,25 @@ impl Exchanges {
         answers
     }
 
-    async fn ask(
-        &self,
-        permit: &Permit,
-        asked: &PermittedDataset,
-        call: &ExchangeCall,
-        deadline: Instant,
-    ) -> Fetched {
+    async fn ask(&self, permit: &Permit, asked: &PermittedDataset, call: &ExchangeCall, deadline: Instant) -> Fetched {
         let dataset = &asked.dataset;
         let Some(source) = self.sources.get(&dataset.connector) else {
             tracing::error!(dataset = %dataset.id, connector = %dataset.connector, "no such connector is configured");
             return (dataset.id.clone(), SourceAnswer::missing(asked, OutcomeCode::SourceDown), None);
         };
-        let fetch = Fetch { permit, dataset: asked, identity: &call.identity, access_token: call.access_token.as_ref(), deadline };
+        let fetch = Fetch {
+            permit,
+            dataset: asked,
+            identity: &call.identity,
+            access_token: call.access_token.as_ref(),
+            deadline,
+        };
         let answer = source.ask(fetch).await;
         let answered = answer.outcomes.iter().any(|(_, outcome)| match outcome.code() {
             OutcomeCode::Found | OutcomeCode::NoFile | OutcomeCode::NotIdentified | OutcomeCode::Ambiguous => true,
-            OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => false,
+            OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => {
+                false
+            }
         });
         let provenance = answered.then(|| Provenance {
             source: dataset.source,
@@ -230,7 +234,8 @@ impl Exchanges {
             steps::finish(turn, &permit, requested, entry, late, certificate)
         };
         let finished = self.sequencer.submit(patience, step).await?;
-        metrics::histogram!("unefois_exchange_step_seconds", "step" => "finish").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("unefois_exchange_step_seconds", "step" => "finish")
+            .record(started.elapsed().as_secs_f64());
         let (attributes, withheld, written, answer_salt) = match finished.value {
             Finished::Answered(written) => {
                 count_exchange("ANSWERED");
@@ -252,7 +257,8 @@ impl Exchanges {
 
     /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
     fn content(&self, call: &ExchangeCall) -> Digest {
-        let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } = call;
+        let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } =
+            call;
         let text = serde_json::json!({
             "agent": agent, "recipient": recipient, "procedure": procedure, "habilitation": habilitation,
             "attributes": attributes, "filters": filters, "ground": ground,

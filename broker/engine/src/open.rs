@@ -10,8 +10,8 @@ use crate::error::EngineError;
 use crate::seal::Opener;
 use crate::signer::Signer;
 use crate::state::{State, root_row};
-use crate::traces::Tiles;
 use crate::store::{Batch, JournalEnd, StoreError, Visit};
+use crate::traces::Tiles;
 
 /// The fold is given what it missed in chunks of so many entries.
 const CATCH_UP_CHUNK: u64 = 20_000;
@@ -52,7 +52,10 @@ fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, Engin
     };
     let note = Checkpoint { origin: key.name().to_owned(), size, root }.signed(&signature, key.id());
     Checkpoint::open(&note, key, key.name()).map_err(|error| {
-        EngineError::Log(format!("the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?", key.name()))
+        EngineError::Log(format!(
+            "the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?",
+            key.name()
+        ))
     })?;
     Ok(SignedHead { size, root, note })
 }
@@ -62,11 +65,17 @@ fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<b
     if state.size() == 0 || state.size() > head.size {
         return Ok(state.size() == 0);
     }
-    let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size()).map_err(|error| EngineError::Log(error.to_string()))?;
+    let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size())
+        .map_err(|error| EngineError::Log(error.to_string()))?;
     Ok(state.folded_root()? == Some(root))
 }
 
-fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress: Progress<'_>) -> Result<(), EngineError> {
+fn catch_up(
+    parts: &EngineParts,
+    state: &mut State,
+    head: &SignedHead,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
     let begin = state.size();
     if begin == head.size {
         return Ok(());
@@ -76,7 +85,9 @@ fn catch_up(parts: &EngineParts, state: &mut State, head: &SignedHead, progress:
     parts.journal.read(begin, &mut |batch| match fold_batch(&opener, state, &batch) {
         Ok(()) => {
             let lag = state.waiting().1 as u64;
-            if lag >= CATCH_UP_CHUNK && let Err(error) = flush(parts, state, &batch.root) {
+            if lag >= CATCH_UP_CHUNK
+                && let Err(error) = flush(parts, state, &batch.root)
+            {
                 fault = Some(error);
                 return Visit::Stop;
             }
@@ -112,7 +123,9 @@ pub(crate) fn fold_batch(opener: &Opener, state: &mut State, batch: &Batch) -> R
             continue;
         }
         let opened = opener.open(index, entry)?.ok_or_else(|| {
-            StoreError::Corrupt(format!("the key that opens entry {index} is missing; the state cannot be rebuilt without it"))
+            StoreError::Corrupt(format!(
+                "the key that opens entry {index} is missing; the state cannot be rebuilt without it"
+            ))
         })?;
         let event: Event = serde_json::from_str(&opened.record)
             .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;

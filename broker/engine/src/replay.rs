@@ -166,7 +166,9 @@ impl Walk<'_> {
             self.report.purged += 1;
             return match self.derivation {
                 None => Ok(()),
-                Some(_) => fault(index, "its record was purged, or its key is missing: decisions cannot be derived without it"),
+                Some(_) => {
+                    fault(index, "its record was purged, or its key is missing: decisions cannot be derived without it")
+                }
             };
         };
         self.report.records += 1;

@@ -104,11 +104,14 @@ impl Opener {
     /// its leaf does not commit to, is `Corrupt`.
     pub fn open(&self, index: u64, entry: &SealedEntry) -> Result<Option<OpenRecord>, StoreError> {
         let Some(cipher) = self.cipher(Month::of(entry.leaf.time_ms))? else { return Ok(None) };
-        let damaged = || StoreError::Corrupt(format!("the record of entry {index} does not open or is not what its leaf commits to"));
+        let damaged = || {
+            StoreError::Corrupt(format!("the record of entry {index} does not open or is not what its leaf commits to"))
+        };
         let (nonce, sealed) = entry.sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
         let mut plain = sealed.to_vec();
         let aad = Aad::from(additional_data(index, &entry.leaf));
-        let plain = cipher.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).map_err(|_| damaged())?;
+        let plain =
+            cipher.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).map_err(|_| damaged())?;
         let (salt, record) = plain.split_first_chunk::<32>().ok_or_else(damaged)?;
         let salt = Salt(*salt);
         if commitment(&salt, record) != entry.leaf.commitment {

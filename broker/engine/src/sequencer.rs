@@ -120,7 +120,10 @@ struct Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("first", &self.first).field("entries", &self.entries.len()).finish_non_exhaustive()
+        f.debug_struct("Writer")
+            .field("first", &self.first)
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,7 +183,10 @@ pub(crate) struct SequencerParts {
 
 impl Sequencer {
     /// Starts the thread. It ends when the last `Sequencer` is dropped.
-    pub(crate) fn start(parts: SequencerParts, sealer: Sealer) -> Result<(Self, std::thread::JoinHandle<()>), EngineError> {
+    pub(crate) fn start(
+        parts: SequencerParts,
+        sealer: Sealer,
+    ) -> Result<(Self, std::thread::JoinHandle<()>), EngineError> {
         let (sender, steps) = crossbeam_channel::bounded(QUEUE);
         let halt = Arc::clone(&parts.halt);
         let thread = std::thread::Builder::new()

@@ -13,8 +13,8 @@ use unefois_consent::decide::{Earlier, PersonFacts, UsedToday};
 use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged, Requested};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, HabilitationId, Objection, ProcedureId, Question, RequestId, Siret,
-    SubjectRef, Timestamp,
+    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, HabilitationId, Objection, ProcedureId, Question, RequestId,
+    Siret, SubjectRef, Timestamp,
 };
 
 use crate::rows::Rows;
@@ -80,7 +80,8 @@ pub(crate) struct State {
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("a row of the fold does not parse: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| StoreError::Corrupt(format!("a row of the fold does not parse: {error}")))
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
@@ -115,7 +116,10 @@ impl State {
     /// The root of the tree of the history that the fold was folded from; absent in an empty fold.
     pub(crate) fn folded_root(&self) -> Result<Option<Hash>, StoreError> {
         let Some(row) = self.rows.get(keys::ROOT)? else { return Ok(None) };
-        let root = row.as_slice().try_into().map_err(|_| StoreError::Corrupt("the fold's root has not 32 bytes".to_owned()))?;
+        let root = row
+            .as_slice()
+            .try_into()
+            .map_err(|_| StoreError::Corrupt("the fold's root has not 32 bytes".to_owned()))?;
         Ok(Some(Hash(root)))
     }
 
@@ -147,14 +151,18 @@ impl State {
     /// The subject that an identity's tag stands for.
     pub(crate) fn subject(&self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
         let Some(row) = self.rows.get(&keys::subject(tag))? else { return Ok(None) };
-        let bytes = row.as_slice().try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
+        let bytes =
+            row.as_slice().try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
         Ok(Some(SubjectRef(bytes)))
     }
 
     /// One consent.
     pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
         let Some(owner) = self.rows.get(&keys::consent_owner(id))? else { return Ok(None) };
-        let subject = owner.as_slice().try_into().map_err(|_| StoreError::Corrupt("a consent's owner has not 16 bytes".to_owned()))?;
+        let subject = owner
+            .as_slice()
+            .try_into()
+            .map_err(|_| StoreError::Corrupt("a consent's owner has not 16 bytes".to_owned()))?;
         self.rows.get(&keys::consent(SubjectRef(subject), id))?.map(|row| decode(&row)).transpose()
     }
 
@@ -259,7 +267,11 @@ impl State {
 
     fn apply_objection(&mut self, index: u64, event: &ObjectionChanged, objects: bool) -> Result<(), StoreError> {
         let objection = &event.objection;
-        let key = keys::objection(objection.subject, objection.consumer, objection.procedure.as_ref().map(ProcedureId::as_str));
+        let key = keys::objection(
+            objection.subject,
+            objection.consumer,
+            objection.procedure.as_ref().map(ProcedureId::as_str),
+        );
         if objects {
             self.rows.put(index, key, encode(objection)?);
         } else {
@@ -271,7 +283,8 @@ impl State {
     fn apply_request(&mut self, index: u64, time: Timestamp, event: &Requested) -> Result<(), StoreError> {
         let question = &event.question;
         let first = event.attempt == 1;
-        let at = if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
+        let at =
+            if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
         let row = EarlierRow {
             exchange: event.exchange,
             content: question.content,

@@ -59,7 +59,9 @@ pub enum StoreError {
     #[error("the store failed before writing: {0}")]
     NotWritten(String),
     /// The write may or may not be durable. The process must stop, reopen and look.
-    #[error("the store failed while writing and what is durable is unknown: {0}. Restart the broker; it recovers on opening")]
+    #[error(
+        "the store failed while writing and what is durable is unknown: {0}. Restart the broker; it recovers on opening"
+    )]
     Unknown(String),
     /// Another process has taken over the right to append.
     #[error("another process writes this log: {0}")]

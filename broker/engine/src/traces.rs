@@ -79,7 +79,11 @@ impl Engine {
         if index >= self.head().size {
             return Err(not_found);
         }
-        let entry = self.read_entries(index, index.saturating_add(1)).await?.pop().ok_or(EngineError::NotFound("this entry"))?;
+        let entry = self
+            .read_entries(index, index.saturating_add(1))
+            .await?
+            .pop()
+            .ok_or(EngineError::NotFound("this entry"))?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         match role {
             Role::Exchange if !is_exchange_of(&record.record, caller.participant()) => return Err(not_found),
@@ -113,7 +117,8 @@ impl Engine {
         }
         let journal = Arc::clone(self.journal());
         let hashes = blocking(move || {
-            inclusion_proof(&TileNodes(&Tiles(&*journal)), index, size).map_err(|error| EngineError::Log(error.to_string()))
+            inclusion_proof(&TileNodes(&Tiles(&*journal)), index, size)
+                .map_err(|error| EngineError::Log(error.to_string()))
         })
         .await?;
         Ok((head, hashes))
@@ -128,7 +133,8 @@ impl Engine {
         }
         let journal = Arc::clone(self.journal());
         let hashes = blocking(move || {
-            consistency_proof(&TileNodes(&Tiles(&*journal)), old, size).map_err(|error| EngineError::Log(error.to_string()))
+            consistency_proof(&TileNodes(&Tiles(&*journal)), old, size)
+                .map_err(|error| EngineError::Log(error.to_string()))
         })
         .await?;
         Ok((head, hashes))
@@ -141,7 +147,9 @@ impl Engine {
             let mut views = Vec::new();
             let mut fault = None;
             journal.read(from, &mut |batch| {
-                for (index, entry) in (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index)) {
+                for (index, entry) in
+                    (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index))
+                {
                     match view(&opener, index, entry) {
                         Ok(view) => views.push(view),
                         Err(error) => {

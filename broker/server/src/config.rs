@@ -185,7 +185,8 @@ impl ConfigError {
 impl Config {
     /// Reads and checks the file. Paths in it become absolute.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::new(&path.display().to_string(), error))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::new(&path.display().to_string(), error))?;
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let base = std::path::absolute(&base).unwrap_or(base);
         let mut config: Self =
@@ -223,7 +224,10 @@ impl Config {
             return Err(ConfigError::new("store.segment_mb", "must be from 1 to 1024"));
         }
         if self.tls.crl.is_empty() {
-            return Err(ConfigError::new("tls.crl", "name at least one revocation list; an empty list from your CA will do"));
+            return Err(ConfigError::new(
+                "tls.crl",
+                "name at least one revocation list; an empty list from your CA will do",
+            ));
         }
         for (name, connector) in &self.connectors {
             connector.validate().map_err(|error| ConfigError::new(&format!("connectors.{name}"), error))?;

@@ -1,7 +1,12 @@
 //! The broker as a library, for its binary and for tests: TLS, gRPC, HTTP, configuration, wiring, and the command line.
 
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod demo;
 pub mod http;
+pub mod init;
+pub mod pki;
 pub mod rpc;
 pub mod serve;
 pub mod tls;

@@ -119,9 +119,15 @@ impl Broker {
             .add_service(health)
             .add_service(reflection()?)
             .add_service(reflection_v1alpha()?)
-            .add_service(ExchangeServiceServer::new(Exchange(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES))
-            .add_service(ConsentServiceServer::new(Consents(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES))
-            .add_service(RegistryServiceServer::new(RegistryRpc(engine.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES))
+            .add_service(
+                ExchangeServiceServer::new(Exchange(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES),
+            )
+            .add_service(
+                ConsentServiceServer::new(Consents(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES),
+            )
+            .add_service(
+                RegistryServiceServer::new(RegistryRpc(engine.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            )
             .add_service(AuditServiceServer::new(Audit { engine: engine.clone(), verifier_key }));
         let mut helpers = vec![
             tokio::spawn(accept(listener, Arc::clone(&tls), config.server.max_connections, accepted)),
@@ -173,7 +179,9 @@ impl Broker {
                 // Joining threads would block the runtime.
                 let _ = tokio::task::spawn_blocking(move || engine.close()).await;
             }
-            Err(_) => tracing::warn!("the engine is still in use; what it has is durable and is folded at the next start"),
+            Err(_) => {
+                tracing::warn!("the engine is still in use; what it has is durable and is folded at the next start")
+            }
         }
     }
 }

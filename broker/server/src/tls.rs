@@ -22,7 +22,7 @@ mod listener;
 mod peer;
 
 pub use listener::{AcceptedStream, accept};
-pub use peer::Peer;
+pub use peer::{Peer, fingerprint};
 
 /// Where the certificates lie.
 #[derive(Debug, Clone)]
@@ -122,7 +122,9 @@ fn read_trust(files: &TlsFiles, generation: u64) -> Result<Trust, ConfigError> {
     let key = read_key(&files.private_key)?;
     let mut roots = RootCertStore::empty();
     for ca in read_certificates("tls.client_ca", &files.client_ca)? {
-        roots.add(ca).map_err(|error| ConfigError::new("tls.client_ca", format!("{}: {error}", files.client_ca.display())))?;
+        roots
+            .add(ca)
+            .map_err(|error| ConfigError::new("tls.client_ca", format!("{}: {error}", files.client_ca.display())))?;
     }
     let mut crls = Vec::new();
     for path in &files.crl {

@@ -187,7 +187,9 @@ fn a_chunk_of_rows_comes_whole_with_its_position<S: Subject>() {
     // No durability is promised, and none is lost by closing.
     assert_eq!(fold.folded().unwrap(), 9);
     assert_eq!(fold.get(b"d").unwrap(), None);
-    let keys = |rows: Vec<(Vec<u8>, Vec<u8>)>| rows.into_iter().map(|(k, _)| String::from_utf8(k).unwrap()).collect::<Vec<_>>();
+    let keys = |rows: Vec<(Vec<u8>, Vec<u8>)>| {
+        rows.into_iter().map(|(k, _)| String::from_utf8(k).unwrap()).collect::<Vec<_>>()
+    };
     assert_eq!(keys(fold.scan(b"c", None, 10).unwrap()), ["c1", "c2", "c20", "c3"]);
     assert_eq!(keys(fold.scan(b"c", Some(b"c2"), 1).unwrap()), ["c20"]);
     assert_eq!(keys(fold.scan(b"c2", None, 10).unwrap()), ["c2", "c20"]);

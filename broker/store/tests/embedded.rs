@@ -21,7 +21,10 @@ fn open(folder: &Path) -> Result<EmbeddedStore, StoreError> {
 fn append(journal: &dyn Journal, count: u8) {
     let first = journal.end().frontier.size();
     let entries: Vec<_> = (0..count)
-        .map(|n| SealedEntry { leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([n; 32]) }, sealed: vec![n; 500] })
+        .map(|n| SealedEntry {
+            leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([n; 32]) },
+            sealed: vec![n; 500],
+        })
         .collect();
     let hashes: Vec<_> = entries.iter().map(|e| e.leaf.hash()).collect();
     let proofs = BatchProofs::new(&journal.end().frontier, &hashes);

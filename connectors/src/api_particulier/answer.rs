@@ -61,9 +61,7 @@ struct ApiError {
 pub(super) fn judge(received: Received) -> Verdict {
     match received.status {
         200 => data(received).map_or_else(Verdict::Fault, Verdict::Data),
-        401 | 403 => Verdict::Fault(SourceFault::NotAuthorised(
-            "it refuses the token or its rights",
-        )),
+        401 | 403 => Verdict::Fault(SourceFault::NotAuthorised("it refuses the token or its rights")),
         404 => not_found(received),
         409 | 422 => refused(received),
         400 => Verdict::Fault(SourceFault::Untrusted("the source refused the question")),
@@ -88,14 +86,12 @@ fn data(received: Received) -> Result<Map<String, Value>, SourceFault> {
 fn not_found(received: Received) -> Verdict {
     if !received.is_json {
         // A web server's own page: a wrong base URL must not tell everyone that they have no file.
-        return Verdict::Fault(SourceFault::Untrusted(
-            "a 404 that is not the API's: check base_url",
-        ));
+        return Verdict::Fault(SourceFault::Untrusted("a 404 that is not the API's: check base_url"));
     }
     match first_error(received) {
-        Some(error) if error.code.starts_with(OWN_CODES) => Verdict::Fault(SourceFault::Untrusted(
-            "the API has no such path: check base_url",
-        )),
+        Some(error) if error.code.starts_with(OWN_CODES) => {
+            Verdict::Fault(SourceFault::Untrusted("the API has no such path: check base_url"))
+        }
         // The OpenAPI's example `erreur_inattendue_35003`: the code of an absent file with the title of a failure.
         Some(error) if error.title == "Erreur inattendue" => {
             Verdict::Fault(SourceFault::Down("its provider failed unexpectedly"))
@@ -109,9 +105,7 @@ fn refused(received: Received) -> Verdict {
     let error = first_error(received).unwrap_or_default();
     match (status, error.code.as_str()) {
         (409, IN_PROGRESS) => Verdict::InProgress,
-        (422, code) if NOT_IDENTIFIED.contains(&code) => {
-            Verdict::Missing(OutcomeCode::NotIdentified)
-        }
+        (422, code) if NOT_IDENTIFIED.contains(&code) => Verdict::Missing(OutcomeCode::NotIdentified),
         (_, SEVERAL) => Verdict::Missing(OutcomeCode::Ambiguous),
         (_, code) if code != IN_PROGRESS && code.ends_with(SEVERAL_AT_PROVIDER) => {
             Verdict::Missing(OutcomeCode::Ambiguous)
@@ -141,29 +135,20 @@ pub(super) fn outcomes(
 }
 
 /// The registry has an attribute that the table has not.
-pub(super) const UNKNOWN_ATTRIBUTE: SourceFault =
-    SourceFault::Untrusted("the source has no such attribute");
+pub(super) const UNKNOWN_ATTRIBUTE: SourceFault = SourceFault::Untrusted("the source has no such attribute");
 
-fn outcome(
-    row: &DatasetRow,
-    attribute: &AttributeRow,
-    data: &Map<String, Value>,
-) -> Result<Outcome, SourceFault> {
+fn outcome(row: &DatasetRow, attribute: &AttributeRow, data: &Map<String, Value>) -> Result<Outcome, SourceFault> {
     let mut fields = attribute.field.iter();
     let Some(mut value) = fields.next().and_then(|field| data.get(*field)) else {
         // The API leaves out what no scope of the token covers; it answers null where there is nothing.
-        tracing::error!(
-            dataset = row.dataset,
-            scope = attribute.scope,
-            "the token of a source lacks a scope"
-        );
+        tracing::error!(dataset = row.dataset, scope = attribute.scope, "the token of a source lacks a scope");
         return Ok(Outcome::Missing(OutcomeCode::NotAuthorised));
     };
     for field in fields {
         value = match value {
-            Value::Object(object) => object
-                .get(*field)
-                .ok_or(SourceFault::Untrusted("a field of the answer is missing"))?,
+            Value::Object(object) => {
+                object.get(*field).ok_or(SourceFault::Untrusted("a field of the answer is missing"))?
+            }
             // Nothing is known of the whole, so nothing of its parts.
             Value::Null => return Ok(Outcome::Found(Value::Null)),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -171,12 +156,7 @@ fn outcome(
             }
         };
     }
-    if attribute.shape.admits(value) {
-        Ok(Outcome::Found(value.clone()))
-    } else {
-        Err(WRONG_TYPE)
-    }
+    if attribute.shape.admits(value) { Ok(Outcome::Found(value.clone())) } else { Err(WRONG_TYPE) }
 }
 
-const WRONG_TYPE: SourceFault =
-    SourceFault::Untrusted("a field of the answer has another type than it must have");
+const WRONG_TYPE: SourceFault = SourceFault::Untrusted("a field of the answer has another type than it must have");

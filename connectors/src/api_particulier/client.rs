@@ -34,38 +34,23 @@ pub(super) fn base_url(text: &str) -> Result<Url, ConnectorConfigError> {
         "https" => {}
         "http" if is_loopback(&url) => {}
         "http" => {
-            return refuse(
-                "http would send identities and the token in clear: use https (http only for localhost)",
-            );
+            return refuse("http would send identities and the token in clear: use https (http only for localhost)");
         }
         _ => return refuse("must begin with https://"),
     }
-    let extra = !url.username().is_empty()
-        || url.password().is_some()
-        || url.query().is_some()
-        || url.fragment().is_some();
-    if extra {
-        refuse("without user, password, query and fragment; the token goes in token_file")
-    } else {
-        Ok(url)
-    }
+    let extra =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    if extra { refuse("without user, password, query and fragment; the token goes in token_file") } else { Ok(url) }
 }
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let literal = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || literal.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A client for `base`; `ca_file` adds the roots of a private certification authority to the system's.
-pub(super) fn client(
-    base: &Url,
-    ca_file: Option<&Path>,
-    max_idle: usize,
-) -> Result<Client, ConnectorConfigError> {
+pub(super) fn client(base: &Url, ca_file: Option<&Path>, max_idle: usize) -> Result<Client, ConnectorConfigError> {
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
     Client::builder()
         .tls_backend_preconfigured(tls(base, ca_file)?)
@@ -78,9 +63,7 @@ pub(super) fn client(
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(max_idle)
         .build()
-        .map_err(|_| {
-            ConnectorConfigError::invalid("base_url", "no HTTP client could be made for it")
-        })
+        .map_err(|_| ConnectorConfigError::invalid("base_url", "no HTTP client could be made for it"))
 }
 
 /// Names its crypto provider, so that it does not depend on a default of the process.
@@ -88,14 +71,10 @@ fn tls(base: &Url, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Conne
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|_| {
-            ConnectorConfigError::invalid("base_url", "this build has no version of TLS")
-        })?;
+        .map_err(|_| ConnectorConfigError::invalid("base_url", "this build has no version of TLS"))?;
     let mut config = if base.scheme() == "http" {
         // No TLS will be spoken, and a bare container may have no roots at all.
-        builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()
+        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
     } else {
         let roots = ca_file.map(ca_roots).transpose()?.unwrap_or_default();
         let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider).map_err(|_| {
@@ -104,10 +83,7 @@ fn tls(base: &Url, ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Conne
                 "no root certificate is usable: install the system's (ca-certificates) or name a PEM file",
             )
         })?;
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth()
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
@@ -141,15 +117,10 @@ pub(super) async fn get(
     max_bytes: usize,
 ) -> Result<(Received, Option<String>), SourceFault> {
     let header = HeaderValue::from_str(request.bearer);
-    let mut bearer =
-        header.map_err(|_| SourceFault::NotAuthorised("the token does not fit a header"))?;
+    let mut bearer = header.map_err(|_| SourceFault::NotAuthorised("the token does not fit a header"))?;
     // Kept out of Debug and of HPACK's dictionaries.
     bearer.set_sensitive(true);
-    let sent = client
-        .get(request.url)
-        .header(AUTHORIZATION, bearer)
-        .header(REQUEST_ID, request.request_id)
-        .send();
+    let sent = client.get(request.url).header(AUTHORIZATION, bearer).header(REQUEST_ID, request.request_id).send();
     let mut response = sent.await.map_err(fault)?;
     let received = Received {
         status: response.status().as_u16(),
@@ -176,10 +147,7 @@ async fn read(response: &mut Response, max_bytes: usize) -> Result<Vec<u8>, Sour
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = value.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
@@ -207,16 +175,10 @@ fn fault(error: reqwest::Error) -> SourceFault {
 fn is_certificate_refused(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if matches!(
-            error.downcast_ref(),
-            Some(rustls::Error::InvalidCertificate(_))
-        ) {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        cause = match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             // An io::Error's source skips the error that it wraps.
             Some(wrapped) => Some(wrapped),
             None => error.source(),

@@ -23,18 +23,9 @@ pub(super) fn route(row: &DatasetRow, fetch: &Fetch<'_>) -> Option<&'static Rout
 }
 
 /// The URL that asks `route` below `base`.
-pub(super) fn url(
-    base: &Url,
-    row: &DatasetRow,
-    route: &Route,
-    fetch: &Fetch<'_>,
-) -> Result<Url, SourceFault> {
+pub(super) fn url(base: &Url, row: &DatasetRow, route: &Route, fetch: &Fetch<'_>) -> Result<Url, SourceFault> {
     let mut url = base.clone();
-    url.set_path(&format!(
-        "{}{}",
-        base.path().trim_end_matches('/'),
-        route.path
-    ));
+    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), route.path));
     let mut query = url.query_pairs_mut();
     query.append_pair("recipient", fetch.permit.recipient().as_str());
     match route.modality {
@@ -47,13 +38,8 @@ pub(super) fn url(
         Modality::FranceConnect | Modality::Number(_) => {}
     }
     for (name, value) in &fetch.dataset.filter {
-        let filter = row
-            .filter(name)
-            .ok_or(SourceFault::Untrusted("the source has no such filter"))?;
-        let value = filter
-            .form
-            .accept(value)
-            .ok_or(SourceFault::Untrusted("a filter has not the source's form"))?;
+        let filter = row.filter(name).ok_or(SourceFault::Untrusted("the source has no such filter"))?;
+        let value = filter.form.accept(value).ok_or(SourceFault::Untrusted("a filter has not the source's form"))?;
         query.append_pair(filter.name, &value);
     }
     drop(query);
@@ -84,16 +70,9 @@ fn identity(person: &PivotIdentity) -> Vec<(&'static str, String)> {
         ("moisDateNaissance", date.month().map(i16::from)),
         ("jourDateNaissance", date.day().map(i16::from)),
     ];
-    query.extend(
-        parts
-            .into_iter()
-            .filter_map(|(name, part)| Some((name, part?.to_string()))),
-    );
+    query.extend(parts.into_iter().filter_map(|(name, part)| Some((name, part?.to_string()))));
     query.push(("sexeEtatCivil", person.sex.letter().to_owned()));
-    query.push((
-        "codeCogInseePaysNaissance",
-        person.birth_country.as_str().to_owned(),
-    ));
+    query.push(("codeCogInseePaysNaissance", person.birth_country.as_str().to_owned()));
     if let Some(commune) = &person.birth_commune {
         query.push(("codeCogInseeCommuneNaissance", commune.as_str().to_owned()));
     }

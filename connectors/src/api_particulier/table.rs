@@ -110,18 +110,13 @@ impl FilterForm {
         let right = match self {
             Self::Year => digits && value.len() == 4,
             Self::Month => digits && (1..=2).contains(&value.len()),
-            Self::Number => {
-                (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric())
-            }
+            Self::Number => (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric()),
         };
         match self {
             Self::Year | Self::Number => right.then(|| value.to_owned()),
             // The API takes an integer.
             Self::Month => {
-                let month = value
-                    .parse::<u8>()
-                    .ok()
-                    .filter(|m| right && (1..=12).contains(m));
+                let month = value.parse::<u8>().ok().filter(|m| right && (1..=12).contains(m));
                 month.map(|m| m.to_string())
             }
         }
@@ -134,82 +129,30 @@ const fn attribute(
     shape: Shape,
     scope: &'static str,
 ) -> AttributeRow {
-    AttributeRow {
-        name,
-        field,
-        shape,
-        scope,
-    }
+    AttributeRow { name, field, shape, scope }
 }
 
 static DATASETS: &[DatasetRow] = &[DatasetRow {
     dataset: "dss.quotient_familial",
     version: 3,
     routes: &[
-        Route {
-            modality: Modality::FranceConnect,
-            path: "/v3/dss/quotient_familial/france_connect",
-        },
-        Route {
-            modality: Modality::Identity,
-            path: "/v3/dss/quotient_familial/identite",
-        },
+        Route { modality: Modality::FranceConnect, path: "/v3/dss/quotient_familial/france_connect" },
+        Route { modality: Modality::Identity, path: "/v3/dss/quotient_familial/identite" },
     ],
     attributes: &[
-        attribute(
-            "valeur",
-            &["quotient_familial", "valeur"],
-            Shape::Integer,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "fournisseur",
-            &["quotient_familial", "fournisseur"],
-            Shape::Text,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "annee",
-            &["quotient_familial", "annee"],
-            Shape::Integer,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "mois",
-            &["quotient_familial", "mois"],
-            Shape::Integer,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "annee_calcul",
-            &["quotient_familial", "annee_calcul"],
-            Shape::Integer,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "mois_calcul",
-            &["quotient_familial", "mois_calcul"],
-            Shape::Integer,
-            "cnaf_quotient_familial",
-        ),
-        attribute(
-            "allocataires",
-            &["allocataires"],
-            Shape::List,
-            "cnaf_allocataires",
-        ),
+        attribute("valeur", &["quotient_familial", "valeur"], Shape::Integer, "cnaf_quotient_familial"),
+        attribute("fournisseur", &["quotient_familial", "fournisseur"], Shape::Text, "cnaf_quotient_familial"),
+        attribute("annee", &["quotient_familial", "annee"], Shape::Integer, "cnaf_quotient_familial"),
+        attribute("mois", &["quotient_familial", "mois"], Shape::Integer, "cnaf_quotient_familial"),
+        attribute("annee_calcul", &["quotient_familial", "annee_calcul"], Shape::Integer, "cnaf_quotient_familial"),
+        attribute("mois_calcul", &["quotient_familial", "mois_calcul"], Shape::Integer, "cnaf_quotient_familial"),
+        attribute("allocataires", &["allocataires"], Shape::List, "cnaf_allocataires"),
         attribute("enfants", &["enfants"], Shape::List, "cnaf_enfants"),
         attribute("adresse", &["adresse"], Shape::Object, "cnaf_adresse"),
     ],
     filters: &[
-        FilterRow {
-            name: "annee",
-            form: FilterForm::Year,
-        },
-        FilterRow {
-            name: "mois",
-            form: FilterForm::Month,
-        },
+        FilterRow { name: "annee", form: FilterForm::Year },
+        FilterRow { name: "mois", form: FilterForm::Month },
     ],
 }];
 
@@ -220,14 +163,8 @@ pub fn datasets() -> &'static [DatasetRow] {
 
 /// The row of `dataset` in the version that the registry writes as `3`, `v3` or `3.1`.
 pub(super) fn row(dataset: &str, version: &str) -> Option<&'static DatasetRow> {
-    let major: u32 = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|v| v.parse().ok())?;
-    DATASETS
-        .iter()
-        .find(|row| row.dataset == dataset && row.version == major)
+    let major: u32 = version.trim_start_matches('v').split('.').next().and_then(|v| v.parse().ok())?;
+    DATASETS.iter().find(|row| row.dataset == dataset && row.version == major)
 }
 
 impl DatasetRow {
@@ -278,8 +215,7 @@ mod tests {
     #[test]
     fn no_row_names_an_attribute_twice() {
         for row in datasets() {
-            let names: std::collections::BTreeSet<_> =
-                row.attributes.iter().map(|a| a.name).collect();
+            let names: std::collections::BTreeSet<_> = row.attributes.iter().map(|a| a.name).collect();
             assert_eq!(names.len(), row.attributes.len());
         }
     }

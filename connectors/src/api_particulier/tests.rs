@@ -16,17 +16,8 @@ mod tokens;
 mod wire;
 
 const DATASET: &str = "dss.quotient_familial";
-const ALL: [&str; 9] = [
-    "valeur",
-    "fournisseur",
-    "annee",
-    "mois",
-    "annee_calcul",
-    "mois_calcul",
-    "allocataires",
-    "enfants",
-    "adresse",
-];
+const ALL: [&str; 9] =
+    ["valeur", "fournisseur", "annee", "mois", "annee_calcul", "mois_calcul", "allocataires", "enfants", "adresse"];
 
 /// An environment variable that every test process of cargo has, and that has the form of a token.
 const TOKEN_ENV: &str = "CARGO_PKG_NAME";
@@ -68,15 +59,9 @@ pub(crate) fn body() -> Value {
 /// What the connector makes of one reply to a question for `attributes`.
 async fn answer_to(reply: Reply, attributes: &[&str]) -> Result<SourceAnswer, SourceFault> {
     let server = Server::start(vec![reply]).await;
-    connector(&server.url())
-        .fetch(asked(attributes).fetch())
-        .await
+    connector(&server.url()).fetch(asked(attributes).fetch()).await
 }
 
 fn codes(answer: &SourceAnswer) -> Vec<OutcomeCode> {
-    answer
-        .outcomes
-        .iter()
-        .map(|(_, outcome)| outcome.code())
-        .collect()
+    answer.outcomes.iter().map(|(_, outcome)| outcome.code()).collect()
 }

@@ -19,14 +19,8 @@ pub(super) struct Token(Zeroizing<String>);
 impl Token {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.is_empty()
-            || text.len() > MAX_TOKEN_BYTES
-            || !text.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Err(
-                "must hold one token and nothing else: visible ASCII, at most 8192 characters"
-                    .to_owned(),
-            );
+        if text.is_empty() || text.len() > MAX_TOKEN_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("must hold one token and nothing else: visible ASCII, at most 8192 characters".to_owned());
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
@@ -63,16 +57,10 @@ impl TokenSource {
     /// An environment variable, read once.
     pub(super) fn environment(name: &str) -> Result<Self, ConnectorConfigError> {
         let text = std::env::var(name).map(Zeroizing::new).map_err(|_| {
-            ConnectorConfigError::invalid(
-                "token_env",
-                format!("the environment variable {name} is not set"),
-            )
+            ConnectorConfigError::invalid("token_env", format!("the environment variable {name} is not set"))
         })?;
         let token = Token::parse(&text).map_err(|rule| {
-            ConnectorConfigError::invalid(
-                "token_env",
-                format!("the environment variable {name} {rule}"),
-            )
+            ConnectorConfigError::invalid("token_env", format!("the environment variable {name} {rule}"))
         })?;
         Ok(Self::Environment(Arc::new(token)))
     }
@@ -87,19 +75,13 @@ impl TokenSource {
 }
 
 fn read(path: &Path) -> Result<Token, String> {
-    let metadata =
-        std::fs::metadata(path).map_err(|e| format!("cannot be opened: {}", e.kind()))?;
+    let metadata = std::fs::metadata(path).map_err(|e| format!("cannot be opened: {}", e.kind()))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(format!(
-            "others may read the token; run: chmod 600 {}",
-            path.display()
-        ));
+        return Err(format!("others may read the token; run: chmod 600 {}", path.display()));
     }
     if metadata.len() > MAX_TOKEN_BYTES as u64 {
         return Err("is too large for a token".to_owned());
     }
-    let bytes = std::fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|e| format!("cannot be read: {}", e.kind()))?;
+    let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|e| format!("cannot be read: {}", e.kind()))?;
     Token::parse(std::str::from_utf8(&bytes).unwrap_or_default())
 }

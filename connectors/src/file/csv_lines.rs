@@ -17,25 +17,15 @@ pub(super) fn read(content: &[u8], table: &mut Table) -> Result<(), String> {
     let header = content.split(|b| *b == b'\n').next().unwrap_or_default();
     // A header holds no free text, so a semicolon in it separates.
     let delimiter = if header.contains(&b';') { b';' } else { b',' };
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .from_reader(content);
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(content);
     let header = reader.headers().map_err(|e| problem(&e))?.clone();
     let columns = columns(&header, table)?;
     let places = COLUMNS.map(|name| header.iter().position(|h| h == name));
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| problem(&e))? {
         let line = record.position().map_or(0, csv::Position::line);
-        let cell =
-            |place: Option<usize>| place.and_then(|p| record.get(p)).unwrap_or_default().trim();
-        let [
-            birth_name,
-            given_names,
-            birth_date,
-            sex,
-            birth_country,
-            birth_commune,
-        ] = places.map(cell);
+        let cell = |place: Option<usize>| place.and_then(|p| record.get(p)).unwrap_or_default().trim();
+        let [birth_name, given_names, birth_date, sex, birth_country, birth_commune] = places.map(cell);
         let person = PersonCells {
             birth_name,
             given_names: given_names.split_whitespace().collect(),
@@ -44,23 +34,16 @@ pub(super) fn read(content: &[u8], table: &mut Table) -> Result<(), String> {
             birth_country,
             birth_commune,
         };
-        let key = person
-            .key()
-            .map_err(|malformed| format!("line {line}: {malformed}"))?;
+        let key = person.key().map_err(|malformed| format!("line {line}: {malformed}"))?;
         table.add_line(key, values(&columns, &record, line)?);
     }
     Ok(())
 }
 
 fn columns(header: &StringRecord, table: &mut Table) -> Result<Vec<Column>, String> {
-    let missing = COLUMNS
-        .iter()
-        .take(5)
-        .find(|name| !header.iter().any(|h| h == **name));
+    let missing = COLUMNS.iter().take(5).find(|name| !header.iter().any(|h| h == **name));
     if let Some(name) = missing {
-        return Err(format!(
-            "line 1: no column {name}; the first line names the columns"
-        ));
+        return Err(format!("line 1: no column {name}; the first line names the columns"));
     }
     let mut columns = Vec::new();
     for (place, name) in header.iter().enumerate() {
@@ -70,14 +53,8 @@ fn columns(header: &StringRecord, table: &mut Table) -> Result<Vec<Column>, Stri
         columns.push(if COLUMNS.contains(&name) {
             Column::Identity
         } else {
-            table
-                .add_column(name)
-                .map_err(|problem| format!("line 1: {problem}"))?;
-            if table.is_integer(name) {
-                Column::Integer
-            } else {
-                Column::Text
-            }
+            table.add_column(name).map_err(|problem| format!("line 1: {problem}"))?;
+            if table.is_integer(name) { Column::Integer } else { Column::Text }
         });
     }
     Ok(columns)
@@ -94,9 +71,7 @@ fn values(columns: &[Column], record: &StringRecord, line: u64) -> Result<Vec<Va
             Column::Text => values.push(Value::from(cell)),
             Column::Integer => {
                 let number = cell.parse::<i64>();
-                values.push(Value::from(
-                    number.map_err(|_| format!("line {line}: an integer is expected"))?,
-                ));
+                values.push(Value::from(number.map_err(|_| format!("line {line}: an integer is expected"))?));
             }
         }
     }

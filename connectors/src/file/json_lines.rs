@@ -17,11 +17,8 @@ pub(super) fn read(content: &[u8], table: &mut Table) -> Result<(), String> {
 
 fn read_line(line: &[u8], table: &mut Table) -> Result<(), String> {
     // The parser's own text may quote the line.
-    let mut object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|_| "is not a JSON object".to_owned())?;
-    let key = person(&object)?
-        .key()
-        .map_err(|malformed| malformed.to_string())?;
+    let mut object: Map<String, Value> = serde_json::from_slice(line).map_err(|_| "is not a JSON object".to_owned())?;
+    let key = person(&object)?.key().map_err(|malformed| malformed.to_string())?;
     object.retain(|name, _| !COLUMNS.contains(&name.as_str()));
     let mut values = Vec::new();
     for (name, value) in object {
@@ -50,9 +47,7 @@ fn person(object: &Map<String, Value>) -> Result<PersonCells<'_>, String> {
     };
     let given_names = match object.get("given_names") {
         Some(Value::Array(names)) => {
-            let names = names
-                .iter()
-                .map(|n| n.as_str().ok_or("given_names: a list of texts is expected"));
+            let names = names.iter().map(|n| n.as_str().ok_or("given_names: a list of texts is expected"));
             names.collect::<Result<_, _>>()?
         }
         Some(_) | None => text("given_names")?.split_whitespace().collect(),

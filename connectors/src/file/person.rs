@@ -4,14 +4,8 @@ use unefois_consent::identity::{CogCode, MAX_GIVEN_NAMES, Name, Sex};
 use unefois_consent::{Digest, Malformed, PivotIdentity};
 
 /// The columns that say who the person is; the last may be absent.
-pub(super) const COLUMNS: [&str; 6] = [
-    "birth_name",
-    "given_names",
-    "birth_date",
-    "sex",
-    "birth_country",
-    "birth_commune",
-];
+pub(super) const COLUMNS: [&str; 6] =
+    ["birth_name", "given_names", "birth_date", "sex", "birth_country", "birth_commune"];
 
 /// By what a line is found: SHA-256 of the normalised identity. Lives in this process's memory only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,17 +31,12 @@ pub(super) struct PersonCells<'a> {
 impl PersonCells<'_> {
     /// The key of this person, or the rule that a column breaks.
     pub(super) fn key(&self) -> Result<PersonKey, Malformed> {
-        let given: Vec<Name> = self
-            .given_names
-            .iter()
-            .map(|n| n.parse())
-            .collect::<Result<_, _>>()
-            .map_err(within("given_names"))?;
+        let given: Vec<Name> =
+            self.given_names.iter().map(|n| n.parse()).collect::<Result<_, _>>().map_err(within("given_names"))?;
         if given.is_empty() || given.len() > MAX_GIVEN_NAMES {
             return Err(Malformed::new("given_names", "1 to 16 names"));
         }
-        let commune =
-            (!self.birth_commune.is_empty()).then(|| CogCode::commune(self.birth_commune));
+        let commune = (!self.birth_commune.is_empty()).then(|| CogCode::commune(self.birth_commune));
         let person = PivotIdentity {
             birth_name: self.birth_name.parse().map_err(within("birth_name"))?,
             usage_name: None,

@@ -39,17 +39,12 @@ pub(super) enum Found<'a> {
 
 impl Table {
     pub(super) fn empty(settings: Settings) -> Self {
-        Self {
-            settings,
-            columns: HashMap::new(),
-            lines: HashMap::new(),
-        }
+        Self { settings, columns: HashMap::new(), lines: HashMap::new() }
     }
 
     /// Reads a file whole, or says which line breaks which rule.
     pub(super) fn read(path: &Path, settings: &Settings) -> Result<Self, String> {
-        let metadata =
-            std::fs::metadata(path).map_err(|e| format!("cannot be opened: {}", e.kind()))?;
+        let metadata = std::fs::metadata(path).map_err(|e| format!("cannot be opened: {}", e.kind()))?;
         if metadata.len() > MAX_FILE_BYTES {
             return Err("is larger than 256 MiB".to_owned());
         }
@@ -61,14 +56,8 @@ impl Table {
             FileFormat::Csv => super::csv_lines::read(content, &mut table)?,
             FileFormat::Jsonl => super::json_lines::read(content, &mut table)?,
         }
-        if let Some(name) = settings
-            .integers
-            .iter()
-            .find(|name| table.column(name).is_none())
-        {
-            return Err(format!(
-                "has no column {name}, which the key integers names"
-            ));
+        if let Some(name) = settings.integers.iter().find(|name| table.column(name).is_none()) {
+            return Err(format!("has no column {name}, which the key integers names"));
         }
         Ok(table)
     }
@@ -97,9 +86,7 @@ impl Table {
         }
         // The name is not repeated: in a file without a header it would be a person's.
         if name.contains('.') || self.settings.dataset.attribute(name).is_err() {
-            return Err(
-                "a column's name has other characters than a-z, 0-9, '_' and '-'".to_owned(),
-            );
+            return Err("a column's name has other characters than a-z, 0-9, '_' and '-'".to_owned());
         }
         let column = self.columns.len();
         self.columns.insert(name.to_owned(), column);
@@ -111,10 +98,7 @@ impl Table {
     }
 
     pub(super) fn add_line(&mut self, person: PersonKey, values: Vec<Value>) {
-        self.lines
-            .entry(person)
-            .and_modify(|line| *line = None)
-            .or_insert_with(|| Some(values.into()));
+        self.lines.entry(person).and_modify(|line| *line = None).or_insert_with(|| Some(values.into()));
     }
 }
 

@@ -10,13 +10,11 @@ use crate::testing::logs::Logs;
 use crate::testing::{Asked, identity, person};
 
 const DATASET: &str = "mairie.cantine";
-const HEADER: &str =
-    "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;classe";
+const HEADER: &str = "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;classe";
 const PERSON: &str = "Lefèvre-d'Œuvre;Gérôme Jean-Philippe;1982-12-07;F;99100;08480";
 
 fn config(format: &str) -> FileConfig {
-    let config =
-        json!({"path": "data", "format": format, "dataset": DATASET, "integers": ["quotient"]});
+    let config = json!({"path": "data", "format": format, "dataset": DATASET, "integers": ["quotient"]});
     serde_json::from_value(config).unwrap()
 }
 
@@ -39,11 +37,7 @@ fn csv(lines: &[&str]) -> FileConnector {
 async fn ask(connector: &FileConnector, person: PivotIdentity) -> Vec<Outcome> {
     let asked = Asked::new(DATASET, &["classe", "quotient"]).about(person);
     let answer = connector.fetch(asked.fetch()).await.unwrap();
-    answer
-        .outcomes
-        .into_iter()
-        .map(|(_, outcome)| outcome)
-        .collect()
+    answer.outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn found(values: [Value; 2]) -> Vec<Outcome> {
@@ -57,16 +51,9 @@ fn missing(code: OutcomeCode) -> Vec<Outcome> {
 #[tokio::test]
 async fn a_line_is_found_by_any_spelling_of_the_same_name() {
     let connector = csv(&[&format!("{PERSON};0;CM2")]);
-    for name in [
-        "Lefèvre-d'Œuvre",
-        "LEFEVRE D OEUVRE",
-        "lefe\u{300}vre d’œuvre",
-    ] {
+    for name in ["Lefèvre-d'Œuvre", "LEFEVRE D OEUVRE", "lefe\u{300}vre d’œuvre"] {
         let person = identity(name, &["GÉRÔME", "Jean Philippe"], "1982-12-07");
-        assert_eq!(
-            ask(&connector, person).await,
-            found([json!("CM2"), json!(0)])
-        );
+        assert_eq!(ask(&connector, person).await, found([json!("CM2"), json!(0)]));
     }
 }
 
@@ -89,10 +76,7 @@ async fn another_person_has_no_file() {
 async fn two_or_more_lines_of_one_person_are_ambiguous_even_if_they_are_equal() {
     let line = format!("{PERSON};700;CM2");
     for lines in [vec![&*line; 2], vec![&*line; 3]] {
-        assert_eq!(
-            ask(&csv(&lines), person()).await,
-            missing(OutcomeCode::Ambiguous)
-        );
+        assert_eq!(ask(&csv(&lines), person()).await, missing(OutcomeCode::Ambiguous));
     }
 }
 
@@ -105,11 +89,7 @@ async fn cells_become_values_predictably() {
         (";", [Value::Null, Value::Null]),
         ("007;\"a;b\"\"c\"", [json!("a;b\"c"), json!(7)]),
     ] {
-        assert_eq!(
-            ask(&csv(&[&format!("{PERSON};{cells}")]), person()).await,
-            found(values),
-            "{cells}"
-        );
+        assert_eq!(ask(&csv(&[&format!("{PERSON};{cells}")]), person()).await, found(values), "{cells}");
     }
 }
 
@@ -117,10 +97,7 @@ async fn cells_become_values_predictably() {
 async fn a_spreadsheets_file_is_read() {
     let content = format!("\u{feff}{HEADER}\r\n{PERSON};700;CM2\r\n").replace(';', ",");
     let connector = open("csv", content).unwrap();
-    assert_eq!(
-        ask(&connector, person()).await,
-        found([json!("CM2"), json!(700)])
-    );
+    assert_eq!(ask(&connector, person()).await, found([json!("CM2"), json!(700)]));
 }
 
 #[tokio::test]
@@ -130,10 +107,7 @@ async fn columns_may_come_in_any_order_and_the_commune_may_be_absent() {
     let mut person = identity("LI", &["NA"], "");
     person.birth_commune = None;
     person.birth_country = CogCode::country("99216").unwrap();
-    assert_eq!(
-        ask(&connector, person).await,
-        found([json!("CM1"), json!(3)])
-    );
+    assert_eq!(ask(&connector, person).await, found([json!("CM1"), json!(3)]));
 }
 
 #[tokio::test]
@@ -141,10 +115,7 @@ async fn json_lines_keep_their_types_and_an_absent_attribute_is_null() {
     let line = |extra: Value| {
         let mut object = json!({"birth_name": "Li", "given_names": "Na Mi", "birth_date": null, "sex": "F",
             "birth_country": "99100", "birth_commune": "08480"});
-        object
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        object.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         object.to_string()
     };
     let first = line(json!({"quotient": 0, "classe": {"niveau": ["CM1"]}}));
@@ -152,10 +123,7 @@ async fn json_lines_keep_their_types_and_an_absent_attribute_is_null() {
     let connector = open("jsonl", format!("{first}\r\n\n{second}")).unwrap();
     let answer = ask(&connector, identity("Li", &["Na", "Mi"], "")).await;
     assert_eq!(answer, found([json!({"niveau": ["CM1"]}), json!(0)]));
-    assert_eq!(
-        ask(&connector, identity("Lo", &["Na", "Mi"], "")).await,
-        found([json!(false), Value::Null])
-    );
+    assert_eq!(ask(&connector, identity("Lo", &["Na", "Mi"], "")).await, found([json!(false), Value::Null]));
 }
 
 #[test]
@@ -163,31 +131,16 @@ fn a_malformed_line_refuses_the_file_by_its_number_and_never_by_its_content() {
     let good = format!("{PERSON};700;CM2");
     let csv = |line: &str| format!("{HEADER}\n{good}\n{line}\n{good}\n");
     for (line, rule) in [
-        (
-            "Secret;A;1982-13-01;F;99100;08480;1;x",
-            "line 3: birth_date: ",
-        ),
-        (
-            "Secret;A;27/12/1982;F;99100;08480;1;x",
-            "line 3: birth_date: ",
-        ),
+        ("Secret;A;1982-13-01;F;99100;08480;1;x", "line 3: birth_date: "),
+        ("Secret;A;27/12/1982;F;99100;08480;1;x", "line 3: birth_date: "),
         ("Secret;A;;X;99100;08480;1;x", "line 3: sex: F or M"),
         ("Secret;;;F;99100;08480;1;x", "line 3: given_names: "),
         ("Secret\u{1};A;;F;99100;08480;1;x", "line 3: birth_name: "),
         ("Secret;A;;F;FR;08480;1;x", "line 3: birth_country: "),
         ("Secret;A;;F;99100;8480;1;x", "line 3: birth_commune: "),
-        (
-            "Secret;A;;F;99100;08480;Secret;x",
-            "line 3: an integer is expected",
-        ),
-        (
-            "Secret;A;;F;99100;08480;1",
-            "line 3: has more or fewer cells",
-        ),
-        (
-            "Secret;A;;F;99100;08480;1;x;Secret",
-            "line 3: has more or fewer cells",
-        ),
+        ("Secret;A;;F;99100;08480;Secret;x", "line 3: an integer is expected"),
+        ("Secret;A;;F;99100;08480;1", "line 3: has more or fewer cells"),
+        ("Secret;A;;F;99100;08480;1;x;Secret", "line 3: has more or fewer cells"),
     ] {
         let text = open("csv", csv(line)).unwrap_err().to_string();
         assert!(text.starts_with("path: ") && text.contains(rule), "{text}");
@@ -202,14 +155,8 @@ fn a_malformed_line_refuses_the_file_by_its_number_and_never_by_its_content() {
     for (line, rule) in [
         ("{\"Secret\": ", "line 3: is not a JSON object"),
         ("[\"Secret\"]", "line 3: is not a JSON object"),
-        (
-            "{\"birth_name\": 12}",
-            "line 3: birth_name: a text is expected",
-        ),
-        (
-            "{\"given_names\": [12]}",
-            "line 3: given_names: a list of texts",
-        ),
+        ("{\"birth_name\": 12}", "line 3: birth_name: a text is expected"),
+        ("{\"given_names\": [12]}", "line 3: given_names: a list of texts"),
         ("{\"birth_name\": \"Secret\"}", "line 3: given_names: "),
         (
             r#"{"birth_name":"Secret","given_names":"B","sex":"F","birth_country":"99100","quotient":"1"}"#,
@@ -232,34 +179,17 @@ fn a_file_that_is_not_what_it_should_be_is_refused() {
         (&latin1[..], "line 2: is not UTF-8"),
         (b"", "line 1: no column birth_name"),
         (b"birth_name;given_names\n", "line 1: no column birth_date"),
-        (
-            b"Lefevre;Anne;1982-12-27;F;99100;08480;700\n",
-            "line 1: no column birth_name",
-        ),
-        (
-            b"birth_name;given_names;birth_date;sex;birth_country;quotient;quotient\n",
-            "line 1: two columns",
-        ),
-        (
-            b"birth_name;given_names;birth_date;sex;birth_country;Quotient\n",
-            "line 1: a column's name",
-        ),
-        (
-            b"birth_name;given_names;birth_date;sex;birth_country;classe\n",
-            "has no column quotient",
-        ),
+        (b"Lefevre;Anne;1982-12-27;F;99100;08480;700\n", "line 1: no column birth_name"),
+        (b"birth_name;given_names;birth_date;sex;birth_country;quotient;quotient\n", "line 1: two columns"),
+        (b"birth_name;given_names;birth_date;sex;birth_country;Quotient\n", "line 1: a column's name"),
+        (b"birth_name;given_names;birth_date;sex;birth_country;classe\n", "has no column quotient"),
     ] {
         let text = open("csv", content).unwrap_err().to_string();
         assert!(text.contains(problem), "{text}");
     }
     let nowhere = tempfile::tempdir().unwrap();
-    let text = FileConnector::open(&config("csv"), nowhere.path())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.starts_with("path: ") && text.contains("cannot be opened"),
-        "{text}"
-    );
+    let text = FileConnector::open(&config("csv"), nowhere.path()).unwrap_err().to_string();
+    assert!(text.starts_with("path: ") && text.contains("cannot be opened"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,11 +203,7 @@ async fn a_changed_file_is_read_again_and_a_broken_one_is_told_once_and_leaves_t
     assert_eq!(quotient().await, Outcome::Found(json!(1)));
 
     write(&dir, with("2"));
-    assert_eq!(
-        quotient().await,
-        Outcome::Found(json!(1)),
-        "the file is looked at once a second"
-    );
+    assert_eq!(quotient().await, Outcome::Found(json!(1)), "the file is looked at once a second");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(quotient().await, Outcome::Found(json!(2)));
 
@@ -290,10 +216,7 @@ async fn a_changed_file_is_read_again_and_a_broken_one_is_told_once_and_leaves_t
     }
     write(&dir, HEADER);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(
-        ask(&connector, person()).await,
-        missing(OutcomeCode::NoFile)
-    );
+    assert_eq!(ask(&connector, person()).await, missing(OutcomeCode::NoFile));
     // The looks run on other threads, whose logs this thread does not capture: at least nothing is said here.
     assert!(!logs.text().contains("Secret"));
 }
@@ -311,19 +234,14 @@ async fn debug_output_shows_no_line() {
 async fn measure_a_fetch() {
     let lines: Vec<String> = (0..100_000_u32)
         .map(|n| {
-            let name: String = n
-                .to_string()
-                .bytes()
-                .map(|b| char::from(b'A' + (b - b'0')))
-                .collect();
+            let name: String = n.to_string().bytes().map(|b| char::from(b'A' + (b - b'0'))).collect();
             format!("{name};Anne;1982-12-27;F;99100;08480;{n};CM2")
         })
         .collect();
     let started = std::time::Instant::now();
     let connector = csv(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     println!("100 000 lines loaded in {:?}", started.elapsed());
-    let asked =
-        Asked::new(DATASET, &["quotient"]).about(identity("BCDEF", &["Anne"], "1982-12-27"));
+    let asked = Asked::new(DATASET, &["quotient"]).about(identity("BCDEF", &["Anne"], "1982-12-27"));
     let started = std::time::Instant::now();
     for _ in 0..100_000 {
         assert!(connector.fetch(asked.fetch()).await.is_ok());

@@ -22,10 +22,7 @@ pub(super) fn matched(
 ) -> Result<SourceAnswer, SourceFault> {
     let outcomes = matched_outcomes(answer.outcomes, &dataset.attributes)?;
     check_outcomes(&outcomes, limits)?;
-    Ok(SourceAnswer {
-        outcomes,
-        reference: answer.reference.filter(|r| is_reference(r)),
-    })
+    Ok(SourceAnswer { outcomes, reference: answer.reference.filter(|r| is_reference(r)) })
 }
 
 /// Minimisation (GDPR 5(1)(c)): what was not asked goes no further, even if the source sends it.
@@ -37,8 +34,7 @@ fn matched_outcomes(
     if outcomes.iter().map(|(attribute, _)| attribute).eq(asked) {
         return Ok(outcomes);
     }
-    let mut wanted: HashMap<&AttributeId, Option<Outcome>> =
-        asked.iter().map(|a| (a, None)).collect();
+    let mut wanted: HashMap<&AttributeId, Option<Outcome>> = asked.iter().map(|a| (a, None)).collect();
     for (attribute, outcome) in outcomes {
         if let Some(slot) = wanted.get_mut(&attribute)
             && slot.replace(outcome).is_some()
@@ -50,10 +46,7 @@ fn matched_outcomes(
         .iter()
         .map(|attribute| {
             let outcome = wanted.get_mut(attribute).and_then(Option::take);
-            Ok((
-                attribute.clone(),
-                outcome.ok_or(SourceFault::Untrusted("an attribute is not answered"))?,
-            ))
+            Ok((attribute.clone(), outcome.ok_or(SourceFault::Untrusted("an attribute is not answered"))?))
         })
         .collect()
 }
@@ -105,10 +98,7 @@ struct BytesLeft(usize);
 
 impl io::Write for BytesLeft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self
-            .0
-            .checked_sub(bytes.len())
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
         Ok(bytes.len())
     }
 

@@ -26,11 +26,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(5),
-            max_concurrent: 64,
-            max_answer_bytes: 256 * 1024,
-        }
+        Self { timeout: Duration::from_secs(5), max_concurrent: 64, max_answer_bytes: 256 * 1024 }
     }
 }
 

@@ -26,10 +26,7 @@ pub(super) struct Telemetry {
 
 impl Telemetry {
     pub(super) fn new(name: &ConnectorName) -> Self {
-        Self {
-            connector: name.as_str().into(),
-            instruments: OnceLock::new(),
-        }
+        Self { connector: name.as_str().into(), instruments: OnceLock::new() }
     }
 
     fn label(&self) -> SharedString {
@@ -61,25 +58,17 @@ impl Telemetry {
         self.instruments().0.record(took);
         let outcome = match answer {
             // The codes are ordered from good to bad.
-            Ok(answer) => answer
-                .outcomes
-                .iter()
-                .map(|(_, o)| o.code())
-                .max()
-                .unwrap_or(OutcomeCode::Found)
-                .as_str(),
+            Ok(answer) => answer.outcomes.iter().map(|(_, o)| o.code()).max().unwrap_or(OutcomeCode::Found).as_str(),
             Err(fault) => {
                 self.tell(dataset, fault);
                 fault.code()
             }
         };
-        counter!("unefois_source_answers_total", "connector" => self.label(), "outcome" => outcome)
-            .increment(1);
+        counter!("unefois_source_answers_total", "connector" => self.label(), "outcome" => outcome).increment(1);
     }
 
     fn tell(&self, dataset: &PermittedDataset, fault: &SourceFault) {
-        let (connector, dataset, code) =
-            (&*self.connector, dataset.dataset.id.as_str(), fault.code());
+        let (connector, dataset, code) = (&*self.connector, dataset.dataset.id.as_str(), fault.code());
         match fault {
             SourceFault::Timeout | SourceFault::RateLimited | SourceFault::Down(_) => {
                 tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");

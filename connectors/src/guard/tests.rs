@@ -30,10 +30,7 @@ impl Connector for Fake {
     fn fetch<'a>(&'a self, _: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {
         Box::pin(async {
             self.calls.fetch_add(1, Ordering::SeqCst);
-            self.most.fetch_max(
-                self.running.fetch_add(1, Ordering::SeqCst) + 1,
-                Ordering::SeqCst,
-            );
+            self.most.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             if let Some(release) = &self.release {
                 release.notified().await;
             }
@@ -52,40 +49,21 @@ fn asked() -> Asked {
 }
 
 fn found(asked: &Asked, values: &[(usize, Value)]) -> Vec<(AttributeId, Outcome)> {
-    values
-        .iter()
-        .map(|(i, value)| (asked.attribute(*i), Outcome::Found(value.clone())))
-        .collect()
+    values.iter().map(|(i, value)| (asked.attribute(*i), Outcome::Found(value.clone()))).collect()
 }
 
 fn guarded(fake: Fake) -> (Guarded, Arc<Fake>) {
-    limited(
-        fake,
-        Limits {
-            max_concurrent: 2,
-            max_answer_bytes: 64,
-            ..Limits::default()
-        },
-    )
+    limited(fake, Limits { max_concurrent: 2, max_answer_bytes: 64, ..Limits::default() })
 }
 
 fn limited(fake: Fake, limits: Limits) -> (Guarded, Arc<Fake>) {
     let fake = Arc::new(fake);
     let connector: Arc<dyn Connector> = Arc::clone(&fake) as _;
-    (
-        Guarded::new("test".parse().unwrap(), connector, limits),
-        fake,
-    )
+    (Guarded::new("test".parse().unwrap(), connector, limits), fake)
 }
 
 fn answering(outcomes: Vec<(AttributeId, Outcome)>) -> (Guarded, Arc<Fake>) {
-    guarded(Fake {
-        answer: Some(Ok(SourceAnswer {
-            outcomes,
-            reference: None,
-        })),
-        ..Fake::default()
-    })
+    guarded(Fake { answer: Some(Ok(SourceAnswer { outcomes, reference: None })), ..Fake::default() })
 }
 
 fn all_missing(asked: &Asked, code: OutcomeCode) -> SourceAnswer {
@@ -98,10 +76,7 @@ async fn a_right_answer_passes_unchanged() {
     let outcomes = found(&asked, &[(0, json!(0)), (1, json!({"x": [1]}))]);
     let (guard, _) = answering(outcomes.clone());
     assert_eq!(guard.ask(asked.fetch()).await.outcomes, outcomes);
-    assert!(
-        guard.serves(&"test.data".parse().unwrap())
-            && !guard.serves(&"test.other".parse().unwrap())
-    );
+    assert!(guard.serves(&"test.data".parse().unwrap()) && !guard.serves(&"test.other".parse().unwrap()));
     assert_eq!(guard.name().as_str(), "test");
 }
 
@@ -109,19 +84,10 @@ async fn a_right_answer_passes_unchanged() {
 async fn an_attribute_that_was_not_asked_is_cut() {
     let asked = asked();
     let mut outcomes = found(&asked, &[(1, json!("b")), (0, json!("a"))]);
-    outcomes.insert(
-        1,
-        (
-            "test.data.secret".parse().unwrap(),
-            Outcome::Found(json!("x".repeat(1000))),
-        ),
-    );
+    outcomes.insert(1, ("test.data.secret".parse().unwrap(), Outcome::Found(json!("x".repeat(1000)))));
     let (guard, _) = answering(outcomes);
     let answer = guard.ask(asked.fetch()).await;
-    assert_eq!(
-        answer.outcomes,
-        found(&asked, &[(0, json!("a")), (1, json!("b"))])
-    );
+    assert_eq!(answer.outcomes, found(&asked, &[(0, json!("a")), (1, json!("b"))]));
 }
 
 #[tokio::test]
@@ -132,16 +98,10 @@ async fn a_missing_or_doubled_attribute_makes_the_answer_untrusted() {
         found(&asked, &[]),
         found(&asked, &[(0, one.clone())]),
         found(&asked, &[(0, one.clone()), (0, one.clone())]),
-        found(
-            &asked,
-            &[(0, one.clone()), (1, one.clone()), (1, one.clone())],
-        ),
+        found(&asked, &[(0, one.clone()), (1, one.clone()), (1, one.clone())]),
     ] {
         let (guard, _) = answering(outcomes);
-        assert_eq!(
-            guard.ask(asked.fetch()).await,
-            all_missing(&asked, OutcomeCode::SourceDown)
-        );
+        assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, OutcomeCode::SourceDown));
     }
 }
 
@@ -150,76 +110,38 @@ async fn an_outcome_that_no_source_gives_makes_the_answer_untrusted() {
     let asked = asked();
     for code in [OutcomeCode::Found, OutcomeCode::Withheld] {
         let (guard, _) = answering(all_missing(&asked, code).outcomes);
-        assert_eq!(
-            guard.ask(asked.fetch()).await,
-            all_missing(&asked, OutcomeCode::SourceDown)
-        );
+        assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, OutcomeCode::SourceDown));
     }
 }
 
 #[tokio::test]
 async fn an_answer_larger_than_allowed_is_untrusted_and_one_just_as_large_is_not() {
     let asked = asked();
-    for (len, code) in [
-        (30, OutcomeCode::Found),
-        (31, OutcomeCode::SourceDown),
-        (1000, OutcomeCode::SourceDown),
-    ] {
+    for (len, code) in [(30, OutcomeCode::Found), (31, OutcomeCode::SourceDown), (1000, OutcomeCode::SourceDown)] {
         // Each value takes two quotes: 32 + 32 bytes are the limit of 64.
-        let (guard, _) = answering(found(
-            &asked,
-            &[(0, json!("x".repeat(30))), (1, json!("y".repeat(len)))],
-        ));
-        assert_eq!(
-            guard.ask(asked.fetch()).await.outcomes[1].1.code(),
-            code,
-            "{len}"
-        );
+        let (guard, _) = answering(found(&asked, &[(0, json!("x".repeat(30))), (1, json!("y".repeat(len)))]));
+        assert_eq!(guard.ask(asked.fetch()).await.outcomes[1].1.code(), code, "{len}");
     }
 }
 
 #[tokio::test]
 async fn a_value_nested_too_deeply_is_untrusted() {
     let asked = asked();
-    for (depth, code) in [
-        (16, OutcomeCode::Found),
-        (17, OutcomeCode::SourceDown),
-        (100, OutcomeCode::SourceDown),
-    ] {
+    for (depth, code) in [(16, OutcomeCode::Found), (17, OutcomeCode::SourceDown), (100, OutcomeCode::SourceDown)] {
         let nested = (0..depth).fold(json!(1), |value, _| Value::Array(vec![value]));
         let (guard, _) = answering(found(&asked, &[(0, json!(1)), (1, nested)]));
-        assert_eq!(
-            guard.ask(asked.fetch()).await.outcomes[0].1.code(),
-            code,
-            "{depth}"
-        );
+        assert_eq!(guard.ask(asked.fetch()).await.outcomes[0].1.code(), code, "{depth}");
     }
 }
 
 #[tokio::test]
 async fn a_reference_that_is_no_reference_is_dropped() {
     let asked = asked();
-    for (reference, kept) in [
-        ("ref-1", true),
-        ("", false),
-        ("a b", false),
-        ("é", false),
-        (&*"x".repeat(129), false),
-    ] {
+    for (reference, kept) in [("ref-1", true), ("", false), ("a b", false), ("é", false), (&*"x".repeat(129), false)] {
         let outcomes = found(&asked, &[(0, json!(1)), (1, json!(1))]);
-        let answer = SourceAnswer {
-            outcomes,
-            reference: Some(reference.to_owned()),
-        };
-        let (guard, _) = guarded(Fake {
-            answer: Some(Ok(answer)),
-            ..Fake::default()
-        });
-        assert_eq!(
-            guard.ask(asked.fetch()).await.reference.is_some(),
-            kept,
-            "{reference}"
-        );
+        let answer = SourceAnswer { outcomes, reference: Some(reference.to_owned()) };
+        let (guard, _) = guarded(Fake { answer: Some(Ok(answer)), ..Fake::default() });
+        assert_eq!(guard.ask(asked.fetch()).await.reference.is_some(), kept, "{reference}");
     }
 }
 
@@ -233,10 +155,7 @@ async fn each_fault_becomes_an_outcome_for_each_attribute() {
         (SourceFault::RateLimited, OutcomeCode::RateLimited),
         (SourceFault::NotAuthorised("x"), OutcomeCode::NotAuthorised),
     ] {
-        let (guard, _) = guarded(Fake {
-            answer: Some(Err(fault)),
-            ..Fake::default()
-        });
+        let (guard, _) = guarded(Fake { answer: Some(Err(fault)), ..Fake::default() });
         assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, code));
     }
 }
@@ -246,16 +165,10 @@ async fn a_source_that_hangs_is_left_at_its_timeout_or_the_deadline() {
     for (timeout_ms, deadline_ms) in [(300, 5_000), (5_000, 300)] {
         let mut asked = asked();
         asked.timeout = Duration::from_millis(deadline_ms);
-        let limits = Limits {
-            timeout: Duration::from_millis(timeout_ms),
-            ..Limits::default()
-        };
+        let limits = Limits { timeout: Duration::from_millis(timeout_ms), ..Limits::default() };
         let (guard, _) = limited(Fake::default(), limits);
         let started = Instant::now();
-        assert_eq!(
-            guard.ask(asked.fetch()).await,
-            all_missing(&asked, OutcomeCode::SourceDown)
-        );
+        assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, OutcomeCode::SourceDown));
         assert!((300..310).contains(&started.elapsed().as_millis()));
     }
 }
@@ -265,10 +178,7 @@ async fn a_question_past_its_deadline_is_not_asked() {
     let mut asked = asked();
     asked.timeout = Duration::ZERO;
     let (guard, fake) = answering(found(&asked, &[(0, json!(1)), (1, json!(1))]));
-    assert_eq!(
-        guard.ask(asked.fetch()).await,
-        all_missing(&asked, OutcomeCode::SourceDown)
-    );
+    assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, OutcomeCode::SourceDown));
     assert_eq!(fake.calls.load(Ordering::SeqCst), 0);
 }
 
@@ -277,11 +187,7 @@ async fn no_more_run_at_once_than_allowed_and_who_waits_too_long_is_not_asked() 
     let (guard, fake) = guarded(Fake::default());
     let asked = asked();
     let answers = join_all((0..10).map(|_| guard.ask(asked.fetch()))).await;
-    assert!(
-        answers
-            .iter()
-            .all(|a| *a == all_missing(&asked, OutcomeCode::SourceDown))
-    );
+    assert!(answers.iter().all(|a| *a == all_missing(&asked, OutcomeCode::SourceDown)));
     assert_eq!(fake.most.load(Ordering::SeqCst), 2);
     assert_eq!(fake.calls.load(Ordering::SeqCst), 2);
 }
@@ -291,24 +197,11 @@ async fn a_cancelled_question_gives_its_place_back() {
     let asked = asked();
     let release = Arc::new(Notify::new());
     let outcomes = found(&asked, &[(0, json!(1)), (1, json!(1))]);
-    let answer = Some(Ok(SourceAnswer {
-        outcomes: outcomes.clone(),
-        reference: None,
-    }));
-    let (guard, fake) = guarded(Fake {
-        answer,
-        release: Some(Arc::clone(&release)),
-        ..Fake::default()
-    });
+    let answer = Some(Ok(SourceAnswer { outcomes: outcomes.clone(), reference: None }));
+    let (guard, fake) = guarded(Fake { answer, release: Some(Arc::clone(&release)), ..Fake::default() });
     {
-        let (mut first, mut second) = (
-            Box::pin(guard.ask(asked.fetch())),
-            Box::pin(guard.ask(asked.fetch())),
-        );
-        assert!(
-            poll_immediate(&mut first).await.is_none()
-                && poll_immediate(&mut second).await.is_none()
-        );
+        let (mut first, mut second) = (Box::pin(guard.ask(asked.fetch())), Box::pin(guard.ask(asked.fetch())));
+        assert!(poll_immediate(&mut first).await.is_none() && poll_immediate(&mut second).await.is_none());
         assert_eq!(guard.places.available_permits(), 0);
     }
     assert_eq!(guard.places.available_permits(), 2);
@@ -341,13 +234,7 @@ async fn the_operator_is_told_of_each_answer_and_nothing_of_the_person() {
     outcomes.push((asked.attribute(1), Outcome::Missing(OutcomeCode::NoFile)));
     answering(outcomes).0.ask(asked.fetch()).await;
     let fault = Some(Err(SourceFault::Untrusted("the answer has no body")));
-    guarded(Fake {
-        answer: fault,
-        ..Fake::default()
-    })
-    .0
-    .ask(asked.fetch())
-    .await;
+    guarded(Fake { answer: fault, ..Fake::default() }).0.ask(asked.fetch()).await;
 
     let text = recorder.handle().render();
     for line in [
@@ -359,10 +246,7 @@ async fn the_operator_is_told_of_each_answer_and_nothing_of_the_person() {
         assert!(text.contains(line), "{line} in {text}");
     }
     let logs = logs.text();
-    assert!(
-        logs.contains("fault=\"untrusted\"") && logs.contains("dataset=\"test.data\""),
-        "{logs}"
-    );
+    assert!(logs.contains("fault=\"untrusted\"") && logs.contains("dataset=\"test.data\""), "{logs}");
     for secret in ["valeur-42", "Lef", "Gérôme", "1982-12"] {
         assert!(!logs.contains(secret) && !text.contains(secret), "{secret}");
     }

@@ -94,11 +94,7 @@ impl Server {
     }
 }
 
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    replies: &[Reply],
-    seen: &Mutex<Vec<String>>,
-) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, replies: &[Reply], seen: &Mutex<Vec<String>>) {
     let mut head = Vec::new();
     let mut byte = [0; 1];
     while !head.ends_with(b"\r\n\r\n") {
@@ -121,8 +117,7 @@ async fn serve(
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
         Reply::Flood => {
-            let head =
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"data\":{\"x\":\"";
+            let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"data\":{\"x\":\"";
             drop(stream.write_all(head).await);
             while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {}
         }

@@ -138,9 +138,8 @@ fn check_habilitation(file: &RegistryFile, habilitation: &Habilitation) -> Resul
     if let Some(id) = habilitation.procedures.iter().find(|id| !file.procedures.iter().any(|p| p.id == **id)) {
         return fault(place(), format!("procedure {id} does not exist"));
     }
-    let exists = |dataset: &str, name: &str| {
-        file.datasets.iter().any(|d| d.id.as_str() == dataset && d.has_attribute(name))
-    };
+    let exists =
+        |dataset: &str, name: &str| file.datasets.iter().any(|d| d.id.as_str() == dataset && d.has_attribute(name));
     if let Some(attribute) = habilitation.attributes.iter().find(|a| !exists(a.dataset(), a.name())) {
         return fault(place(), format!("attribute {attribute} does not exist"));
     }
@@ -160,7 +159,10 @@ fn check_habilitation(file: &RegistryFile, habilitation: &Habilitation) -> Resul
         MAX_RETENTION_MONTHS
     };
     if !(1..=longest).contains(&habilitation.retention_months) {
-        return fault(place(), format!("retention_months is from 1 to {longest} on these grounds (CRPA L114-8 II: 12 where PROACTIVE)"));
+        return fault(
+            place(),
+            format!("retention_months is from 1 to {longest} on these grounds (CRPA L114-8 II: 12 where PROACTIVE)"),
+        );
     }
     Ok(())
 }

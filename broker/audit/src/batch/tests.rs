@@ -23,26 +23,16 @@ fn check(tree: &MemoryTree, before: usize, batch: usize) {
     let mut appended = frontier;
     let mut closed = Vec::new();
     for leaf in leaves {
-        appended.append_with(*leaf, |level, index, hash| {
-            closed.push((level, index, hash))
-        });
+        appended.append_with(*leaf, |level, index, hash| closed.push((level, index, hash)));
     }
     closed.sort_unstable();
     assert_eq!(proofs.after(), &appended, "{before} + {batch}");
     assert_eq!(proofs.root(), appended.root(), "{before} + {batch}");
-    assert_eq!(
-        proofs.closed().collect::<Vec<_>>(),
-        closed,
-        "{before} + {batch}"
-    );
+    assert_eq!(proofs.closed().collect::<Vec<_>>(), closed, "{before} + {batch}");
 
     for position in 0..batch {
         let expected = inclusion_proof(tree, (before + position) as u64, after as u64).unwrap();
-        assert_eq!(
-            proofs.inclusion(position),
-            Some(expected),
-            "{position} of {before} + {batch}"
-        );
+        assert_eq!(proofs.inclusion(position), Some(expected), "{position} of {before} + {batch}");
     }
     assert_eq!(proofs.inclusion(batch), None);
     assert_eq!(proofs.inclusion(usize::MAX), None);
@@ -62,10 +52,7 @@ fn batch_proofs_are_those_read_from_the_tree_for_every_small_pair() {
 fn batch_proofs_are_those_read_from_the_tree_around_powers_of_two() {
     let tree = MemoryTree(numbered_leaves(520));
     let around = |power: usize| [power - 1, power, power + 1];
-    for before in [0]
-        .into_iter()
-        .chain([2, 4, 8, 64, 128, 256].into_iter().flat_map(around))
-    {
+    for before in [0].into_iter().chain([2, 4, 8, 64, 128, 256].into_iter().flat_map(around)) {
         for batch in [2, 8, 64].into_iter().flat_map(around) {
             check(&tree, before, batch);
         }

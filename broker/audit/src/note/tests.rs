@@ -65,40 +65,23 @@ fn signatures_by_unknown_keys_are_ignored_even_under_a_known_name_or_id() {
     ] {
         let both = SignedNote::parse(&format!("{NOTE}{stranger}")).unwrap();
         assert_eq!(both.verify(&[vkey()]), Ok(()));
-        let alone =
-            SignedNote::parse(&format!("This is an example message.\n\n{stranger}")).unwrap();
+        let alone = SignedNote::parse(&format!("This is an example message.\n\n{stranger}")).unwrap();
         assert_eq!(alone.verify(&[vkey()]), Err(AuditError::NoKnownKey));
     }
-    assert_eq!(
-        SignedNote::parse(NOTE).unwrap().verify(&[]),
-        Err(AuditError::NoKnownKey)
-    );
+    assert_eq!(SignedNote::parse(NOTE).unwrap().verify(&[]), Err(AuditError::NoKnownKey));
 }
 
 #[test]
 fn one_false_signature_by_a_known_key_condemns_the_note() {
     let other = LogKey::new("other.example", 1);
     let false_line = signature_line("other.example", other.verifier().id(), &[0; 64]);
-    for note in [
-        format!("{NOTE}{false_line}"),
-        NOTE.replace("\n\n", &format!("\n\n{false_line}")),
-    ] {
+    for note in [format!("{NOTE}{false_line}"), NOTE.replace("\n\n", &format!("\n\n{false_line}"))] {
         let note = SignedNote::parse(&note).unwrap();
-        assert_eq!(
-            note.verify(&[vkey(), other.verifier().clone()]),
-            Err(AuditError::FalseSignature)
-        );
-        assert_eq!(
-            note.verify(&[vkey()]),
-            Ok(()),
-            "it is ignored while its key is unknown"
-        );
+        assert_eq!(note.verify(&[vkey(), other.verifier().clone()]), Err(AuditError::FalseSignature));
+        assert_eq!(note.verify(&[vkey()]), Ok(()), "it is ignored while its key is unknown");
     }
-    let true_line = signature_line(
-        "other.example",
-        other.verifier().id(),
-        &other.signature("This is an example message.\n"),
-    );
+    let true_line =
+        signature_line("other.example", other.verifier().id(), &other.signature("This is an example message.\n"));
     let note = SignedNote::parse(&format!("{NOTE}{true_line}")).unwrap();
     assert_eq!(note.verify(&[vkey(), other.verifier().clone()]), Ok(()));
 }
@@ -148,10 +131,7 @@ fn sixteen_signatures_of_five_kilobytes_are_read_and_limits_hold() {
     assert!(SignedNote::parse(&format!("text\n\n{}", small.repeat(64))).is_ok());
     assert!(SignedNote::parse(&format!("text\n\n{}", small.repeat(65))).is_err());
     let long = format!("{}\n\n{small}", "x".repeat(MAX_NOTE_BYTES));
-    assert!(matches!(
-        SignedNote::parse(&long),
-        Err(AuditError::TooLarge { .. })
-    ));
+    assert!(matches!(SignedNote::parse(&long), Err(AuditError::TooLarge { .. })));
 }
 
 #[test]

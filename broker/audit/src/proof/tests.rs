@@ -10,10 +10,7 @@ const SIZES: usize = 130;
 
 /// A bit of every hash flipped, hashes removed, added and swapped.
 fn damaged(proof: &[Hash]) -> Vec<Vec<Hash>> {
-    let mut all = vec![
-        [proof, &[EMPTY_ROOT]].concat(),
-        [&[EMPTY_ROOT], proof].concat(),
-    ];
+    let mut all = vec![[proof, &[EMPTY_ROOT]].concat(), [&[EMPTY_ROOT], proof].concat()];
     for position in 0..proof.len() {
         let mut flipped = proof.to_vec();
         flipped[position].0[31] ^= 0x80;
@@ -34,11 +31,7 @@ fn damaged(proof: &[Hash]) -> Vec<Vec<Hash>> {
 fn the_root_at_every_size_is_that_of_the_definition() {
     let tree = MemoryTree(numbered_leaves(SIZES));
     for size in 0..=SIZES {
-        assert_eq!(
-            root_at(&tree, size as u64).unwrap(),
-            naive_root(&tree.0[..size]),
-            "{size}"
-        );
+        assert_eq!(root_at(&tree, size as u64).unwrap(), naive_root(&tree.0[..size]), "{size}");
     }
 }
 
@@ -49,11 +42,7 @@ fn every_inclusion_proof_is_that_of_the_definition_and_verifies() {
         let root = naive_root(&tree.0[..size]);
         for index in 0..size {
             let proof = inclusion_proof(&tree, index as u64, size as u64).unwrap();
-            assert_eq!(
-                proof,
-                naive_inclusion(index, &tree.0[..size]),
-                "{index} of {size}"
-            );
+            assert_eq!(proof, naive_inclusion(index, &tree.0[..size]), "{index} of {size}");
             verify_inclusion(&tree.0[index], index as u64, size as u64, &proof, &root).unwrap();
         }
     }
@@ -66,11 +55,7 @@ fn every_consistency_proof_is_that_of_the_definition_and_verifies() {
         let new_root = naive_root(&tree.0[..new]);
         for old in 1..new {
             let proof = consistency_proof(&tree, old as u64, new as u64).unwrap();
-            assert_eq!(
-                proof,
-                naive_consistency(old, &tree.0[..new]),
-                "{old} to {new}"
-            );
+            assert_eq!(proof, naive_consistency(old, &tree.0[..new]), "{old} to {new}");
             let old_root = naive_root(&tree.0[..old]);
             verify_consistency(old as u64, new as u64, &proof, &old_root, &new_root).unwrap();
         }
@@ -88,29 +73,14 @@ fn a_damaged_inclusion_proof_is_refused() {
                 verify_inclusion(leaf, index as u64, size as u64, proof, root)
             };
             for damaged in damaged(&proof) {
-                assert_eq!(
-                    verify(&tree.0[index], index, &damaged, &root),
-                    Err(AuditError::NotIncluded)
-                );
+                assert_eq!(verify(&tree.0[index], index, &damaged, &root), Err(AuditError::NotIncluded));
             }
-            assert_eq!(
-                verify(&EMPTY_ROOT, index, &proof, &root),
-                Err(AuditError::NotIncluded)
-            );
-            assert_eq!(
-                verify(&tree.0[index], index, &proof, &EMPTY_ROOT),
-                Err(AuditError::NotIncluded)
-            );
+            assert_eq!(verify(&EMPTY_ROOT, index, &proof, &root), Err(AuditError::NotIncluded));
+            assert_eq!(verify(&tree.0[index], index, &proof, &EMPTY_ROOT), Err(AuditError::NotIncluded));
             for other in (0..size).filter(|other| *other != index) {
-                assert_eq!(
-                    verify(&tree.0[index], other, &proof, &root),
-                    Err(AuditError::NotIncluded)
-                );
+                assert_eq!(verify(&tree.0[index], other, &proof, &root), Err(AuditError::NotIncluded));
             }
-            assert_eq!(
-                verify(&tree.0[index], size, &proof, &root),
-                Err(AuditError::OutsideTree)
-            );
+            assert_eq!(verify(&tree.0[index], size, &proof, &root), Err(AuditError::OutsideTree));
         }
     }
 }
@@ -125,17 +95,11 @@ fn a_damaged_consistency_proof_is_refused() {
             let (old_size, new_size) = (old as u64, new as u64);
             let proof = naive_consistency(old, &tree.0[..new]);
             for damaged in damaged(&proof) {
-                let outcome =
-                    verify_consistency(old_size, new_size, &damaged, &old_root, &new_root);
+                let outcome = verify_consistency(old_size, new_size, &damaged, &old_root, &new_root);
                 assert_eq!(outcome, Err(AuditError::NotConsistent));
             }
-            for (wrong_old, wrong_new) in [
-                (EMPTY_ROOT, new_root),
-                (old_root, EMPTY_ROOT),
-                (new_root, old_root),
-            ] {
-                let outcome =
-                    verify_consistency(old_size, new_size, &proof, &wrong_old, &wrong_new);
+            for (wrong_old, wrong_new) in [(EMPTY_ROOT, new_root), (old_root, EMPTY_ROOT), (new_root, old_root)] {
+                let outcome = verify_consistency(old_size, new_size, &proof, &wrong_old, &wrong_new);
                 assert_eq!(outcome, Err(AuditError::NotConsistent));
             }
         }
@@ -145,36 +109,15 @@ fn a_damaged_consistency_proof_is_refused() {
 #[test]
 fn every_tree_extends_the_empty_one_and_itself() {
     let root = naive_root(&numbered_leaves(5));
-    assert_eq!(
-        verify_consistency(0, 0, &[], &EMPTY_ROOT, &EMPTY_ROOT),
-        Ok(())
-    );
+    assert_eq!(verify_consistency(0, 0, &[], &EMPTY_ROOT, &EMPTY_ROOT), Ok(()));
     assert_eq!(verify_consistency(0, 5, &[], &EMPTY_ROOT, &root), Ok(()));
     assert_eq!(verify_consistency(5, 5, &[], &root, &root), Ok(()));
-    assert_eq!(
-        verify_consistency(0, 5, &[root], &EMPTY_ROOT, &root),
-        Err(AuditError::NotConsistent)
-    );
-    assert_eq!(
-        verify_consistency(0, 5, &[], &root, &root),
-        Err(AuditError::NotConsistent)
-    );
-    assert_eq!(
-        verify_consistency(0, 0, &[], &root, &root),
-        Err(AuditError::NotConsistent)
-    );
-    assert_eq!(
-        verify_consistency(0, 0, &[], &EMPTY_ROOT, &root),
-        Err(AuditError::NotConsistent)
-    );
-    assert_eq!(
-        verify_consistency(5, 5, &[root], &root, &root),
-        Err(AuditError::NotConsistent)
-    );
-    assert_eq!(
-        verify_consistency(5, 5, &[], &root, &EMPTY_ROOT),
-        Err(AuditError::NotConsistent)
-    );
+    assert_eq!(verify_consistency(0, 5, &[root], &EMPTY_ROOT, &root), Err(AuditError::NotConsistent));
+    assert_eq!(verify_consistency(0, 5, &[], &root, &root), Err(AuditError::NotConsistent));
+    assert_eq!(verify_consistency(0, 0, &[], &root, &root), Err(AuditError::NotConsistent));
+    assert_eq!(verify_consistency(0, 0, &[], &EMPTY_ROOT, &root), Err(AuditError::NotConsistent));
+    assert_eq!(verify_consistency(5, 5, &[root], &root, &root), Err(AuditError::NotConsistent));
+    assert_eq!(verify_consistency(5, 5, &[], &root, &EMPTY_ROOT), Err(AuditError::NotConsistent));
     let tree = MemoryTree(numbered_leaves(5));
     assert_eq!(consistency_proof(&tree, 0, 5), Ok(Vec::new()));
     assert_eq!(consistency_proof(&tree, 5, 5), Ok(Vec::new()));
@@ -185,20 +128,11 @@ fn indexes_and_sizes_outside_the_tree_are_refused() {
     let tree = MemoryTree(numbered_leaves(5));
     assert_eq!(inclusion_proof(&tree, 5, 5), Err(ProofError::OutsideTree));
     assert_eq!(inclusion_proof(&tree, 0, 0), Err(ProofError::OutsideTree));
-    assert_eq!(
-        inclusion_proof(&tree, 0, u64::MAX),
-        Err(ProofError::OutsideTree)
-    );
+    assert_eq!(inclusion_proof(&tree, 0, u64::MAX), Err(ProofError::OutsideTree));
     assert_eq!(consistency_proof(&tree, 5, 4), Err(ProofError::OutsideTree));
-    assert_eq!(
-        consistency_proof(&tree, 1, u64::MAX),
-        Err(ProofError::OutsideTree)
-    );
+    assert_eq!(consistency_proof(&tree, 1, u64::MAX), Err(ProofError::OutsideTree));
     assert_eq!(root_at(&tree, u64::MAX), Err(ProofError::OutsideTree));
-    assert_eq!(
-        verify_consistency(5, 4, &[], &EMPTY_ROOT, &EMPTY_ROOT),
-        Err(AuditError::OutsideTree)
-    );
+    assert_eq!(verify_consistency(5, 4, &[], &EMPTY_ROOT, &EMPTY_ROOT), Err(AuditError::OutsideTree));
 }
 
 #[test]
@@ -210,14 +144,8 @@ fn a_reader_that_fails_gives_its_own_error() {
             Err("disk")
         }
     }
-    assert_eq!(
-        inclusion_proof(&Broken, 0, 2),
-        Err(ProofError::Read("disk"))
-    );
-    assert_eq!(
-        consistency_proof(&Broken, 1, 2),
-        Err(ProofError::Read("disk"))
-    );
+    assert_eq!(inclusion_proof(&Broken, 0, 2), Err(ProofError::Read("disk")));
+    assert_eq!(consistency_proof(&Broken, 1, 2), Err(ProofError::Read("disk")));
     assert_eq!(root_at(&Broken, 2), Err(ProofError::Read("disk")));
 }
 

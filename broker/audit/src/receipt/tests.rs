@@ -25,28 +25,11 @@ fn receipt() -> Receipt {
         salt: Salt([0x11; 32]),
         kind: 2,
         time_ms: 1_767_225_600_000,
-        proof: crate::tlog_proof::TlogProof {
-            extra: None,
-            index: 3,
-            hashes: Vec::new(),
-            checkpoint: String::new(),
-        },
+        proof: crate::tlog_proof::TlogProof { extra: None, index: 3, hashes: Vec::new(), checkpoint: String::new() },
         answer_salt: Some(answer_salt),
     };
-    let leaves: Vec<_> = (0u8..7)
-        .map(|n| {
-            if n == 3 {
-                receipt.leaf().hash()
-            } else {
-                leaf_hash(&[n; 42])
-            }
-        })
-        .collect();
-    let checkpoint = Checkpoint {
-        origin: "unefois.example/audit".to_owned(),
-        size: 7,
-        root: naive_root(&leaves),
-    };
+    let leaves: Vec<_> = (0u8..7).map(|n| if n == 3 { receipt.leaf().hash() } else { leaf_hash(&[n; 42]) }).collect();
+    let checkpoint = Checkpoint { origin: "unefois.example/audit".to_owned(), size: 7, root: naive_root(&leaves) };
     receipt.proof.hashes = naive_inclusion(3, &leaves);
     receipt.proof.checkpoint = key().sign(&checkpoint);
     receipt
@@ -73,14 +56,8 @@ fn the_golden_receipt_of_version_1_is_read_written_and_verified() {
     assert_eq!(golden.to_json(), GOLDEN);
     let verified = golden.verify(&golden_key).unwrap();
     assert_eq!((verified.index, verified.checkpoint.size), (3, 7));
-    assert_eq!(
-        (verified.leaf.kind, verified.leaf.time_ms),
-        (2, 1_767_225_600_000)
-    );
-    assert_eq!(
-        verified.leaf.commitment,
-        commitment(&golden.salt, golden.record().as_bytes())
-    );
+    assert_eq!((verified.leaf.kind, verified.leaf.time_ms), (2, 1_767_225_600_000));
+    assert_eq!(verified.leaf.commitment, commitment(&golden.salt, golden.record().as_bytes()));
     // What was released as version 1 is what is written today.
     assert_eq!(receipt(), golden);
 }
@@ -88,10 +65,7 @@ fn the_golden_receipt_of_version_1_is_read_written_and_verified() {
 #[test]
 fn each_altered_bit_of_a_receipt_is_refused() {
     // The salt of the answer is checked against the record's digest, not here; the last newline is white space.
-    let receipt = Receipt {
-        answer_salt: None,
-        ..receipt()
-    };
+    let receipt = Receipt { answer_salt: None, ..receipt() };
     let text = receipt.to_json();
     check(&text).unwrap();
     for changed in with_one_bit_changed(text.trim_end()) {
@@ -104,55 +78,29 @@ fn each_altered_part_of_a_receipt_is_refused() {
     let receipt = receipt();
     let refused = |changed: Receipt| assert!(changed.verify(key().verifier()).is_err());
     for record in with_one_bit_changed(&receipt.record) {
-        refused(Receipt {
-            record,
-            ..receipt.clone()
-        });
+        refused(Receipt { record, ..receipt.clone() });
     }
     for bit in 0..256 {
         let mut salt = receipt.salt;
         salt.0[bit / 8] ^= 1 << (bit % 8);
-        refused(Receipt {
-            salt,
-            ..receipt.clone()
-        });
+        refused(Receipt { salt, ..receipt.clone() });
     }
     for bit in 0..8 {
-        refused(Receipt {
-            kind: receipt.kind ^ (1 << bit),
-            ..receipt.clone()
-        });
+        refused(Receipt { kind: receipt.kind ^ (1 << bit), ..receipt.clone() });
     }
     for bit in 0..64 {
-        refused(Receipt {
-            time_ms: receipt.time_ms ^ (1 << bit),
-            ..receipt.clone()
-        });
+        refused(Receipt { time_ms: receipt.time_ms ^ (1 << bit), ..receipt.clone() });
         let mut proof = receipt.proof.clone();
         proof.index ^= 1 << bit;
-        refused(Receipt {
-            proof,
-            ..receipt.clone()
-        });
+        refused(Receipt { proof, ..receipt.clone() });
     }
     for checkpoint in with_one_bit_changed(&receipt.proof.checkpoint) {
         let mut proof = receipt.proof.clone();
         proof.checkpoint = checkpoint;
-        refused(Receipt {
-            proof,
-            ..receipt.clone()
-        });
+        refused(Receipt { proof, ..receipt.clone() });
     }
-    for record in [
-        "",
-        " ",
-        &format!("{} ", receipt.record),
-        &receipt.record[..receipt.record.len() - 1],
-    ] {
-        refused(Receipt {
-            record: record.to_owned(),
-            ..receipt.clone()
-        });
+    for record in ["", " ", &format!("{} ", receipt.record), &receipt.record[..receipt.record.len() - 1]] {
+        refused(Receipt { record: record.to_owned(), ..receipt.clone() });
     }
 }
 
@@ -160,16 +108,10 @@ fn each_altered_part_of_a_receipt_is_refused() {
 fn a_receipt_says_which_rule_it_breaks() {
     let receipt = receipt();
     let verify = |receipt: &Receipt| receipt.verify(key().verifier()).map(|_| ());
-    let changed = Receipt {
-        record: "{}".to_owned(),
-        ..receipt.clone()
-    };
+    let changed = Receipt { record: "{}".to_owned(), ..receipt.clone() };
     assert_eq!(verify(&changed), Err(AuditError::NotIncluded));
     let stranger = LogKey::new("unefois.example/audit", 1);
-    assert_eq!(
-        receipt.verify(stranger.verifier()),
-        Err(AuditError::NoKnownKey)
-    );
+    assert_eq!(receipt.verify(stranger.verifier()), Err(AuditError::NoKnownKey));
     let mut changed = receipt.clone();
     changed.proof.checkpoint = changed.proof.checkpoint.replace("\n7\n", "\n8\n");
     assert_eq!(verify(&changed), Err(AuditError::FalseSignature));
@@ -207,10 +149,7 @@ fn a_receipt_in_any_other_form_is_refused() {
         assert!(Receipt::from_json(&text[..len]).is_err(), "{len}");
     }
     let long = format!("{}{text}", " ".repeat(MAX_RECEIPT_BYTES));
-    assert!(matches!(
-        Receipt::from_json(&long),
-        Err(AuditError::TooLarge { .. })
-    ));
+    assert!(matches!(Receipt::from_json(&long), Err(AuditError::TooLarge { .. })));
 }
 
 #[test]
@@ -236,14 +175,8 @@ fn the_salt_of_the_answer_opens_the_digest_in_the_record() {
 #[test]
 fn a_record_and_its_salts_do_not_appear_in_debug_output() {
     let shown = format!("{:?}", receipt());
-    assert!(
-        !shown.contains("answered") && !shown.contains("1111") && !shown.contains("3333"),
-        "{shown}"
-    );
-    assert_eq!(
-        shown,
-        "Receipt { kind: 2, time_ms: 1767225600000, index: 3, .. }"
-    );
+    assert!(!shown.contains("answered") && !shown.contains("1111") && !shown.contains("3333"), "{shown}");
+    assert_eq!(shown, "Receipt { kind: 2, time_ms: 1767225600000, index: 3, .. }");
 }
 
 proptest! {

@@ -17,12 +17,7 @@ fn paths_are_those_of_the_specification() {
         ("tile/1/999", hashes(1), 999, 256),
         ("tile/1/x001/000", hashes(1), 1000, 256),
         ("tile/entries/000", TileKind::Entries, 0, 256),
-        (
-            "tile/entries/x001/x234/067.p/1",
-            TileKind::Entries,
-            1_234_067,
-            1,
-        ),
+        ("tile/entries/x001/x234/067.p/1", TileKind::Entries, 1_234_067, 1),
     ];
     for (text, kind, index, width) in cases {
         let path = TilePath::new(kind, index, width).unwrap();
@@ -73,10 +68,7 @@ fn a_tile_has_one_path_only() {
         assert!(path.parse::<TilePath>().is_err(), "{path}");
     }
     let long = format!("tile/0/{}001", "x001/".repeat(100));
-    assert!(matches!(
-        long.parse::<TilePath>(),
-        Err(AuditError::TooLarge { .. })
-    ));
+    assert!(matches!(long.parse::<TilePath>(), Err(AuditError::TooLarge { .. })));
     assert!(TilePath::new(hashes(0), 0, 0).is_err());
     assert!(TilePath::new(hashes(0), 0, 257).is_err());
     assert!(TilePath::new(hashes(64), 0, 1).is_err());
@@ -85,30 +77,12 @@ fn a_tile_has_one_path_only() {
 
 #[test]
 fn the_tiles_of_a_tree_of_70000_are_those_of_the_specification() {
-    let width =
-        |level, index| TilePath::at_size(hashes(level), index, 70_000).map(|tile| tile.width());
-    assert_eq!(
-        (width(0, 272), width(0, 273), width(0, 274)),
-        (Some(256), Some(112), None)
-    );
-    assert_eq!(
-        (width(1, 0), width(1, 1), width(1, 2)),
-        (Some(256), Some(17), None)
-    );
-    assert_eq!(
-        (width(2, 0), width(2, 1), width(3, 0)),
-        (Some(1), None, None)
-    );
-    assert_eq!(
-        [0, 1, 2, 3, 63].map(|level| partial_width(level, 70_000)),
-        [112, 17, 1, 0, 0]
-    );
-    assert_eq!(
-        TilePath::at_size(TileKind::Entries, 273, 70_000)
-            .unwrap()
-            .to_string(),
-        "tile/entries/273.p/112"
-    );
+    let width = |level, index| TilePath::at_size(hashes(level), index, 70_000).map(|tile| tile.width());
+    assert_eq!((width(0, 272), width(0, 273), width(0, 274)), (Some(256), Some(112), None));
+    assert_eq!((width(1, 0), width(1, 1), width(1, 2)), (Some(256), Some(17), None));
+    assert_eq!((width(2, 0), width(2, 1), width(3, 0)), (Some(1), None, None));
+    assert_eq!([0, 1, 2, 3, 63].map(|level| partial_width(level, 70_000)), [112, 17, 1, 0, 0]);
+    assert_eq!(TilePath::at_size(TileKind::Entries, 273, 70_000).unwrap().to_string(), "tile/entries/273.p/112");
     // A tree of 256 has a full tile and the first node above it.
     assert_eq!(partial_width(0, 256), 0);
     assert_eq!(partial_width(1, 256), 1);
@@ -136,16 +110,10 @@ fn proofs_from_tiles_are_those_of_the_definition() {
     let nodes = TileNodes(&tree);
     assert_eq!(root_at(&nodes, size as u64).unwrap(), naive_root(&tree.0));
     for index in [0, 255, 256, 65_535, 65_536, 65_999] {
-        assert_eq!(
-            inclusion_proof(&nodes, index as u64, size as u64).unwrap(),
-            naive_inclusion(index, &tree.0)
-        );
+        assert_eq!(inclusion_proof(&nodes, index as u64, size as u64).unwrap(), naive_inclusion(index, &tree.0));
     }
     for old in [1, 255, 256, 257, 65_535, 65_536, 65_537] {
-        assert_eq!(
-            consistency_proof(&nodes, old as u64, size as u64).unwrap(),
-            naive_consistency(old, &tree.0)
-        );
+        assert_eq!(consistency_proof(&nodes, old as u64, size as u64).unwrap(), naive_consistency(old, &tree.0));
     }
 }
 
@@ -154,30 +122,16 @@ fn a_store_that_gives_too_few_or_too_many_hashes_is_refused() {
     struct Wrong(isize);
     impl TileHashes for Wrong {
         type Error = std::convert::Infallible;
-        fn hashes(
-            &self,
-            _tile_level: u8,
-            _start: u64,
-            count: usize,
-        ) -> Result<Vec<Hash>, Self::Error> {
+        fn hashes(&self, _tile_level: u8, _start: u64, count: usize) -> Result<Vec<Hash>, Self::Error> {
             Ok(numbered_leaves(count.saturating_add_signed(self.0)))
         }
     }
     for level in 0..8 {
         assert!(TileNodes(&Wrong(0)).node(level, 0).is_ok());
-        assert_eq!(
-            TileNodes(&Wrong(1)).node(level, 0),
-            Err(TileReadError::WrongCount)
-        );
-        assert_eq!(
-            TileNodes(&Wrong(-1)).node(level, 0),
-            Err(TileReadError::WrongCount)
-        );
+        assert_eq!(TileNodes(&Wrong(1)).node(level, 0), Err(TileReadError::WrongCount));
+        assert_eq!(TileNodes(&Wrong(-1)).node(level, 0), Err(TileReadError::WrongCount));
     }
-    assert_eq!(
-        TileNodes(&Wrong(0)).node(7, u64::MAX),
-        Err(TileReadError::OutsideTree)
-    );
+    assert_eq!(TileNodes(&Wrong(0)).node(7, u64::MAX), Err(TileReadError::OutsideTree));
 }
 
 proptest! {

@@ -12,11 +12,7 @@ fn key() -> LogKey {
 /// The proof of leaf `index` in a log of `size` numbered leaves.
 fn proof(index: usize, size: usize) -> TlogProof {
     let leaves = numbered_leaves(size);
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: size as u64,
-        root: naive_root(&leaves),
-    };
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: size as u64, root: naive_root(&leaves) };
     TlogProof {
         extra: None,
         index: index as u64,
@@ -49,33 +45,20 @@ fn a_proof_verifies_with_the_key_of_its_log_alone() {
         assert_eq!(checkpoint.size, size as u64);
         assert!(proof.hashes.len() < size);
         let stranger = LogKey::new(ORIGIN, 6);
-        assert_eq!(
-            proof.verify(&leaf, stranger.verifier()),
-            Err(AuditError::NoKnownKey)
-        );
-        assert_eq!(
-            proof.verify(&crate::hash::EMPTY_ROOT, key().verifier()),
-            Err(AuditError::NotIncluded)
-        );
+        assert_eq!(proof.verify(&leaf, stranger.verifier()), Err(AuditError::NoKnownKey));
+        assert_eq!(proof.verify(&crate::hash::EMPTY_ROOT, key().verifier()), Err(AuditError::NotIncluded));
     }
 }
 
 #[test]
 fn the_key_of_one_log_does_not_vouch_for_another() {
     let leaves = numbered_leaves(1);
-    let foreign = Checkpoint {
-        origin: "other.example".to_owned(),
-        size: 1,
-        root: naive_root(&leaves),
-    };
+    let foreign = Checkpoint { origin: "other.example".to_owned(), size: 1, root: naive_root(&leaves) };
     let signature = key().signature(&foreign.note_text());
     let line = crate::note::signature_line(ORIGIN, key().verifier().id(), &signature);
     let mut proof = proof(0, 1);
     proof.checkpoint = format!("{}\n{line}", foreign.note_text());
-    assert_eq!(
-        proof.verify(&leaves[0], key().verifier()),
-        Err(AuditError::OtherLog)
-    );
+    assert_eq!(proof.verify(&leaves[0], key().verifier()), Err(AuditError::OtherLog));
 }
 
 #[test]
@@ -89,8 +72,7 @@ fn every_changed_bit_of_a_proof_is_refused() {
             let Ok(changed) = String::from_utf8(bytes) else {
                 continue;
             };
-            let outcome =
-                TlogProof::parse(&changed).and_then(|proof| proof.verify(&leaf, key().verifier()));
+            let outcome = TlogProof::parse(&changed).and_then(|proof| proof.verify(&leaf, key().verifier()));
             assert!(outcome.is_err(), "bit {bit} of byte {position}");
         }
     }
@@ -129,27 +111,15 @@ fn a_proof_in_any_other_form_is_refused() {
     for len in (0..text.len()).filter(|len| text.is_char_boundary(*len)) {
         assert!(TlogProof::parse(&text[..len]).is_err(), "{len}");
     }
-    let long = text.replace(
-        "index 2",
-        &format!("extra {}\nindex 2", "A".repeat(MAX_PROOF_BYTES)),
-    );
-    assert!(matches!(
-        TlogProof::parse(&long),
-        Err(AuditError::TooLarge { .. })
-    ));
-    assert_eq!(
-        TlogProof::parse(&text.replace("index 2", "index 5")),
-        Err(AuditError::OutsideTree)
-    );
+    let long = text.replace("index 2", &format!("extra {}\nindex 2", "A".repeat(MAX_PROOF_BYTES)));
+    assert!(matches!(TlogProof::parse(&long), Err(AuditError::TooLarge { .. })));
+    assert_eq!(TlogProof::parse(&text.replace("index 2", "index 5")), Err(AuditError::OutsideTree));
 }
 
 #[test]
 fn empty_extra_data_is_not_written() {
     let plain = proof(2, 5);
-    let empty = TlogProof {
-        extra: Some(Vec::new()),
-        ..plain.clone()
-    };
+    let empty = TlogProof { extra: Some(Vec::new()), ..plain.clone() };
     assert_eq!(empty.to_string(), plain.to_string());
 }
 

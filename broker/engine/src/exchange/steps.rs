@@ -70,7 +70,8 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
         }
         Err(refusal) => {
             let reasons = refusal.reasons().to_vec();
-            let written = turn.append(&Event::Refused(Box::new(Refused { exchange, new_subject, question, reasons })))?;
+            let written =
+                turn.append(&Event::Refused(Box::new(Refused { exchange, new_subject, question, reasons })))?;
             Ok(Begun::Refused(LoggedRefusal { refusal, exchange, index: written.index }))
         }
     }
@@ -134,7 +135,8 @@ pub(super) fn finish(
     let mut reasons = judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
     reasons.extend(certificate);
     if !reasons.is_empty() {
-        let written = turn.append(&Event::Dropped(Dropped { exchange, requested, subject, reasons: reasons.clone() }))?;
+        let written =
+            turn.append(&Event::Dropped(Dropped { exchange, requested, subject, reasons: reasons.clone() }))?;
         return Ok(Finished::Dropped(written, reasons));
     }
     let written = turn.append(&Event::Answered(Box::new(Answered {

@@ -142,7 +142,10 @@ impl Derivation {
         };
         let digest = procedure.notice(consent.notice_version).map(|notice| notice.digest(consent.language));
         must(digest == Some(consent.notice_digest), "the person read another text than the notice")?;
-        must(consent.not_before < consent.expires_at && consent.expires_at > time, "is a consent that never was in force")?;
+        must(
+            consent.not_before < consent.expires_at && consent.expires_at > time,
+            "is a consent that never was in force",
+        )?;
         Ok(true)
     }
 
@@ -150,7 +153,9 @@ impl Derivation {
         self.enrolled(withdrawn.by, &[Role::Exchange])?;
         let consent = self.state.consent(withdrawn.consent)?;
         let own = consent.is_some_and(|c| {
-            c.consumer == withdrawn.by.participant && c.subject == withdrawn.subject && c.status == ConsentStatus::Granted
+            c.consumer == withdrawn.by.participant
+                && c.subject == withdrawn.subject
+                && c.status == ConsentStatus::Granted
         });
         must(own, "withdraws a consent that is not there to withdraw")?;
         Ok(true)
@@ -163,7 +168,12 @@ impl Derivation {
         Ok(true)
     }
 
-    fn decide_again(&self, question: &Question, exchange: ExchangeId, time: Timestamp) -> Result<Result<Permit, Refusal>, Fault> {
+    fn decide_again(
+        &self,
+        question: &Question,
+        exchange: ExchangeId,
+        time: Timestamp,
+    ) -> Result<Result<Permit, Refusal>, Fault> {
         self.known(question.subject)?;
         let person = self.state.person(question.subject, question.consumer, ConsentsWanted::of(question))?;
         let usage = self.state.usage(question.consumer)?;

@@ -64,7 +64,6 @@ pub const RULES: &[Rule] = &[
     rule("/unefois.v1.AuditService/GetConsistencyProof", ENROLLED),
     rule("/grpc.health.v1.Health/Check", Access::Certificate),
     rule("/grpc.health.v1.Health/Watch", Access::Certificate),
-    rule("/grpc.health.v1.Health/List", Access::Certificate),
     rule("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", ENROLLED),
     rule("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", ENROLLED),
 ];

@@ -49,7 +49,10 @@ impl AuditService for Audit {
         Ok(Response::new(v1::ListEntriesResponse { entries, next_start, tree_size: self.engine.head().size }))
     }
 
-    async fn get_receipt(&self, request: Request<v1::GetReceiptRequest>) -> Result<Response<v1::GetReceiptResponse>, Status> {
+    async fn get_receipt(
+        &self,
+        request: Request<v1::GetReceiptRequest>,
+    ) -> Result<Response<v1::GetReceiptResponse>, Status> {
         let Call { caller, role, deadline } = call(&request)?;
         let receipt = self.engine.receipt(&caller, role, request.get_ref().index, deadline).await;
         let receipt = receipt.map_err(|error| status::of(&error))?.to_json();

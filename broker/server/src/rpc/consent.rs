@@ -65,7 +65,10 @@ impl ConsentService for Consents {
         Ok(Response::new(v1::WithdrawConsentResponse { consent: Some(wire_consent(&consent)) }))
     }
 
-    async fn get_consent(&self, request: Request<v1::GetConsentRequest>) -> Result<Response<v1::GetConsentResponse>, Status> {
+    async fn get_consent(
+        &self,
+        request: Request<v1::GetConsentRequest>,
+    ) -> Result<Response<v1::GetConsentResponse>, Status> {
         let Call { caller, deadline, .. } = call(&request)?;
         let id = consent_id("consent_id", &request.get_ref().consent_id)?;
         let consent = self.0.consent(caller, id, deadline).await.map_err(|error| status::of(&error))?;

@@ -66,7 +66,8 @@ impl<S> Gate<S> {
         let (caller, role) = self.verify(peer, roles).map_err(|error| status::of(&error))?;
         let given = grpc_timeout(request)?;
         if given.is_none() && rule.deadline == DeadlinePolicy::Required {
-            let rule = "set a deadline (header grpc-timeout), 10 seconds for example: it bounds what the source may take";
+            let rule =
+                "set a deadline (header grpc-timeout), 10 seconds for example: it bounds what the source may take";
             return Err(status::bad_request("DEADLINE_REQUIRED", "deadline", rule));
         }
         let deadline = Instant::now() + given.unwrap_or(self.longest).min(self.longest);

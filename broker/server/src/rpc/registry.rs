@@ -63,7 +63,8 @@ impl RegistryService for RegistryRpc {
         let mut names: Vec<_> = own.iter().flat_map(|h| &h.procedures).collect();
         names.sort();
         names.dedup();
-        let procedures = names.into_iter().filter_map(|id| view.registry.procedure(id)).map(|p| wire_procedure(p)).collect();
+        let procedures =
+            names.into_iter().filter_map(|id| view.registry.procedure(id)).map(|p| wire_procedure(p)).collect();
         let habilitations = own.iter().map(|h| wire_habilitation(h)).collect();
         Ok(Response::new(v1::ListHabilitationsResponse { habilitations, procedures }))
     }

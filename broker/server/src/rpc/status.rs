@@ -65,7 +65,9 @@ pub fn of(error: &EngineError) -> Status {
         EngineError::NoRoom(_) => Code::Unavailable,
         EngineError::Halted(_) => Code::Unavailable,
         EngineError::Store(error) => match error {
-            StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => Code::Unavailable,
+            StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => {
+                Code::Unavailable
+            }
             StoreError::Corrupt(_) | StoreError::Read(_) => Code::Internal,
         },
         EngineError::Log(_) => Code::Internal,

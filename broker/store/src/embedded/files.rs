@@ -64,7 +64,11 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 pub fn check_private(path: &Path) -> Result<(), String> {
     let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(format!("{} can be read by others than its owner; run: chmod 600 {}", path.display(), path.display()));
+        return Err(format!(
+            "{} can be read by others than its owner; run: chmod 600 {}",
+            path.display(),
+            path.display()
+        ));
     }
     Ok(())
 }

@@ -48,7 +48,8 @@ impl SledFold {
     }
 
     fn try_open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(folder).cache_capacity(options.fold_cache_bytes).flush_every_ms(Some(1_000));
+        let config =
+            sled::Config::new().path(folder).cache_capacity(options.fold_cache_bytes).flush_every_ms(Some(1_000));
         // sled panics on some damaged files.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let db = opened
@@ -97,7 +98,10 @@ fn set_aside(folder: &Path) -> Result<(), StoreError> {
 impl Fold for SledFold {
     fn folded(&self) -> Result<u64, StoreError> {
         let Some(bytes) = self.db.get(FOLDED).map_err(|e| error(&e))? else { return Ok(0) };
-        let bytes = bytes.as_ref().try_into().map_err(|_| StoreError::Corrupt("fold: the position has not 8 bytes".to_owned()))?;
+        let bytes = bytes
+            .as_ref()
+            .try_into()
+            .map_err(|_| StoreError::Corrupt("fold: the position has not 8 bytes".to_owned()))?;
         Ok(u64::from_be_bytes(bytes))
     }
 

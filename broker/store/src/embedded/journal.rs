@@ -98,7 +98,9 @@ impl FileJournal {
     /// Makes the next spare segment beside the work.
     fn make_spare_behind(&self, tail: &mut Tail) {
         let (folder, bytes) = (self.folder.clone(), self.options.segment_bytes);
-        let maker = std::thread::Builder::new().name("unefois-spare".to_owned()).spawn(move || segment::make_spare(&folder, bytes));
+        let maker = std::thread::Builder::new()
+            .name("unefois-spare".to_owned())
+            .spawn(move || segment::make_spare(&folder, bytes));
         tail.spare = maker.ok();
     }
 
@@ -106,7 +108,8 @@ impl FileJournal {
         if tail.free_space_at.is_some_and(|at| at.elapsed() < FREE_SPACE_EVERY) {
             return Ok(());
         }
-        let disk = rustix::fs::statvfs(&self.folder).map_err(|error| files::not_written(&self.folder, &error.into()))?;
+        let disk =
+            rustix::fs::statvfs(&self.folder).map_err(|error| files::not_written(&self.folder, &error.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < self.options.min_free_bytes {
             return Err(StoreError::Full(format!(
@@ -145,7 +148,11 @@ impl Journal for FileJournal {
         tail.failed.clone().map_or(Ok(()), Err)?;
         let end = self.end();
         if batch.first != end.frontier.size() || batch.entries.is_empty() || batch.end() != after.size() {
-            return Err(StoreError::NotWritten(format!("a batch from {} does not go on at {}", batch.first, end.frontier.size())));
+            return Err(StoreError::NotWritten(format!(
+                "a batch from {} does not go on at {}",
+                batch.first,
+                end.frontier.size()
+            )));
         }
         let mut buffer = std::mem::take(&mut tail.buffer);
         buffer.clear();
@@ -256,14 +263,23 @@ fn cut_off(file: &File, offset: u64, count: u64) -> std::io::Result<()> {
 fn follow(end: JournalEnd, batch: &Batch, path: &Path, tiles: Option<&Tiles>) -> Result<JournalEnd, StoreError> {
     let mut frontier = end.frontier;
     if batch.first != frontier.size() {
-        return Err(StoreError::Corrupt(format!("{}: entry {} does not follow {}", path.display(), batch.first, frontier.size())));
+        return Err(StoreError::Corrupt(format!(
+            "{}: entry {} does not follow {}",
+            path.display(),
+            batch.first,
+            frontier.size()
+        )));
     }
     let mut closed = Vec::new();
     for entry in &batch.entries {
         frontier.append_with(entry.leaf.hash(), |level, index, hash| closed.push((level, index, hash)));
     }
     if frontier.root() != batch.root {
-        return Err(StoreError::Corrupt(format!("{}: the entries from {} do not lead to their root", path.display(), batch.first)));
+        return Err(StoreError::Corrupt(format!(
+            "{}: the entries from {} do not lead to their root",
+            path.display(),
+            batch.first
+        )));
     }
     if let Some(tiles) = tiles {
         tiles.write(&closed)?;
@@ -283,7 +299,11 @@ fn derive_tiles(folder: &Path, tiles: &Tiles, firsts: &[u64], before: u64) -> Re
         }
     }
     if end.frontier.size() != before {
-        return Err(StoreError::Corrupt(format!("entries {} to {before} are missing from {}", end.frontier.size(), folder.display())));
+        return Err(StoreError::Corrupt(format!(
+            "entries {} to {before} are missing from {}",
+            end.frontier.size(),
+            folder.display()
+        )));
     }
     tiles.sync()
 }
@@ -307,7 +327,11 @@ fn read_segments(folder: &Path, from: u64, size: u64, visit: &mut dyn FnMut(Batc
             }
             let Ok(batch) = frames.next()? else { break };
             if batch.first > next {
-                return Err(StoreError::Corrupt(format!("{}: entries {next} to {} are missing", path.display(), batch.first)));
+                return Err(StoreError::Corrupt(format!(
+                    "{}: entries {next} to {} are missing",
+                    path.display(),
+                    batch.first
+                )));
             }
             next = batch.end();
             if visit(batch) == Visit::Stop {
@@ -316,7 +340,10 @@ fn read_segments(folder: &Path, from: u64, size: u64, visit: &mut dyn FnMut(Batc
         }
     }
     if next < size {
-        return Err(StoreError::Corrupt(format!("entry {next} of {size} is missing or damaged in {}", folder.display())));
+        return Err(StoreError::Corrupt(format!(
+            "entry {next} of {size} is missing or damaged in {}",
+            folder.display()
+        )));
     }
     Ok(())
 }

@@ -35,7 +35,8 @@ fn read(path: &Path) -> Result<Option<SecretKey>, StoreError> {
         Err(error) => return Err(files::read_error(path, &error)),
     };
     files::check_private(path).map_err(StoreError::Corrupt)?;
-    let key = bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))?;
+    let key =
+        bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))?;
     Ok(Some(SecretKey::new(key)))
 }
 

@@ -33,7 +33,9 @@ pub(super) fn list(folder: &Path) -> Result<Vec<u64>, StoreError> {
     for entry in std::fs::read_dir(folder).map_err(|error| files::read_error(folder, &error))? {
         let name = entry.map_err(|error| files::read_error(folder, &error))?.file_name();
         let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(".seg")) else { continue };
-        if digits.len() == 20 && let Ok(first) = digits.parse() {
+        if digits.len() == 20
+            && let Ok(first) = digits.parse()
+        {
             firsts.push(first);
         }
     }
@@ -186,7 +188,9 @@ impl<'a> Frames<'a> {
         let mut rest = vec![0; usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(0)];
         self.file.read_exact_at(&mut rest, self.offset).map_err(|error| files::read_error(self.path, &error))?;
         let starts = (0..rest.len()).step_by(frame::ALIGN).skip(1);
-        Ok(starts.filter_map(|at| rest.get(at..)).any(|bytes| bytes.starts_with(&frame::MAGIC) && frame::decode(bytes).is_ok()))
+        Ok(starts
+            .filter_map(|at| rest.get(at..))
+            .any(|bytes| bytes.starts_with(&frame::MAGIC) && frame::decode(bytes).is_ok()))
     }
 
     /// Bytes from the offset to the last one that is not zero.

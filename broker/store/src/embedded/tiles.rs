@@ -103,7 +103,8 @@ impl Tiles {
         let mut bytes = vec![0; count.saturating_mul(HASH as usize)];
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
         let file = levels.get(&level).ok_or_else(|| StoreError::Read(format!("there is no tile level {level}")))?;
-        file.read_exact_at(&mut bytes, start.saturating_mul(HASH)).map_err(|error| files::read_error(&self.folder, &error))?;
+        file.read_exact_at(&mut bytes, start.saturating_mul(HASH))
+            .map_err(|error| files::read_error(&self.folder, &error))?;
         let (hashes, _) = bytes.as_chunks::<32>();
         Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
     }

@@ -25,12 +25,7 @@ async fn a_null_is_a_value_and_an_absent_field_is_a_scope_that_the_token_lacks()
     body["data"]["quotient_familial"]["valeur"] = Value::Null;
     body["data"]["enfants"] = Value::Null;
     body["data"].as_object_mut().unwrap().remove("adresse");
-    let answer = answer_to(
-        Reply::json(200, &body),
-        &["valeur", "enfants", "adresse", "annee"],
-    )
-    .await
-    .unwrap();
+    let answer = answer_to(Reply::json(200, &body), &["valeur", "enfants", "adresse", "annee"]).await.unwrap();
     let outcomes: Vec<_> = answer.outcomes.iter().map(|(_, o)| o.clone()).collect();
     assert_eq!(
         outcomes,
@@ -46,9 +41,7 @@ async fn a_null_is_a_value_and_an_absent_field_is_a_scope_that_the_token_lacks()
 #[tokio::test]
 async fn a_null_whole_has_null_parts() {
     let body = json!({"data": {"quotient_familial": null}});
-    let answer = answer_to(Reply::json(200, &body), &["valeur"])
-        .await
-        .unwrap();
+    let answer = answer_to(Reply::json(200, &body), &["valeur"]).await.unwrap();
     assert_eq!(answer.outcomes[0].1, Outcome::Found(Value::Null));
 }
 
@@ -65,41 +58,20 @@ async fn a_body_of_another_form_is_untrusted() {
         json!({"data": {"quotient_familial": {"valeur": 150.5}}}),
         json!({"data": {"quotient_familial": {"valeur": [150]}}}),
     ] {
-        let fault = answer_to(Reply::json(200, &body), &["valeur"])
-            .await
-            .unwrap_err();
+        let fault = answer_to(Reply::json(200, &body), &["valeur"]).await.unwrap_err();
         assert_eq!(fault.code(), "untrusted", "{body}");
     }
-    for text in [
-        "",
-        "{",
-        "null",
-        "{\"data\":{}",
-        "\u{feff}{}",
-        &"[".repeat(10_000),
-    ] {
-        let fault = answer_to(Reply::with_type(200, "application/json", text), &["valeur"])
-            .await
-            .unwrap_err();
+    for text in ["", "{", "null", "{\"data\":{}", "\u{feff}{}", &"[".repeat(10_000)] {
+        let fault = answer_to(Reply::with_type(200, "application/json", text), &["valeur"]).await.unwrap_err();
         assert_eq!(fault.code(), "untrusted", "{}", text.len());
     }
 }
 
 #[tokio::test]
 async fn another_content_type_is_untrusted() {
-    for content_type in [
-        "text/html",
-        "text/plain",
-        "application/jsonp",
-        "",
-        "application/hal+json",
-    ] {
+    for content_type in ["text/html", "text/plain", "application/jsonp", "", "application/hal+json"] {
         let reply = Reply::with_type(200, content_type, &body().to_string());
-        assert_eq!(
-            answer_to(reply, &["valeur"]).await.unwrap_err().code(),
-            "untrusted",
-            "{content_type}"
-        );
+        assert_eq!(answer_to(reply, &["valeur"]).await.unwrap_err().code(), "untrusted", "{content_type}");
     }
     let reply = Reply::with_type(200, "Application/JSON;charset=UTF-8", &body().to_string());
     assert!(answer_to(reply, &["valeur"]).await.is_ok());
@@ -117,9 +89,7 @@ async fn each_code_of_the_error_table_has_its_outcome() {
         (422, "37015", OutcomeCode::Ambiguous),
         (409, "37015", OutcomeCode::Ambiguous),
     ] {
-        let answer = answer_to(Reply::error(status, code, "Titre"), &["valeur", "enfants"])
-            .await
-            .unwrap();
+        let answer = answer_to(Reply::error(status, code, "Titre"), &["valeur", "enfants"]).await.unwrap();
         assert_eq!(codes(&answer), [outcome, outcome], "{status} {code}");
         assert_eq!(answer.reference.as_deref(), Some("source-ref-1"));
     }
@@ -146,58 +116,30 @@ async fn each_failing_status_is_its_fault() {
         (204, "", "untrusted"),
         (206, "", "untrusted"),
     ] {
-        let found = answer_to(Reply::error(status, code, "Titre"), &["valeur"])
-            .await
-            .unwrap_err();
+        let found = answer_to(Reply::error(status, code, "Titre"), &["valeur"]).await.unwrap_err();
         assert_eq!(found.code(), fault, "{status} {code}");
     }
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_error_of_the_api_is_judged_by_its_status() {
-    for body in [
-        "",
-        "{",
-        "[]",
-        "{\"errors\":[]}",
-        "{\"errors\":[{\"code\":12}]}",
-        "{\"errors\":{}}",
-    ] {
-        for (status, fault) in [
-            (422, "untrusted"),
-            (429, "rate_limited"),
-            (401, "not_authorised"),
-            (503, "down"),
-        ] {
+    for body in ["", "{", "[]", "{\"errors\":[]}", "{\"errors\":[{\"code\":12}]}", "{\"errors\":{}}"] {
+        for (status, fault) in [(422, "untrusted"), (429, "rate_limited"), (401, "not_authorised"), (503, "down")] {
             let reply = Reply::with_type(status, "application/json", body);
-            assert_eq!(
-                answer_to(reply, &["valeur"]).await.unwrap_err().code(),
-                fault,
-                "{status} {body}"
-            );
+            assert_eq!(answer_to(reply, &["valeur"]).await.unwrap_err().code(), fault, "{status} {body}");
         }
-        let answer = answer_to(Reply::with_type(404, "application/json", body), &["valeur"])
-            .await
-            .unwrap();
+        let answer = answer_to(Reply::with_type(404, "application/json", body), &["valeur"]).await.unwrap();
         assert_eq!(codes(&answer), [OutcomeCode::NoFile]);
     }
     // A gateway in front of the API speaks HTML.
     let html = |status| Reply::with_type(status, "text/html", "<h1>x</h1>");
-    assert_eq!(
-        answer_to(html(502), &["valeur"]).await.unwrap_err().code(),
-        "down"
-    );
-    assert_eq!(
-        answer_to(html(404), &["valeur"]).await.unwrap_err().code(),
-        "untrusted"
-    );
+    assert_eq!(answer_to(html(502), &["valeur"]).await.unwrap_err().code(), "down");
+    assert_eq!(answer_to(html(404), &["valeur"]).await.unwrap_err().code(), "untrusted");
 }
 
 #[tokio::test]
 async fn a_failure_that_calls_itself_not_found_is_a_failure() {
-    let fault = answer_to(Reply::error(404, "35003", "Erreur inattendue"), &["valeur"])
-        .await
-        .unwrap_err();
+    let fault = answer_to(Reply::error(404, "35003", "Erreur inattendue"), &["valeur"]).await.unwrap_err();
     assert_eq!(fault.code(), "down");
 }
 
@@ -205,18 +147,12 @@ async fn a_failure_that_calls_itself_not_found_is_a_failure() {
 async fn a_question_in_progress_is_asked_once_more() {
     let busy = || Reply::error(409, "00015", "Conflit");
     let server = Server::start(vec![busy(), Reply::json(200, &body())]).await;
-    let answer = connector(&server.url())
-        .fetch(asked(&["valeur"]).fetch())
-        .await
-        .unwrap();
+    let answer = connector(&server.url()).fetch(asked(&["valeur"]).fetch()).await.unwrap();
     assert_eq!(codes(&answer), [OutcomeCode::Found]);
     assert_eq!(server.requests().len(), 2);
 
     let server = Server::start(vec![busy()]).await;
-    let fault = connector(&server.url())
-        .fetch(asked(&["valeur"]).fetch())
-        .await
-        .unwrap_err();
+    let fault = connector(&server.url()).fetch(asked(&["valeur"]).fetch()).await.unwrap_err();
     assert_eq!((fault.code(), server.requests().len()), ("rate_limited", 2));
 }
 
@@ -225,9 +161,6 @@ async fn a_question_in_progress_is_not_asked_again_past_the_deadline() {
     let server = Server::start(vec![Reply::error(409, "00015", "Conflit")]).await;
     let mut asked = asked(&["valeur"]);
     asked.timeout = IN_PROGRESS_PAUSE / 2;
-    let fault = connector(&server.url())
-        .fetch(asked.fetch())
-        .await
-        .unwrap_err();
+    let fault = connector(&server.url()).fetch(asked.fetch()).await.unwrap_err();
     assert_eq!((fault.code(), server.requests().len()), ("rate_limited", 1));
 }

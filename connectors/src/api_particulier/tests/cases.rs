@@ -50,42 +50,21 @@ impl StandIn {
 fn asked_of(case: &Value) -> Asked {
     let params = &case["params"];
     let number = |name: &str| params[name].as_u64().map(|n| n.to_string());
-    let date = [
-        "anneeDateNaissance",
-        "moisDateNaissance",
-        "jourDateNaissance",
-    ];
-    let date: Vec<String> = date
-        .iter()
-        .map_while(|n| params[*n].as_u64())
-        .map(|n| format!("{n:02}"))
-        .collect();
-    let filters: Vec<(&str, String)> = ["annee", "mois"]
-        .iter()
-        .filter_map(|n| Some((*n, number(n)?)))
-        .collect();
+    let date = ["anneeDateNaissance", "moisDateNaissance", "jourDateNaissance"];
+    let date: Vec<String> = date.iter().map_while(|n| params[*n].as_u64()).map(|n| format!("{n:02}")).collect();
+    let filters: Vec<(&str, String)> = ["annee", "mois"].iter().filter_map(|n| Some((*n, number(n)?))).collect();
     let filters: Vec<(&str, &str)> = filters.iter().map(|(n, v)| (*n, v.as_str())).collect();
     let asked = Asked::filtered(DATASET, &ALL, &filters);
     if let Some(bearer) = case["bearer"].as_str() {
         return asked.with_token(bearer);
     }
-    let given = params["prenoms"].as_array().map(|names| {
-        names
-            .iter()
-            .map(|n| n.as_str().unwrap())
-            .collect::<Vec<_>>()
-    });
+    let given = params["prenoms"].as_array().map(|names| names.iter().map(|n| n.as_str().unwrap()).collect::<Vec<_>>());
     let person: PivotIdentity = {
         let name = params["nomNaissance"].as_str().unwrap();
         let mut person = identity(name, &given.unwrap_or_default(), &date.join("-"));
         person.usage_name = params["nomUsage"].as_str().map(|n| n.parse().unwrap());
-        person.sex = if params["sexeEtatCivil"] == "M" {
-            Sex::Male
-        } else {
-            Sex::Female
-        };
-        person.birth_country =
-            CogCode::country(params["codeCogInseePaysNaissance"].as_str().unwrap()).unwrap();
+        person.sex = if params["sexeEtatCivil"] == "M" { Sex::Male } else { Sex::Female };
+        person.birth_country = CogCode::country(params["codeCogInseePaysNaissance"].as_str().unwrap()).unwrap();
         let commune = params["codeCogInseeCommuneNaissance"].as_str();
         person.birth_commune = commune.map(|c| CogCode::commune(c).unwrap());
         person
@@ -98,17 +77,12 @@ fn agrees(case: &Value, answer: &Result<SourceAnswer, SourceFault>) -> bool {
     let data = &case["body"]["data"];
     match (case["status"].as_u64().unwrap(), answer) {
         (200, Ok(answer)) => answer.outcomes.iter().all(|(attribute, outcome)| {
-            let row = table::row(DATASET, "3")
-                .unwrap()
-                .attribute(attribute.name())
-                .unwrap();
+            let row = table::row(DATASET, "3").unwrap().attribute(attribute.name()).unwrap();
             let expected = row.field.iter().fold(data, |value, field| &value[*field]);
             *outcome == Outcome::Found(expected.clone())
         }),
         (404, Ok(answer)) => codes(answer).iter().all(|c| *c == OutcomeCode::NoFile),
-        (422, Ok(answer)) => codes(answer)
-            .iter()
-            .all(|c| *c == OutcomeCode::NotIdentified),
+        (422, Ok(answer)) => codes(answer).iter().all(|c| *c == OutcomeCode::NotIdentified),
         (429, Err(fault)) => *fault == SourceFault::RateLimited,
         (502..=504, Err(SourceFault::Down(_))) => true,
         _ => false,
@@ -118,24 +92,18 @@ fn agrees(case: &Value, answer: &Result<SourceAnswer, SourceFault>) -> bool {
 #[tokio::test]
 async fn the_official_cases_are_answered_as_they_say() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let cases = std::env::var_os("UNEFOIS_CASES").map_or_else(
-        || shared.join("data/api-particulier/cases.jsonl"),
-        PathBuf::from,
-    );
+    let cases = std::env::var_os("UNEFOIS_CASES")
+        .map_or_else(|| shared.join("data/api-particulier/cases.jsonl"), PathBuf::from);
     let stand_in = match StandIn::start(&shared.join("tools/api_particulier_standin.py"), &cases) {
         Ok(stand_in) => stand_in,
         Err(why) => return println!("official cases: not run: {why}"),
     };
     let connector = connector(&stand_in.1);
     let text = std::fs::read_to_string(cases).unwrap();
-    let all = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut agreed = 0;
     let mut others = Vec::new();
-    for case in
-        all.filter(|c| c["path"].as_str().unwrap().starts_with(PREFIX) && c["askable"] == true)
-    {
+    for case in all.filter(|c| c["path"].as_str().unwrap().starts_with(PREFIX) && c["askable"] == true) {
         let answer = connector.fetch(asked_of(&case).fetch()).await;
         if agrees(&case, &answer) {
             agreed += 1;

@@ -5,35 +5,18 @@ use super::*;
 /// Path, query in pairs and headers of the one request that a question makes.
 async fn request_of(asked: &Asked) -> (String, Vec<(String, String)>, String) {
     let server = Server::start(vec![Reply::json(200, &body())]).await;
-    connector(&format!("{}/", server.url()))
-        .fetch(asked.fetch())
-        .await
-        .unwrap();
+    connector(&format!("{}/", server.url())).fetch(asked.fetch()).await.unwrap();
     let requests = server.requests();
-    assert_eq!(
-        requests.len(),
-        1,
-        "all attributes of a dataset come from one call"
-    );
+    assert_eq!(requests.len(), 1, "all attributes of a dataset come from one call");
     let (line, headers) = requests[0].split_once("\r\n").unwrap();
-    let target = line
-        .strip_prefix("GET ")
-        .unwrap()
-        .strip_suffix(" HTTP/1.1")
-        .unwrap();
+    let target = line.strip_prefix("GET ").unwrap().strip_suffix(" HTTP/1.1").unwrap();
     let url = Url::parse(&format!("http://source{target}")).unwrap();
-    let query = url
-        .query_pairs()
-        .map(|(k, v)| (k.into_owned(), v.into_owned()))
-        .collect();
+    let query = url.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
     (url.path().to_owned(), query, headers.to_owned())
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 #[tokio::test]
@@ -86,13 +69,8 @@ async fn what_is_not_known_of_a_person_is_not_sent() {
 #[tokio::test]
 async fn a_partial_date_is_sent_as_far_as_it_is_known() {
     for (date, sent) in [("1982", 1), ("1982-02", 2), ("1982-02-03", 3)] {
-        let (_, query, _) =
-            request_of(&asked(&["valeur"]).about(identity("A", &["B"], date))).await;
-        let parts: Vec<_> = query
-            .iter()
-            .filter(|(k, _)| k.ends_with("DateNaissance"))
-            .map(|(_, v)| &**v)
-            .collect();
+        let (_, query, _) = request_of(&asked(&["valeur"]).about(identity("A", &["B"], date))).await;
+        let parts: Vec<_> = query.iter().filter(|(k, _)| k.ends_with("DateNaissance")).map(|(_, v)| &**v).collect();
         assert_eq!(parts, ["1982", "2", "3"][..sent]);
     }
 }
@@ -101,16 +79,12 @@ async fn a_partial_date_is_sent_as_far_as_it_is_known() {
 async fn filters_are_sent_in_the_apis_form() {
     let asked = Asked::filtered(DATASET, &["valeur"], &[("annee", "2026"), ("mois", "05")]);
     let (_, query, _) = request_of(&asked).await;
-    assert_eq!(
-        query[query.len() - 2..],
-        pairs(&[("annee", "2026"), ("mois", "5")])
-    );
+    assert_eq!(query[query.len() - 2..], pairs(&[("annee", "2026"), ("mois", "5")]));
 }
 
 #[tokio::test]
 async fn the_persons_token_is_the_bearer_and_no_identity_is_sent() {
-    let asked =
-        Asked::filtered(DATASET, &["valeur"], &[("annee", "2026")]).with_token("fc-token-1");
+    let asked = Asked::filtered(DATASET, &["valeur"], &[("annee", "2026")]).with_token("fc-token-1");
     let (path, query, headers) = request_of(&asked).await;
     assert_eq!(path, "/v3/dss/quotient_familial/france_connect");
     assert_eq!(query, pairs(&[("recipient", RECIPIENT), ("annee", "2026")]));
@@ -128,10 +102,7 @@ async fn what_the_api_has_not_is_not_asked() {
         Asked::filtered(DATASET, &["valeur"], &[("mois", "13")]),
         Asked::filtered(DATASET, &["valeur"], &[("nomNaissance", "X")]),
     ] {
-        assert_eq!(
-            connector.fetch(asked.fetch()).await.unwrap_err().code(),
-            "untrusted"
-        );
+        assert_eq!(connector.fetch(asked.fetch()).await.unwrap_err().code(), "untrusted");
     }
     assert_eq!(server.requests(), Vec::<String>::new());
 }
@@ -141,22 +112,15 @@ fn a_number_says_who_the_person_is_only_where_it_is_given() {
     static ROW: table::DatasetRow = table::DatasetRow {
         dataset: "test.data",
         version: 3,
-        routes: &[table::Route {
-            modality: table::Modality::Number("ine"),
-            path: "/v3/test/ine",
-        }],
+        routes: &[table::Route { modality: table::Modality::Number("ine"), path: "/v3/test/ine" }],
         attributes: &[],
-        filters: &[table::FilterRow {
-            name: "ine",
-            form: table::FilterForm::Number,
-        }],
+        filters: &[table::FilterRow { name: "ine", form: table::FilterForm::Number }],
     };
     let base = client::base_url("https://source.example/prefix/").unwrap();
     assert!(question::route(&ROW, &Asked::new("test.data", &["a"]).fetch()).is_none());
     let asked = Asked::filtered("test.data", &["a"], &[("ine", "1234567890G")]);
     let route = question::route(&ROW, &asked.fetch()).unwrap();
     let url = question::url(&base, &ROW, route, &asked.fetch()).unwrap();
-    let expected =
-        format!("https://source.example/prefix/v3/test/ine?recipient={RECIPIENT}&ine=1234567890G");
+    let expected = format!("https://source.example/prefix/v3/test/ine?recipient={RECIPIENT}&ine=1234567890G");
     assert_eq!(url.as_str(), expected);
 }

@@ -19,20 +19,12 @@ async fn a_token_file_is_read_again_when_it_changes() {
     assert_eq!(source.current().await.expose(), "first");
 
     write(&path, "the-second\n", 0o600);
-    assert_eq!(
-        source.current().await.expose(),
-        "first",
-        "the file is looked at once a second"
-    );
+    assert_eq!(source.current().await.expose(), "first", "the file is looked at once a second");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(source.current().await.expose(), "the-second");
 
     // What cannot be used leaves the token in use.
-    for (text, mode) in [
-        ("", 0o600),
-        ("two words", 0o600),
-        ("readable-by-all", 0o644),
-    ] {
+    for (text, mode) in [("", 0o600), ("two words", 0o600), ("readable-by-all", 0o644)] {
         write(&path, text, mode);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(source.current().await.expose(), "the-second");
@@ -53,10 +45,7 @@ fn a_token_that_others_may_read_is_refused_with_the_remedy() {
         write(&path, "secret-token", mode);
         let text = TokenSource::file(&path).unwrap_err().to_string();
         let remedy = format!("chmod 600 {}", path.display());
-        assert!(
-            text.starts_with("token_file: ") && text.contains(&remedy),
-            "{text}"
-        );
+        assert!(text.starts_with("token_file: ") && text.contains(&remedy), "{text}");
         assert!(!text.contains("secret-token"));
     }
 }
@@ -69,19 +58,9 @@ fn what_is_no_token_is_refused() {
         write(&path, text, 0o600);
         assert!(TokenSource::file(&path).is_err(), "{}", text.len());
     }
-    assert!(
-        TokenSource::file(&dir.path().join("absent"))
-            .unwrap_err()
-            .to_string()
-            .contains("cannot be opened")
-    );
-    let text = TokenSource::environment("UNEFOIS_TEST_NO_SUCH_VARIABLE")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.contains("UNEFOIS_TEST_NO_SUCH_VARIABLE is not set"),
-        "{text}"
-    );
+    assert!(TokenSource::file(&dir.path().join("absent")).unwrap_err().to_string().contains("cannot be opened"));
+    let text = TokenSource::environment("UNEFOIS_TEST_NO_SUCH_VARIABLE").unwrap_err().to_string();
+    assert!(text.contains("UNEFOIS_TEST_NO_SUCH_VARIABLE is not set"), "{text}");
 }
 
 #[tokio::test]

@@ -29,10 +29,7 @@ async fn a_source_that_is_not_there_is_down() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let fault = connector(&url)
-        .fetch(asked(&["valeur"]).fetch())
-        .await
-        .unwrap_err();
+    let fault = connector(&url).fetch(asked(&["valeur"]).fetch()).await.unwrap_err();
     assert_eq!(fault, SourceFault::Down("no connection"));
 }
 
@@ -51,18 +48,9 @@ async fn a_body_without_end_or_of_a_size_beyond_the_limit_is_not_read() {
 async fn a_redirect_is_not_followed() {
     let elsewhere = Server::start(vec![Reply::json(200, &body())]).await;
     for status in [301, 302, 303, 307, 308] {
-        let location = format!(
-            "HTTP/1.1 {status} X\r\nlocation: {}/v3\r\ncontent-length: 0\r\n\r\n",
-            elsewhere.url()
-        );
-        let fault = answer_to(Reply::Raw(location.into_bytes()), &["valeur"])
-            .await
-            .unwrap_err();
-        assert_eq!(
-            fault,
-            SourceFault::Untrusted("the source redirects"),
-            "{status}"
-        );
+        let location = format!("HTTP/1.1 {status} X\r\nlocation: {}/v3\r\ncontent-length: 0\r\n\r\n", elsewhere.url());
+        let fault = answer_to(Reply::Raw(location.into_bytes()), &["valeur"]).await.unwrap_err();
+        assert_eq!(fault, SourceFault::Untrusted("the source redirects"), "{status}");
     }
     assert_eq!(elsewhere.requests(), Vec::<String>::new());
 }
@@ -76,35 +64,20 @@ async fn a_source_that_stalls_is_left_at_the_deadline() {
         Reply::Stall(head("transfer-encoding: chunked\r\n\r\n5\r\n{\"dat")),
     ] {
         let server = Server::start(vec![reply]).await;
-        let guard = Guarded::new(
-            "cnaf".parse().unwrap(),
-            Arc::new(connector(&server.url())),
-            Limits::default(),
-        );
+        let guard = Guarded::new("cnaf".parse().unwrap(), Arc::new(connector(&server.url())), Limits::default());
         let mut asked = asked(&["valeur"]);
         asked.timeout = Duration::from_millis(200);
         let started = std::time::Instant::now();
-        assert_eq!(
-            codes(&guard.ask(asked.fetch()).await),
-            [OutcomeCode::SourceDown]
-        );
+        assert_eq!(codes(&guard.ask(asked.fetch()).await), [OutcomeCode::SourceDown]);
         assert!(started.elapsed() < Duration::from_secs(2));
     }
 }
 
 #[tokio::test]
 async fn a_reference_of_another_form_is_none() {
-    for (value, kept) in [
-        ("abc-1", true),
-        ("a b", false),
-        ("", false),
-        (&*"x".repeat(129), false),
-    ] {
+    for (value, kept) in [("abc-1", true), ("a b", false), ("", false), (&*"x".repeat(129), false)] {
         let body = body().to_string();
-        let head = head(&format!(
-            "x-request-id: {value}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        ));
+        let head = head(&format!("x-request-id: {value}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
         let answer = answer_to(Reply::Raw(head), &["valeur"]).await.unwrap();
         assert_eq!(answer.reference.is_some(), kept, "{value}");
     }
@@ -122,10 +95,7 @@ async fn no_log_error_or_debug_text_names_the_person() {
         Reply::error(500, "Lefèvre", "Lefèvre"),
         Reply::Hangup,
         Reply::Raw(b"garbage Lefevre\r\n\r\n".to_vec()),
-        Reply::Raw(
-            b"HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/?nomNaissance=Lefevre\r\n\r\n"
-                .to_vec(),
-        ),
+        Reply::Raw(b"HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/?nomNaissance=Lefevre\r\n\r\n".to_vec()),
     ];
     for reply in replies {
         let server = Server::start(vec![reply]).await;
@@ -133,10 +103,7 @@ async fn no_log_error_or_debug_text_names_the_person() {
         texts.push(format!("{connector:?}"));
         let asked = asked(&["valeur", "adresse"]).with_token("person-token");
         texts.push(format!("{:?}", asked.fetch()));
-        let identity_only = Fetch {
-            access_token: None,
-            ..asked.fetch()
-        };
+        let identity_only = Fetch { access_token: None, ..asked.fetch() };
         texts.push(format!("{:?}", connector.fetch(identity_only).await));
         let guard = Guarded::new("cnaf".parse().unwrap(), connector, Limits::default());
         texts.push(format!("{:?}", guard.ask(asked.fetch()).await));
@@ -146,15 +113,7 @@ async fn no_log_error_or_debug_text_names_the_person() {
     let all = texts.join("\n");
     assert!(all.contains("a source needs the operator") && all.contains("lacks a scope"));
     // The bare word is the crate's name and in every log line: look for the header.
-    for secret in [
-        "Lef",
-        "LEF",
-        "Gérôme",
-        "G%C3%A9r",
-        "Naissance",
-        "person-token",
-        &format!("Bearer {TOKEN}"),
-    ] {
+    for secret in ["Lef", "LEF", "Gérôme", "G%C3%A9r", "Naissance", "person-token", &format!("Bearer {TOKEN}")] {
         assert!(!all.contains(secret), "{secret}");
     }
 }

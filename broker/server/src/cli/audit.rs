@@ -1,0 +1,177 @@
+//! `audit list`, `verify` and `replay`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Subcommand;
+use unefois_audit::VerifierKey;
+use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
+use unefois_engine::seal::Opener;
+use unefois_engine::store::{Batch, StoreError, Visit};
+use unefois_proto::v1;
+use unefois_store::embedded::{FileKeys, JournalReader};
+
+use super::exchange::time_text;
+use super::output::{json, line, moves, progress};
+use super::{Connection, Failure};
+use crate::config::Loaded;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List entries with their records; the reading is logged
+    #[command(after_help = "Example:\n  unefois audit list --profile clients/dpo.toml --start 0 --count 50")]
+    List(ListArgs),
+    /// Verify the log: order, hashes, roots, signatures, records
+    ///
+    /// Reads the journal's files beside a running broker. Says the first entry that does not hold.
+    #[command(after_help = "Example:\n  unefois audit verify --config unefois.toml")]
+    Verify(FilesArgs),
+    /// Verify the log and derive every decision in it again
+    ///
+    /// Names the first decision that does not follow from the entries before it.
+    #[command(after_help = "Example:\n  unefois audit replay --config unefois.toml")]
+    Replay(FilesArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// First entry
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// How many entries
+    #[arg(long, default_value_t = 20)]
+    count: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FilesArgs {
+    /// The configuration of the broker
+    #[arg(long, short, value_name = "FILE", default_value = "unefois.toml", conflicts_with_all = ["data", "key"])]
+    config: PathBuf,
+    /// The data folder, instead of a configuration
+    #[arg(long, value_name = "FOLDER", requires = "key")]
+    data: Option<PathBuf>,
+    /// The log's verifier key, with --data
+    #[arg(long, value_name = "VKEY", requires = "data")]
+    key: Option<VerifierKey>,
+    /// Print JSON for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
+    match command {
+        AuditCommand::List(args) => list(args).await,
+        AuditCommand::Verify(args) => check(&args, "verified", verify),
+        AuditCommand::Replay(args) => check(&args, "replayed", replay),
+    }
+}
+
+async fn list(args: ListArgs) -> Result<(), Failure> {
+    let client = args.connection.client().await?;
+    let (mut start, mut left) = (args.start, args.count);
+    let mut entries = Vec::new();
+    while left > 0 {
+        let page_size = u32::try_from(left.min(1_000)).unwrap_or(1_000);
+        let request = v1::ListEntriesRequest { start, page_size };
+        let page = client.audit().list_entries(args.connection.request(request)).await?.into_inner();
+        let read = page.entries.len() as u64;
+        entries.extend(page.entries);
+        (start, left) = (page.next_start, left.saturating_sub(read));
+        if read < u64::from(page_size) {
+            break;
+        }
+    }
+    if args.connection.json {
+        json(&entries.iter().map(entry_json).collect());
+    } else {
+        for entry in &entries {
+            let at = entry.time.as_ref().map(time_text).unwrap_or_default();
+            let record = if entry.record.is_empty() { "purged" } else { &entry.record };
+            line(format!("{:>6}  {at}  {:<18} {record}", entry.index, entry.kind));
+        }
+    }
+    Ok(())
+}
+
+fn entry_json(entry: &v1::Entry) -> serde_json::Value {
+    serde_json::json!({
+        "index": entry.index,
+        "kind": entry.kind,
+        "time": entry.time.as_ref().map(time_text),
+        "leaf": hex::encode(&entry.leaf),
+        "record": serde_json::from_str::<serde_json::Value>(&entry.record).ok(),
+    })
+}
+
+/// A journal's files as a source of batches.
+pub(crate) struct Files(pub(crate) JournalReader);
+
+impl BatchSource for Files {
+    fn size(&self) -> u64 {
+        self.0.end().frontier.size()
+    }
+
+    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        self.0.read(0, visit)
+    }
+}
+
+type Check = fn(&dyn BatchSource, &VerifierKey, &Opener, &mut dyn FnMut(u64, u64)) -> Result<Report, LogFault>;
+
+/// Runs a check over the files in `data`.
+pub(crate) fn check_files(data: &Path, key: &VerifierKey, what: &'static str, check: Check) -> Result<Report, Failure> {
+    let failed = |error: StoreError| Failure::Failed(error.to_string());
+    let reader = JournalReader::open(data).map_err(failed)?;
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
+    let bar = progress(what);
+    let report = check(&Files(reader), key, &opener, &mut moves(&bar));
+    bar.finish_and_clear();
+    report.map_err(|fault| Failure::Failed(format!("the log does not hold: {fault}")))
+}
+
+fn check(args: &FilesArgs, what: &'static str, check: Check) -> Result<(), Failure> {
+    let (data, key) = match (&args.data, &args.key) {
+        (Some(data), Some(key)) => (data.clone(), key.clone()),
+        (None, None) | (Some(_), None) | (None, Some(_)) => {
+            let loaded = Loaded::open(&args.config)?;
+            (loaded.config.store.path.clone(), loaded.signer.verifier_key().clone())
+        }
+    };
+    let report = check_files(&data, &key, what, check)?;
+    if args.json {
+        json(&report_json(&report));
+    } else {
+        line(report_text(&report, what));
+    }
+    Ok(())
+}
+
+/// A report for people.
+pub(crate) fn report_text(report: &Report, what: &str) -> String {
+    let mut text = format!(
+        "{what} {} entries: in order, {} heads signed, {} records are what their leaves commit to",
+        report.entries, report.heads, report.records
+    );
+    if report.purged > 0 {
+        text.push_str(&format!(", {} records were purged", report.purged));
+    }
+    if report.state != [0; 32] {
+        text.push_str(&format!("; {} decisions follow from what was before them", report.decisions));
+    }
+    text
+}
+
+fn report_json(report: &Report) -> serde_json::Value {
+    serde_json::json!({
+        "entries": report.entries,
+        "heads": report.heads,
+        "records": report.records,
+        "purged": report.purged,
+        "decisions": report.decisions,
+        "open_exchanges": report.open,
+        "state_sha256": hex::encode(report.state),
+    })
+}

@@ -1,0 +1,123 @@
+//! `receipt verify`: offline, without a broker.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use unefois_audit::{Receipt, VerifierKey, answer_digest, canonical_json};
+use unefois_consent::{Event, Timestamp};
+
+use super::Failure;
+use super::output::{json, line};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Check a receipt and say what it proves and what not
+    #[command(after_help = "Example:\n  unefois receipt verify receipt.json --key \"$(cat log.vkey)\"")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The receipt
+    file: PathBuf,
+    /// The log's verifier key, as you learned it from the administration, not from the receipt
+    #[arg(long, value_name = "VKEY")]
+    key: VerifierKey,
+    /// The values that came with the receipt, to check that they are the ones: a JSON object from attribute to value, or
+    /// the output of `unefois exchange --json`
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    /// Print JSON for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(command: ReceiptCommand) -> Result<(), Failure> {
+    let ReceiptCommand::Verify(args) = command;
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    };
+    let receipt = Receipt::from_json(&read(&args.file)?)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", args.file.display())))?;
+    let answer = args.answer.as_ref().map(read).transpose()?;
+    let checked = verify(&receipt, &args.key, answer.as_deref())?;
+    if args.json {
+        let record: serde_json::Value = serde_json::from_str(&receipt.record).unwrap_or_default();
+        json(&serde_json::json!({
+            "verified": true, "log": args.key.name(), "index": checked.index, "tree_size": checked.size,
+            "time": checked.time.to_string(), "kind": Event::kind_name(receipt.kind), "record": record,
+            "answer_matches": answer.is_some(),
+        }));
+    } else {
+        line(checked.text(&receipt, args.key.name(), answer.is_some()));
+    }
+    Ok(())
+}
+
+/// What a receipt was found to prove.
+pub(crate) struct Checked {
+    pub(crate) index: u64,
+    pub(crate) size: u64,
+    time: Timestamp,
+}
+
+/// Checks a receipt, and the values where they are given.
+pub(crate) fn verify(receipt: &Receipt, key: &VerifierKey, answer: Option<&str>) -> Result<Checked, Failure> {
+    let verified =
+        receipt.verify(key).map_err(|error| Failure::Failed(format!("this receipt does not hold: {error}")))?;
+    if let Some(answer) = answer {
+        verify_answer(receipt, answer)?;
+    }
+    Ok(Checked {
+        index: verified.index,
+        size: verified.checkpoint.size,
+        time: Timestamp::from_millis(verified.leaf.time_ms),
+    })
+}
+
+fn verify_answer(receipt: &Receipt, answer: &str) -> Result<(), Failure> {
+    let failed = |text: &str| Failure::Failed(text.to_owned());
+    let salt = receipt
+        .answer_salt
+        .as_ref()
+        .ok_or_else(|| failed("this receipt carries no answer_salt, so values cannot be checked against it"))?;
+    let Ok(Event::Answered(answered)) = serde_json::from_str(&receipt.record) else {
+        return Err(failed("this receipt is not of an answer"));
+    };
+    let json: serde_json::Value = serde_json::from_str(answer).map_err(|_| failed("the answer is no JSON"))?;
+    let values = found_values(json);
+    if answer_digest(salt, canonical_json(&values).as_bytes()).0 == answered.answer.0 {
+        Ok(())
+    } else {
+        Err(failed("these are not the values that the receipt is for"))
+    }
+}
+
+/// The found values, out of an answer of `unefois exchange --json` or as they are.
+fn found_values(json: serde_json::Value) -> serde_json::Value {
+    let Some(attributes) = json.get("attributes").and_then(|a| a.as_array()) else { return json };
+    let found = attributes.iter().filter(|a| a.get("status").and_then(|s| s.as_str()) == Some("FOUND"));
+    let pair = |a: &serde_json::Value| Some((a.get("name")?.as_str()?.to_owned(), a.get("value")?.clone()));
+    serde_json::Value::Object(found.filter_map(pair).collect())
+}
+
+impl Checked {
+    pub(crate) fn text(&self, receipt: &Receipt, log: &str, answer: bool) -> String {
+        let values = if answer { "\n  that the values given are those of the answer" } else { "" };
+        let what = Event::kind_name(receipt.kind);
+        format!(
+            "This receipt holds.\n\
+             Proven:\n  \
+             that the log {log} signed a tree of {size} entries with this record as entry {index}\n  \
+             that the record says: {record}\n  \
+             that the log gives its time as {time}, and its kind as {what}{values}\n\
+             Not proven:\n  \
+             that the log shows everyone the same tree (compare checkpoints with others)\n  \
+             that what the source said is true",
+            size = self.size,
+            index = self.index,
+            record = receipt.record,
+            time = self.time,
+        )
+    }
+}
