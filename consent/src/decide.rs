@@ -174,7 +174,13 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
     let procedure = facts.registry.procedure(&question.procedure);
     let habilitation = choose_habilitation(facts.registry, question, &mut failed);
     if let Some(habilitation) = habilitation {
-        check_habilitation(habilitation, question, now, &mut failed);
+        let asked = Asked {
+            procedure: &question.procedure,
+            attributes: question.attributes.iter(),
+            recipient: question.recipient,
+            ground: question.ground.kind(),
+        };
+        check_habilitation(habilitation, asked, now, &mut failed);
         if facts.earlier.is_none() {
             check_quota(habilitation, facts.used_today, now, &mut failed);
         }
@@ -200,7 +206,7 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
 }
 
 /// Is the right that `permit` gave still there at `now`? Asked when the sources have answered, so that what was
-/// withdrawn, objected to or revoked meanwhile drops the data.
+/// withdrawn, objected to, revoked or narrowed meanwhile drops the data.
 pub fn still_permitted(
     registry: &Registry,
     person: &PersonFacts,
@@ -211,16 +217,18 @@ pub fn still_permitted(
     if !registry.is_enrolled(permit.consumer, &permit.key, Role::Exchange) {
         failed.insert(Reason::KeyNotEnrolled);
     }
-    match registry.habilitation(&permit.habilitation) {
+    match registry.habilitation(&permit.habilitation).filter(|h| h.participant == permit.consumer) {
         None => {
             failed.insert(Reason::HabilitationMissing);
         }
         Some(habilitation) => {
-            check_validity(habilitation, now, &mut failed);
-            let asked = permit.datasets.iter().flat_map(|d| &d.attributes);
-            if asked.into_iter().any(|a| !habilitation.attributes.contains(a)) {
-                failed.insert(Reason::AttributeNotCovered);
-            }
+            let asked = Asked {
+                procedure: &permit.procedure,
+                attributes: permit.datasets.iter().flat_map(|d| &d.attributes),
+                recipient: permit.recipient,
+                ground: permit.ground,
+            };
+            check_habilitation(habilitation, asked, now, &mut failed);
         }
     }
     if let Some(id) = permit.consent {
@@ -310,7 +318,20 @@ fn choose_habilitation<'a>(
     }
 }
 
-fn check_validity(habilitation: &Habilitation, now: Timestamp, failed: &mut BTreeSet<Reason>) {
+/// What a habilitation must cover, of a question or of the permit that it got.
+struct Asked<'a, I> {
+    procedure: &'a ProcedureId,
+    attributes: I,
+    recipient: Siret,
+    ground: GroundKind,
+}
+
+fn check_habilitation<'a>(
+    habilitation: &Habilitation,
+    mut asked: Asked<'a, impl Iterator<Item = &'a AttributeId>>,
+    now: Timestamp,
+    failed: &mut BTreeSet<Reason>,
+) {
     match habilitation.status {
         HabilitationStatus::Active => {}
         HabilitationStatus::Obsolete | HabilitationStatus::Revoked => {
@@ -320,20 +341,16 @@ fn check_validity(habilitation: &Habilitation, now: Timestamp, failed: &mut BTre
     if now < habilitation.valid_from || now >= habilitation.valid_until {
         failed.insert(Reason::HabilitationOutOfDate);
     }
-}
-
-fn check_habilitation(habilitation: &Habilitation, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
-    check_validity(habilitation, now, failed);
-    if !habilitation.procedures.contains(&question.procedure) {
+    if !habilitation.procedures.contains(asked.procedure) {
         failed.insert(Reason::ProcedureNotCovered);
     }
-    if question.attributes.iter().any(|a| !habilitation.attributes.contains(a)) {
+    if asked.attributes.any(|a| !habilitation.attributes.contains(a)) {
         failed.insert(Reason::AttributeNotCovered);
     }
-    if !habilitation.recipients.contains(&question.recipient) {
+    if !habilitation.recipients.contains(&asked.recipient) {
         failed.insert(Reason::RecipientNotCovered);
     }
-    if !habilitation.grounds.contains(&question.ground.kind()) {
+    if !habilitation.grounds.contains(&asked.ground) {
         failed.insert(Reason::GroundNotCovered);
     }
 }
@@ -403,7 +420,8 @@ fn objects(person: &PersonFacts, procedure: &ProcedureId) -> bool {
     person.objections.iter().any(|o| o.procedure.as_ref().is_none_or(|p| p == procedure))
 }
 
-/// The named consent, or the newest that passes; where none passes, what fails is reported of the newest.
+/// The named consent, or the newest that passes; where none passes, what fails is reported of the newest. A retry is the
+/// same exchange and stands on the consent of its first attempt: it may not use up another one, whose use is not counted.
 fn choose_consent(
     facts: &Facts<'_>,
     question: &Question,
@@ -411,19 +429,23 @@ fn choose_consent(
     now: Timestamp,
     failed: &mut BTreeSet<Reason>,
 ) -> Option<ConsentId> {
+    let earlier = facts.earlier.filter(|e| e.content == question.content).and_then(|e| e.consent);
     let mut first_failures = None;
     for consent in &facts.person.consents {
         // Another consumer's, subject's or procedure's consent reads as if there were none.
         let concerns = consent.consumer == question.consumer
             && consent.subject == question.subject
             && consent.procedure == question.procedure
-            && named.is_none_or(|id| id == consent.id);
+            && named.is_none_or(|id| id == consent.id)
+            && earlier.is_none_or(|id| id == consent.id);
         if !concerns {
             continue;
         }
-        let retried = facts.earlier.is_some_and(|e| e.consent == Some(consent.id));
         let mut failures = BTreeSet::new();
-        check_consent(consent, question, retried, now, &mut failures);
+        check_consent(consent, question, now, &mut failures);
+        if earlier.is_none() && consent.usage == ConsentUse::OneTime && consent.uses > 0 {
+            failures.insert(Reason::ConsentUsed);
+        }
         if failures.is_empty() {
             return Some(consent.id);
         }
@@ -448,16 +470,8 @@ fn check_consent_in_force(consent: &Consent, now: Timestamp, failed: &mut BTreeS
     }
 }
 
-fn check_consent(consent: &Consent, question: &Question, retried: bool, now: Timestamp, failed: &mut BTreeSet<Reason>) {
+fn check_consent(consent: &Consent, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
     check_consent_in_force(consent, now, failed);
-    match consent.usage {
-        ConsentUse::Repeated => {}
-        ConsentUse::OneTime => {
-            if consent.uses > 0 && !retried {
-                failed.insert(Reason::ConsentUsed);
-            }
-        }
-    }
     if question.attributes.iter().any(|a| !consent.attributes.contains(a)) {
         failed.insert(Reason::ConsentScope);
     }

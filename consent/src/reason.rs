@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// The key is not, or no longer, enrolled for the consumer with the role `exchange`.
     KeyNotEnrolled,
+    /// The request id was used for another question.
+    RequestIdReused,
+    /// The request id is too old to be tried again.
+    RetryTooLate,
+    /// The exchange was tried too often.
+    RetryTooOften,
     /// The registry knows no such procedure.
     ProcedureUnknown,
     /// The registry knows no such attribute.
@@ -59,12 +65,6 @@ pub enum Reason {
     Objection,
     /// The source demands a preview (Regulation (EU) 2018/1724, article 14).
     PreviewMissing,
-    /// The request id was used for another question.
-    RequestIdReused,
-    /// The request id is too old to be tried again.
-    RetryTooLate,
-    /// The exchange was tried too often.
-    RetryTooOften,
     /// The certificate is no longer valid or was revoked while the exchange was under way.
     CertificateEnded,
 }
@@ -73,6 +73,9 @@ impl Reason {
     /// Every reason, in order.
     pub const ALL: [Self; 29] = [
         Self::KeyNotEnrolled,
+        Self::RequestIdReused,
+        Self::RetryTooLate,
+        Self::RetryTooOften,
         Self::ProcedureUnknown,
         Self::AttributeUnknown,
         Self::FilterUnknown,
@@ -97,9 +100,6 @@ impl Reason {
         Self::ConsentScope,
         Self::Objection,
         Self::PreviewMissing,
-        Self::RequestIdReused,
-        Self::RetryTooLate,
-        Self::RetryTooOften,
         Self::CertificateEnded,
     ];
 

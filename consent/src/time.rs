@@ -19,7 +19,8 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// From milliseconds since the Unix epoch, capped at the end of year 9999.
     pub const fn from_millis(millis: u64) -> Self {
-        const END_OF_9999: u64 = 253_402_207_200_999;
+        // The last whole second that jiff takes in milliseconds, 9999-12-30T22:00:00Z: past it, printing would fail.
+        const END_OF_9999: u64 = 253_402_207_200_000;
         Self(if millis > END_OF_9999 { END_OF_9999 } else { millis })
     }
 
@@ -102,6 +103,9 @@ mod tests {
     #[test]
     fn the_year_2038_and_the_end_of_time_are_ordinary() {
         assert_eq!(Timestamp::from_millis(2_147_483_648_000).to_string(), "2038-01-19T03:14:08.000Z");
-        assert!(Timestamp::from_millis(u64::MAX).to_string().starts_with("9999-12-3"));
+        let end = Timestamp::from_millis(u64::MAX);
+        assert_eq!(end.to_string(), "9999-12-30T22:00:00.000Z");
+        assert_eq!("9999-12-30T22:00:00.999Z".parse::<Timestamp>().unwrap(), end);
+        assert_eq!(end.plus(Duration::MAX), end);
     }
 }

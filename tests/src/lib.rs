@@ -1,1 +1,20 @@
 //! End to end tests, conformance and benches of Unefois.
+//!
+//! A [`sandbox::Sandbox`] is a real broker with real certificates and a real store in a temporary folder; its source is
+//! scripted. A [`process::Process`] is the real binary. After a test both check the world: the log verifies and replays,
+//! and the fold is what a replay gives.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking, and says where"
+)]
+
+pub mod ask;
+pub mod process;
+pub mod sandbox;
+pub mod source;
+pub mod world;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use unefois_connectors::Guarded;
@@ -22,9 +21,6 @@ use crate::sequencer::{Sequencer, SequencerParts, Turn};
 use crate::signer::Signer;
 use crate::store::{Fold, Journal, RecordKeys};
 use crate::subject::Tagger;
-
-/// How long the first steps after opening may take.
-const OPENING_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What an engine works with.
 #[derive(Debug)]
@@ -145,7 +141,7 @@ impl Engine {
             let registry = Arc::clone(turn.state().registry());
             Ok((interrupted.len(), RegistryView { version: turn.state().registry_version(), registry }))
         };
-        let (interrupted, view) = self.sequencer.submit(Instant::now() + OPENING_PATIENCE, step).await?.value;
+        let (interrupted, view) = self.sequencer.submit_to_end(step).await?.value;
         if interrupted > 0 {
             tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
         }

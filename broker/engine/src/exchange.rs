@@ -161,8 +161,12 @@ impl Exchanges {
     /// Decides. The entry Requested or Refused is durable when this returns.
     async fn begin(&self, call: &ExchangeCall, content: Digest) -> Result<(Permit, u64), EngineError> {
         let started = Instant::now();
+        if started >= call.deadline {
+            return Err(EngineError::DeadlineExceeded);
+        }
         let draft = Draft::new(call, self.tagger.identity(&call.identity), content);
-        let begun = self.sequencer.submit(call.deadline, move |turn| steps::begin(turn, draft)).await?;
+        // To its end: an entry Requested that nobody waited for would never get its own.
+        let begun = self.sequencer.submit_to_end(move |turn| steps::begin(turn, draft)).await?;
         metrics::histogram!("unefois_exchange_step_seconds", "step" => "begin").record(started.elapsed().as_secs_f64());
         match begun.value {
             Begun::Permitted { permit, requested } => Ok((permit, requested)),
@@ -226,14 +230,13 @@ impl Exchanges {
         let entry = kept.entry();
         let credential = call.caller.clone();
         let call_deadline = call.deadline;
-        // The end is logged even when the caller's time is up, so this does not wait with the caller's deadline.
-        let patience = started.max(call_deadline) + Duration::from_secs(60);
         let step = move |turn: &mut crate::sequencer::Turn<'_>| {
             let late = (Instant::now() > call_deadline).then_some(FailureCause::DeadlineExceeded);
             let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
             steps::finish(turn, &permit, requested, entry, late, certificate)
         };
-        let finished = self.sequencer.submit(patience, step).await?;
+        // The end is logged even when the caller's time is up.
+        let finished = self.sequencer.submit_to_end(step).await?;
         metrics::histogram!("unefois_exchange_step_seconds", "step" => "finish")
             .record(started.elapsed().as_secs_f64());
         let (attributes, withheld, written, answer_salt) = match finished.value {

@@ -198,8 +198,19 @@ impl Sequencer {
 
     /// Runs `step` at its place in the log and gives its value when all that it appended, or may have seen, is durable.
     ///
-    /// Cancel-safe in the sense that the step runs to its end whether or not anyone waits.
+    /// Cancel-safe in the sense that the step runs to its end whether or not anyone waits; past the deadline nobody does.
     pub async fn submit<T, F>(&self, deadline: Instant, step: F) -> Result<Committed<T>, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
+    {
+        let to_end = self.submit_to_end(step);
+        tokio::time::timeout_at(deadline.into(), to_end).await.map_err(|_| EngineError::DeadlineExceeded)?
+    }
+
+    /// Like [`Sequencer::submit`], without a deadline: for a step whose outcome must be known because another follows.
+    /// Ends with an error when the engine halts.
+    pub async fn submit_to_end<T, F>(&self, step: F) -> Result<Committed<T>, EngineError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
@@ -233,11 +244,7 @@ impl Sequencer {
             TrySendError::Full(_) => EngineError::Overloaded,
             TrySendError::Disconnected(_) => self.halt.error(),
         })?;
-        match tokio::time::timeout_at(deadline.into(), reply).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(self.halt.error()),
-            Err(_) => Err(EngineError::DeadlineExceeded),
-        }
+        reply.await.unwrap_or_else(|_| Err(self.halt.error()))
     }
 }
 

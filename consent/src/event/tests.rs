@@ -1,1 +1,128 @@
+//! Records of version 1, as logs in the world hold them.
 
+use std::collections::BTreeSet;
+
+use super::*;
+
+const GOLDEN: &str = include_str!("../../testdata/events-v1.jsonl");
+
+/// Kind byte and name of every event, in the order of the golden file.
+const KINDS: [(u8, &str, &str); 12] = [
+    (1, "log_opened", "log opened"),
+    (2, "registry_changed", "registry changed"),
+    (3, "consent_granted", "consent granted"),
+    (4, "consent_withdrawn", "consent withdrawn"),
+    (5, "objection_recorded", "objection recorded"),
+    (6, "objection_lifted", "objection lifted"),
+    (16, "requested", "requested"),
+    (17, "refused", "refused"),
+    (18, "answered", "answered"),
+    (19, "dropped", "dropped"),
+    (20, "failed", "failed"),
+    (32, "traces_read", "traces read"),
+];
+
+fn golden() -> Vec<Event> {
+    GOLDEN.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Position in [`KINDS`]. A new event does not compile here before it has a line there and in the golden file.
+fn position(event: &Event) -> usize {
+    match event {
+        Event::LogOpened(_) => 0,
+        Event::RegistryChanged(_) => 1,
+        Event::ConsentGranted(_) => 2,
+        Event::ConsentWithdrawn(_) => 3,
+        Event::ObjectionRecorded(_) => 4,
+        Event::ObjectionLifted(_) => 5,
+        Event::Requested(_) => 6,
+        Event::Refused(_) => 7,
+        Event::Answered(_) => 8,
+        Event::Dropped(_) => 9,
+        Event::Failed(_) => 10,
+        Event::TracesRead(_) => 11,
+    }
+}
+
+/// The inner variant of an event that has several, for the count of what the golden file shows.
+fn shade(event: &Event) -> Option<String> {
+    let change = |change: &RegistryChange| match change {
+        RegistryChange::PutParticipant(_) => "put participant",
+        RegistryChange::RemoveParticipant(_) => "remove participant",
+        RegistryChange::PutProcedure(_) => "put procedure",
+        RegistryChange::RemoveProcedure(_) => "remove procedure",
+        RegistryChange::PutDataset(_) => "put dataset",
+        RegistryChange::RemoveDataset(_) => "remove dataset",
+        RegistryChange::PutHabilitation(_) => "put habilitation",
+        RegistryChange::RemoveHabilitation(_) => "remove habilitation",
+    };
+    match event {
+        Event::RegistryChanged(e) => Some(change(&e.change).to_owned()),
+        Event::Requested(e) => Some(e.question.ground.kind().as_str().to_owned()),
+        Event::Failed(e) => Some(match e.cause {
+            FailureCause::DeadlineExceeded => "deadline".to_owned(),
+            FailureCause::BrokerStopped => "stopped".to_owned(),
+            FailureCause::Internal => "internal".to_owned(),
+        }),
+        Event::TracesRead(e) => Some(match e.scope {
+            TraceScope::Entries { .. } => "entries".to_owned(),
+            TraceScope::Receipt { .. } => "receipt".to_owned(),
+        }),
+        Event::LogOpened(_)
+        | Event::ConsentGranted(_)
+        | Event::ConsentWithdrawn(_)
+        | Event::ObjectionRecorded(_)
+        | Event::ObjectionLifted(_)
+        | Event::Refused(_)
+        | Event::Answered(_)
+        | Event::Dropped(_) => None,
+    }
+}
+
+#[test]
+fn records_of_version_1_are_read_and_printed_byte_for_byte() {
+    for line in GOLDEN.lines() {
+        let event: Event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(serde_json::to_string(&event).unwrap(), line);
+    }
+}
+
+#[test]
+fn every_event_has_the_kind_and_the_name_it_was_released_with() {
+    for (event, line) in golden().iter().zip(GOLDEN.lines()) {
+        let (kind, name, words) = KINDS[position(event)];
+        assert!(line.starts_with(&format!("{{\"{name}\":")), "{line}");
+        assert_eq!((event.kind(), Event::kind_name(event.kind())), (kind, words));
+    }
+    let released: BTreeSet<_> = KINDS.iter().map(|(kind, ..)| *kind).collect();
+    for kind in 0..=u8::MAX {
+        assert_eq!(Event::kind_name(kind) == "unknown", !released.contains(&kind), "{kind}");
+    }
+}
+
+#[test]
+fn the_golden_records_show_every_event_and_every_inner_variant() {
+    let golden = golden();
+    let shown: BTreeSet<_> = golden.iter().map(position).collect();
+    assert_eq!(shown.len(), KINDS.len());
+    let shades: BTreeSet<_> = golden.iter().filter_map(shade).collect();
+    assert_eq!(shades.len(), 8 + 4 + 3 + 2);
+    let told: Vec<_> =
+        golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
+    assert_eq!(told, [&Reason::ALL.to_vec()]);
+}
+
+#[test]
+fn a_record_introduces_its_subject_once_and_by_reference() {
+    let introduces: Vec<_> = golden().iter().filter(|e| e.new_subject().is_some()).map(Event::kind).collect();
+    assert_eq!(introduces, [3, 5, 16, 17]);
+}
+
+#[test]
+fn a_record_with_a_field_that_nobody_knows_is_refused() {
+    for line in GOLDEN.lines() {
+        let (name, rest) = line.split_once(":{").unwrap();
+        let altered = format!("{name}:{{\"unknown\":1,{rest}");
+        assert!(serde_json::from_str::<Event>(&altered).is_err(), "{altered}");
+    }
+}

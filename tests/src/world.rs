@@ -1,0 +1,62 @@
+//! What must hold after every test.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use unefois_audit::VerifierKey;
+use unefois_consent::Event;
+use unefois_engine::replay::{BatchSource, Report, fold_digest, replay, verify};
+use unefois_engine::seal::Opener;
+use unefois_engine::store::{Batch, Fold, StoreError, Visit};
+use unefois_store::Options;
+use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+
+struct Files(JournalReader);
+
+impl BatchSource for Files {
+    fn size(&self) -> u64 {
+        self.0.end().frontier.size()
+    }
+
+    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        self.0.read(0, visit)
+    }
+}
+
+fn opener(data: &Path) -> Opener {
+    Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()))
+}
+
+/// The log in `data` verifies and replays.
+pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
+    let files = Files(JournalReader::open(data).unwrap());
+    verify(&files, key, &opener(data), &mut |_, _| {}).unwrap();
+    replay(&files, key, &opener(data), &mut |_, _| {}).unwrap()
+}
+
+/// The log verifies and replays, no exchange is left open, and the fold is what the replay gives. The store is closed.
+pub fn check(data: &Path, key: &VerifierKey) -> Report {
+    let report = check_log(data, key);
+    assert_eq!(report.open, 0, "an exchange was left without its end");
+    let fold = SledFold::open(&data.join("fold"), &Options::default()).unwrap();
+    assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");
+    assert_eq!(fold_digest(&fold).unwrap(), report.state, "the fold is not what a replay gives");
+    report
+}
+
+/// Every record in `data`, with its index.
+pub fn events(data: &Path) -> Vec<(u64, Event)> {
+    let opener = opener(data);
+    let mut events = Vec::new();
+    let reader = JournalReader::open(data).unwrap();
+    reader
+        .read(0, &mut |batch| {
+            for (index, entry) in (batch.first..).zip(&batch.entries) {
+                let record = opener.open(index, entry).unwrap().unwrap().record;
+                events.push((index, serde_json::from_str(&record).unwrap()));
+            }
+            Visit::Continue
+        })
+        .unwrap();
+    events
+}
