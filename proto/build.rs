@@ -11,7 +11,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // The reflection service hands this out.
     std::fs::write(out.join("unefois.v1.bin"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().build_server(true).build_client(true).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_server(true)
+        .build_client(true)
+        // These hold names, values or tokens; `src/redact.rs` says what may be seen of them.
+        .skip_debug(
+            ["Identity", "Attribute", "ExchangeRequest", "ExchangeResponse"].map(|m| format!(".unefois.v1.{m}")),
+        )
+        .compile_fds(descriptors)?;
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -32,7 +32,8 @@ impl FromStr for Name {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let text = text.trim();
+        // Spaces at the ends are a form's; a control character anywhere is refused below.
+        let text = text.trim_matches(' ');
         if text.is_empty() {
             return Err(Malformed::new("", "must not be empty"));
         }

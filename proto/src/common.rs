@@ -81,3 +81,6 @@ pub fn wire_identity(identity: &PivotIdentity) -> v1::Identity {
         birth_commune: identity.birth_commune.as_ref().map(|c| c.as_str().to_owned()).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

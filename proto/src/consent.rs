@@ -84,3 +84,6 @@ pub fn wire_consent(consent: &Consent) -> v1::Consent {
         uses: consent.uses,
     }
 }
+
+#[cfg(test)]
+mod tests;

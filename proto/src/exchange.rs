@@ -26,7 +26,6 @@ enum_conversion!(read_status, wire_status, v1::AttributeStatus => OutcomeCode, U
 });
 
 /// A well-formed question.
-#[derive(Debug)]
 pub struct ExchangeQuestion {
     /// The caller's name of the exchange.
     pub request_id: RequestId,
@@ -50,13 +49,19 @@ pub struct ExchangeQuestion {
     pub france_connect_token: String,
 }
 
+/// Line separators and the marks that turn the direction of a text: with them a line of the log reads as another one.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The name of an agent or system.
 pub(crate) fn agent(field: &str, text: &str) -> Result<String, Malformed> {
-    let fits = (1..=MAX_AGENT_BYTES).contains(&text.trim().len()) && !text.chars().any(char::is_control);
+    let fits =
+        (1..=MAX_AGENT_BYTES).contains(&text.trim().len()) && !text.chars().any(|c| c.is_control() || misleads(c));
     if fits {
         Ok(text.trim().to_owned())
     } else {
-        Err(Malformed::new(field, "who or what asks: 1 to 128 bytes without control characters"))
+        Err(Malformed::new(field, "who or what asks: 1 to 128 bytes without control or direction characters"))
     }
 }
 
@@ -168,3 +173,6 @@ pub fn wire_attribute(attribute: &AttributeId, outcome: &Outcome, provenance: Op
 pub fn status(attribute: &v1::Attribute) -> Result<OutcomeCode, Malformed> {
     read_status("status", attribute.status)
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,6 @@ macro_rules! enum_conversion {
     };
 }
 pub(crate) use enum_conversion;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ pub mod common;
 pub mod consent;
 pub mod exchange;
 pub mod fields;
+mod redact;
 pub mod registry;
+#[cfg(test)]
+mod testing;
 pub mod value;
 
 /// Generated from `unefois/v1/*.proto`.

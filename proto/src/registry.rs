@@ -161,3 +161,6 @@ pub fn wire_habilitation(habilitation: &Habilitation) -> v1::Habilitation {
         status: wire_habilitation_status(habilitation.status),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,302 @@
-fn main() {}
+//! Bench of the exchange: a full, durable exchange with a receipt against a bare server that does nothing.
+//!
+//! Both are processes of their own with the same TLS, the same messages and the same load from this process. Floor and
+//! broker take turns; each figure is the median of the rounds. Run: `cargo bench -p unefois-tests --bench exchange`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a bench fails by panicking"
+)]
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use unefois::client::{Client, Profile};
+use unefois::init::{Layout, init};
+use unefois_proto::v1::exchange_service_server::{ExchangeService, ExchangeServiceServer};
+use unefois_proto::v1::{AttributeStatus, ExchangeRequest, ExchangeResponse};
+use unefois_tests::ask::{CHILDREN, canteen, exchange};
+use unefois_tests::process::{Process, free_address};
+
+const CONNECTIONS: usize = 8;
+const IN_FLIGHT: [usize; 4] = [1, 8, 64, 256];
+const PERSONS: usize = 1_000;
+
+/// A server that reads the question and sends an answer that it was given.
+struct Floor(ExchangeResponse);
+
+#[tonic::async_trait]
+impl ExchangeService for Floor {
+    async fn exchange(&self, _: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+}
+
+fn pause() -> (u64, Duration, usize) {
+    // Quick where a test only wants to know that the bench runs.
+    if std::env::var_os("UNEFOIS_BENCH_QUICK").is_some() {
+        (1, Duration::from_millis(300), 1)
+    } else {
+        (3, Duration::from_secs(3), 3)
+    }
+}
+
+async fn serve_floor(folder: &Path, listen: SocketAddr) {
+    use prost_types::value::Kind;
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let receipt = String::from_utf8(read("sample-receipt.json")).unwrap();
+    let mut attribute = unefois_proto::v1::Attribute {
+        name: CHILDREN.to_owned(),
+        status: AttributeStatus::Found as i32,
+        value: Some(prost_types::Value { kind: Some(Kind::NumberValue(2.0)) }),
+        provenance: None,
+    };
+    attribute.provenance = Some(unefois_proto::v1::Provenance {
+        source: "99999999900017".to_owned(),
+        dataset_version: "1".to_owned(),
+        obtained_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
+        reference: String::new(),
+    });
+    let answer = ExchangeResponse {
+        exchange_id: "0".repeat(32),
+        attributes: vec![attribute],
+        receipt,
+        withheld_reasons: Vec::new(),
+    };
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(read("pki/server.pem"), read("pki/server.key")))
+        .client_ca_root(Certificate::from_pem(read("pki/ca.pem")));
+    Server::builder()
+        .tls_config(tls)
+        .unwrap()
+        .max_concurrent_streams(1024)
+        .add_service(ExchangeServiceServer::new(Floor(answer)))
+        .serve(listen)
+        .await
+        .unwrap();
+}
+
+struct FloorProcess(Child);
+
+impl FloorProcess {
+    fn start(folder: &Path, listen: SocketAddr) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["floor", folder.to_str().unwrap(), &listen.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(listen).is_err() {
+            assert!(Instant::now() < deadline, "the floor does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for FloorProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Latencies in microseconds and calls a second.
+struct Load {
+    rate: f64,
+    latencies: Histogram<u64>,
+}
+
+fn name(n: usize) -> String {
+    let letters = [n / 676 % 26, n / 26 % 26, n % 26].map(|l| char::from(b'A' + u8::try_from(l).unwrap()));
+    format!("PERSONNE {}", letters.iter().collect::<String>())
+}
+
+fn question(n: usize) -> ExchangeRequest {
+    ExchangeRequest { attributes: vec![CHILDREN.to_owned()], ..canteen(&name(n % PERSONS)) }
+}
+
+async fn call(client: &Client, n: usize) {
+    let answer = exchange(client, question(n)).await.expect("an answer");
+    assert_eq!(answer.attributes[0].status(), AttributeStatus::Found);
+}
+
+/// As many calls as `in_flight` callers make one after the other.
+async fn closed_loop(clients: &[Client], in_flight: usize, duration: Duration) -> Load {
+    let stop = Arc::new(AtomicBool::new(false));
+    let warm = Arc::new(AtomicBool::new(false));
+    let next = Arc::new(AtomicU64::new(0));
+    let callers: Vec<_> = (0..in_flight)
+        .map(|caller| {
+            let (client, stop, warm, next) =
+                (clients[caller % clients.len()].clone(), stop.clone(), warm.clone(), next.clone());
+            tokio::spawn(async move {
+                let mut latencies = Histogram::<u64>::new(3).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let begun = Instant::now();
+                    call(&client, usize::try_from(n).unwrap()).await;
+                    if warm.load(Ordering::Relaxed) {
+                        latencies.record(u64::try_from(begun.elapsed().as_micros()).unwrap()).unwrap();
+                    }
+                }
+                latencies
+            })
+        })
+        .collect();
+    tokio::time::sleep(duration / 4).await;
+    warm.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    tokio::time::sleep(duration).await;
+    let elapsed = begun.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    let mut latencies = Histogram::<u64>::new(3).unwrap();
+    for caller in callers {
+        latencies.add(caller.await.unwrap()).unwrap();
+    }
+    Load { rate: latencies.len() as f64 / elapsed, latencies }
+}
+
+/// `rate` calls a second, whether or not the ones before are answered; latency counts from when a call was due.
+async fn open_loop(clients: &[Client], rate: u64, duration: Duration) -> Load {
+    let begun = Instant::now();
+    let count = rate * duration.as_secs().max(1);
+    let mut calls = Vec::new();
+    for n in 0..count {
+        let due = begun + Duration::from_nanos(n * 1_000_000_000 / rate);
+        tokio::time::sleep_until(due.into()).await;
+        let client = clients[usize::try_from(n).unwrap() % clients.len()].clone();
+        calls.push(tokio::spawn(async move {
+            call(&client, usize::try_from(n).unwrap()).await;
+            due.elapsed()
+        }));
+    }
+    let mut latencies = Histogram::<u64>::new(3).unwrap();
+    for call in calls {
+        latencies.record(u64::try_from(call.await.unwrap().as_micros()).unwrap()).unwrap();
+    }
+    Load { rate: count as f64 / begun.elapsed().as_secs_f64(), latencies }
+}
+
+async fn connect(folder: &Path, listen: SocketAddr) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut profile = Profile::read(&folder.join("clients/ville.toml")).unwrap();
+        profile.endpoint = format!("https://{listen}");
+        clients.push(profile.connect().await.unwrap());
+    }
+    clients
+}
+
+fn status_kib(process: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn prepare(folder: &Path, listen: SocketAddr) {
+    init(folder, &Layout { listen, metrics: None, ..Layout::development() }).unwrap();
+    let mut csv =
+        "birth_name;given_names;birth_date;sex;birth_country;birth_commune;enfants_inscrits;regime\n".to_owned();
+    for n in 0..PERSONS {
+        writeln!(csv, "{};Camille;1988-04-17;F;99100;35238;{};sans", name(n), n % 5).unwrap();
+    }
+    std::fs::write(folder.join("sources/periscolaire.csv"), csv).unwrap();
+}
+
+fn build_broker() {
+    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let built = Command::new(cargo).args(["build", "--release", "--quiet", "-p", "unefois"]).status().unwrap();
+    assert!(built.success(), "the broker does not build");
+}
+
+fn ms(latencies: &Histogram<u64>, quantile: f64) -> f64 {
+    latencies.value_at_quantile(quantile) as f64 / 1_000.0
+}
+
+async fn run() {
+    let (rounds, duration, _) = pause();
+    build_broker();
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("broker");
+    let (listen, floor_listen) = (free_address(), free_address());
+    prepare(&folder, listen);
+    let broker = Process::serve_with(&folder.join("unefois.toml"), "warn,unefois::serve=info");
+    let clients = connect(&folder, listen).await;
+    let sample = exchange(&clients[0], question(0)).await.unwrap();
+    std::fs::write(folder.join("sample-receipt.json"), &sample.receipt).unwrap();
+    let floor = FloorProcess::start(&folder, floor_listen);
+    let floor_clients = connect(&folder, floor_listen).await;
+
+    let mut rates: Vec<(Vec<f64>, Vec<f64>)> = vec![Default::default(); IN_FLIGHT.len()];
+    let mut ratios = Vec::new();
+    println!(
+        "{:>9} {:>10} {:>9} {:>9} {:>9}   (rate in /s, latencies in ms)",
+        "in flight", "who", "rate", "p50", "p99"
+    );
+    for _ in 0..rounds {
+        for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+            let below = closed_loop(&floor_clients, in_flight, duration).await;
+            let ours = closed_loop(&clients, in_flight, duration).await;
+            for (who, load) in [("floor", &below), ("broker", &ours)] {
+                let (p50, p99) = (ms(&load.latencies, 0.5), ms(&load.latencies, 0.99));
+                println!("{in_flight:>9} {who:>10} {:>9.0} {p50:>9.2} {p99:>9.2}", load.rate);
+            }
+            rates[at].0.push(below.rate);
+            rates[at].1.push(ours.rate);
+            if in_flight == 64 {
+                ratios.push(ours.rate / below.rate);
+            }
+        }
+    }
+    let mut tails = Vec::new();
+    for _ in 0..rounds {
+        let load = open_loop(&clients, 1_000, duration * 2).await;
+        println!(
+            "1000 a second: {:.0}/s, p50 {:.2} ms, p99 {:.2} ms",
+            load.rate,
+            ms(&load.latencies, 0.5),
+            ms(&load.latencies, 0.99)
+        );
+        tails.push(ms(&load.latencies, 0.99));
+    }
+    let id = broker.id();
+    let (resident, peak) = (status_kib(id, "VmRSS:"), status_kib(id, "VmHWM:"));
+    drop(floor);
+
+    for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+        println!("figure exchange_floor_{in_flight} {:.0} /s", median(&mut rates[at].0));
+        println!("figure exchange_rate_{in_flight} {:.0} /s", median(&mut rates[at].1));
+    }
+    println!("figure exchange_ratio_64 {:.3} ratio", median(&mut ratios));
+    println!("figure exchange_p99_at_1000 {:.2} ms", median(&mut tails));
+    println!("figure exchange_broker_rss {:.1} MB", resident as f64 / 1024.0);
+    println!("figure exchange_broker_rss_peak {:.1} MB", peak as f64 / 1024.0);
+    assert_eq!(broker.terminate(), Some(0), "the broker did not end well");
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    match arguments.iter().position(|argument| argument == "floor") {
+        Some(at) => runtime.block_on(serve_floor(Path::new(&arguments[at + 1]), arguments[at + 2].parse().unwrap())),
+        None => runtime.block_on(run()),
+    }
+}

@@ -1,9 +1,7 @@
 //! A real broker in this process: real certificates, gRPC, store; a scripted source.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use unefois::client::{Client, Profile};
@@ -16,10 +14,13 @@ use unefois_connectors::{Guarded, Limits};
 use unefois_consent::registry::RegistryFile;
 use unefois_engine::replay::Report;
 use unefois_engine::{Clock, SystemClock};
-use unefois_store::EmbeddedStore;
+use unefois_store::{EmbeddedStore, MemoryStore};
 
 use crate::source::ScriptedSource;
 use crate::world;
+
+/// Entries of a log that has just begun: that it opened, and its first registry.
+pub const FIRST_ENTRIES: u64 = 11;
 
 /// A folder with a broker.
 pub struct Sandbox {
@@ -31,7 +32,8 @@ pub struct Sandbox {
     pub key: VerifierKey,
     clock: Arc<dyn Clock>,
     change: fn(&mut Loaded),
-    running: Option<(Broker, EmbeddedStore)>,
+    memory: Option<MemoryStore>,
+    running: Option<(Broker, Option<EmbeddedStore>)>,
     // Removed with the sandbox.
     _root: TempDir,
 }
@@ -42,8 +44,17 @@ impl Sandbox {
         Self::start_with(Arc::new(SystemClock), |_| {}).await
     }
 
+    /// Starts a broker whose store is in memory and can be disturbed.
+    pub async fn start_in_memory(memory: MemoryStore) -> Self {
+        Self::start_on(Arc::new(SystemClock), |_| {}, Some(memory)).await
+    }
+
     /// Starts a broker with another clock, and with what `change` changes of its configuration at each start.
     pub async fn start_with(clock: Arc<dyn Clock>, change: fn(&mut Loaded)) -> Self {
+        Self::start_on(clock, change, None).await
+    }
+
+    async fn start_on(clock: Arc<dyn Clock>, change: fn(&mut Loaded), memory: Option<MemoryStore>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout { listen: ([127, 0, 0, 1], 0).into(), metrics: None, ..Layout::development() };
         let folder = init(&root.path().join("broker"), &layout).unwrap();
@@ -56,7 +67,7 @@ impl Sandbox {
         std::fs::write(&config, text).unwrap();
         let key = Loaded::open(&config).unwrap().signer.verifier_key().clone();
         let mut sandbox =
-            Self { folder, source: ScriptedSource::new(), key, clock, change, running: None, _root: root };
+            Self { folder, source: ScriptedSource::new(), key, clock, change, memory, running: None, _root: root };
         sandbox.restart().await.unwrap();
         sandbox
     }
@@ -80,8 +91,15 @@ impl Sandbox {
             loaded.connectors.insert(name, Arc::new(guarded));
         }
         (self.change)(&mut loaded);
-        let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store.options()).unwrap();
-        let broker = Broker::start(loaded, Stores::from(&store), self.clock.clone(), &mut |_, _| {}).await?;
+        let (store, stores) = match &self.memory {
+            Some(memory) => (None, memory_stores(memory)),
+            None => {
+                let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store.options()).unwrap();
+                let stores = Stores::from(&store);
+                (Some(store), stores)
+            }
+        };
+        let broker = Broker::start(loaded, stores, self.clock.clone(), &mut |_, _| {}).await?;
         self.running = Some((broker, store));
         Ok(())
     }
@@ -97,7 +115,10 @@ impl Sandbox {
     /// Stops the broker and checks the world.
     pub async fn finish(mut self) -> Report {
         self.stop().await;
-        world::check(&self.data(), &self.key)
+        match &self.memory {
+            Some(memory) => world::check_memory(memory, &self.key),
+            None => world::check(&self.data(), &self.key),
+        }
     }
 
     /// The profile of a client of `unefois init`, with the port that the broker listens on.
@@ -152,11 +173,7 @@ impl Sandbox {
     }
 }
 
-/// Limits under which a slow source is cut off soon.
-pub fn impatient(name: &unefois_consent::id::ConnectorName, source: &Arc<ScriptedSource>) -> Arc<Guarded> {
-    let limits = Limits { timeout: Duration::from_millis(100), ..Limits::default() };
-    Arc::new(Guarded::new(name.clone(), source.clone(), limits))
+fn memory_stores(memory: &MemoryStore) -> Stores {
+    let memory = Arc::new(memory.clone());
+    Stores { journal: memory.clone(), fold: memory.clone(), keys: memory }
 }
-
-/// Connectors by name, for tests that start an engine of their own.
-pub type Connectors = BTreeMap<unefois_consent::id::ConnectorName, Arc<Guarded>>;

@@ -7,9 +7,9 @@ use unefois_audit::VerifierKey;
 use unefois_consent::Event;
 use unefois_engine::replay::{BatchSource, Report, fold_digest, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Batch, Fold, StoreError, Visit};
-use unefois_store::Options;
+use unefois_engine::store::{Batch, Fold, Journal, StoreError, Visit};
 use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::{MemoryStore, Options};
 
 struct Files(JournalReader);
 
@@ -41,6 +41,29 @@ pub fn check(data: &Path, key: &VerifierKey) -> Report {
     let fold = SledFold::open(&data.join("fold"), &Options::default()).unwrap();
     assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");
     assert_eq!(fold_digest(&fold).unwrap(), report.state, "the fold is not what a replay gives");
+    report
+}
+
+struct Memory<'a>(&'a MemoryStore);
+
+impl BatchSource for Memory<'_> {
+    fn size(&self) -> u64 {
+        self.0.end().frontier.size()
+    }
+
+    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        Journal::read(self.0, 0, visit)
+    }
+}
+
+/// Like [`check`], of a store in memory.
+pub fn check_memory(store: &MemoryStore, key: &VerifierKey) -> Report {
+    let opener = Opener::new(Arc::new(store.clone()));
+    let report = replay(&Memory(store), key, &opener, &mut |_, _| {}).unwrap();
+    assert_eq!(report.open, 0, "an exchange was left without its end");
+    if store.folded().unwrap() == report.entries {
+        assert_eq!(fold_digest(store).unwrap(), report.state, "the fold is not what a replay gives");
+    }
     report
 }
 

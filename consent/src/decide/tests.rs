@@ -6,8 +6,11 @@ mod edges;
 mod properties;
 mod still;
 
+/// A reason, and a way to bring it about.
+type Way = (Reason, fn(&mut World));
+
 /// Each way to spoil a good question, and the one reason that it gives.
-const WAYS: [(Reason, fn(&mut World)); 28] = [
+const WAYS: [Way; 28] = [
     (Reason::KeyNotEnrolled, |w| w.question.key = crate::KeyFingerprint([7; 32])),
     (Reason::ProcedureUnknown, |w| w.file.procedures.retain(|p| p.id.as_str() != "cantine")),
     (Reason::AttributeUnknown, |w| w.file.datasets[0].attributes.retain(|a| a.name != "valeur")),

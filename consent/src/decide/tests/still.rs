@@ -13,7 +13,7 @@ fn dropped(world: &World, change: fn(&mut World)) -> Vec<Reason> {
 
 #[test]
 fn a_right_that_ends_meanwhile_drops_the_answer() {
-    let ends: [(Reason, fn(&mut World)); 11] = [
+    let ends: [Way; 11] = [
         (Reason::KeyNotEnrolled, |w| w.file.participants[0].keys.clear()),
         (Reason::KeyNotEnrolled, |w| w.file.participants[0].keys[0].roles = [Role::Audit].into()),
         (Reason::HabilitationMissing, |w| w.file.habilitations.clear()),
@@ -33,7 +33,7 @@ fn a_right_that_ends_meanwhile_drops_the_answer() {
 
 #[test]
 fn a_consent_that_ends_meanwhile_drops_the_answer() {
-    let ends: [(Reason, fn(&mut World)); 4] = [
+    let ends: [Way; 4] = [
         (Reason::ConsentMissing, |w| w.person.consents.clear()),
         (Reason::ConsentWithdrawn, |w| w.person.consents[0].status = ConsentStatus::Withdrawn { at: noon() }),
         (Reason::ConsentNotYetValid, |w| w.person.consents[0].not_before = shifted(noon(), 1)),

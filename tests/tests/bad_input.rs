@@ -1,0 +1,169 @@
+//! Bad input: each field is named, nothing that it held is repeated, nothing is asked and nothing is lost.
+
+use tonic::Code;
+use unefois_proto::v1::{self, ExchangeRequest, Identity};
+use unefois_tests::ask::*;
+use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
+
+/// Part of every wrong value, so that an error that repeats it is found out.
+const MARK: &str = "ZZMARK";
+
+#[tokio::test]
+async fn each_malformed_field_is_named_and_its_content_is_not_repeated() {
+    let sandbox = Sandbox::start().await;
+    let town_hall = sandbox.client("ville").await;
+    let person = |change: &dyn Fn(&mut Identity)| {
+        let mut question = canteen("MARCHAND");
+        change(question.subject.as_mut().unwrap());
+        question
+    };
+    let question = |change: &dyn Fn(&mut ExchangeRequest)| {
+        let mut question = canteen("MARCHAND");
+        change(&mut question);
+        question
+    };
+    let long = MARK.repeat(10_240 / MARK.len());
+    let cases: Vec<(&str, ExchangeRequest)> = vec![
+        ("subject.birth_date", person(&|p| p.birth_date = "198ZZMARK".into())),
+        ("subject.birth_date", person(&|p| p.birth_date = "1988-02-30".into())),
+        ("subject.birth_date", person(&|p| p.birth_date = "2999-01-01".into())),
+        ("subject.birth_commune", person(&|p| p.birth_commune = "3523".into())),
+        ("subject.birth_country", person(&|p| p.birth_country = "FRANC".into())),
+        ("subject.birth_name", person(&|p| p.birth_name = String::new())),
+        ("subject.birth_name", person(&|p| p.birth_name = long.clone())),
+        ("subject.birth_name", person(&|p| p.birth_name = format!("{MARK}\u{7}"))),
+        ("subject.usage_name", person(&|p| p.usage_name = format!("{MARK}\n"))),
+        ("subject.given_names", person(&|p| p.given_names.clear())),
+        ("subject.given_names[1]", person(&|p| p.given_names.push(format!("{MARK}\u{202e}")))),
+        ("subject.sex", person(&|p| p.sex = 0)),
+        ("subject.sex", person(&|p| p.sex = 7)),
+        ("subject", question(&|q| q.subject = None)),
+        ("recipient", question(&|q| q.recipient = "99999999900018".into())),
+        ("procedure", question(&|q| q.procedure = format!("{MARK} x"))),
+        ("attributes", question(&|q| q.attributes.clear())),
+        ("attributes", question(&|q| q.attributes = vec![QUOTIENT.into(); 10_000])),
+        ("attributes[1]", question(&|q| q.attributes.push(QUOTIENT.into()))),
+        ("attributes[0]", question(&|q| q.attributes = vec![MARK.into()])),
+        ("request_id", question(&|q| q.request_id = String::new())),
+        ("request_id", question(&|q| q.request_id = format!("{MARK} {MARK}"))),
+        ("agent", question(&|q| q.agent = String::new())),
+        ("agent", question(&|q| q.agent = MARK.repeat(30))),
+        ("ground", question(&|q| q.ground = None)),
+        (
+            "law_request.notice",
+            question(&|q| q.ground = Some(v1::exchange_request::Ground::LawRequest(v1::LawRequest::default()))),
+        ),
+        (
+            "consent.consent_id",
+            question(&|q| {
+                q.ground = Some(v1::exchange_request::Ground::Consent(v1::ConsentGround { consent_id: MARK.into() }))
+            }),
+        ),
+        ("france_connect_token", question(&|q| q.france_connect_token = format!("{MARK} é"))),
+        (
+            "filters[0].dataset",
+            question(&|q| q.filters = vec![v1::DatasetFilter { dataset: MARK.into(), ..Default::default() }]),
+        ),
+        (
+            "filters[0].parameters",
+            question(&|q| {
+                q.filters = vec![v1::DatasetFilter {
+                    dataset: "dss.quotient_familial".into(),
+                    parameters: [("annee".to_owned(), MARK.repeat(20))].into(),
+                }]
+            }),
+        ),
+    ];
+    for (field, question) in cases {
+        assert_malformed(exchange(&town_hall, question).await, field, MARK);
+    }
+    assert_eq!(sandbox.source.asked(), 0);
+    // Malformed questions are no exchanges: the log holds its first entries only.
+    assert_eq!(sandbox.finish().await.entries, FIRST_ENTRIES);
+}
+
+#[tokio::test]
+async fn unknown_names_are_refused_and_logged() {
+    let sandbox = Sandbox::start().await;
+    let town_hall = sandbox.client("ville").await;
+    let cases: [(&str, fn(&mut ExchangeRequest)); 7] = [
+        ("PROCEDURE_UNKNOWN", |q| q.procedure = "no-such-procedure".into()),
+        ("ATTRIBUTE_UNKNOWN", |q| q.attributes = vec!["dss.quotient_familial.no_such".into()]),
+        ("ATTRIBUTE_UNKNOWN", |q| q.attributes = vec!["no.such_dataset.x".into()]),
+        ("ATTRIBUTE_NOT_COVERED", |q| q.attributes = vec!["dss.quotient_familial.adresse".into()]),
+        ("RECIPIENT_NOT_COVERED", |q| q.recipient = "13002526500013".into()),
+        ("HABILITATION_MISSING", |q| q.habilitation = "exemple-rentree".into()),
+        ("FILTER_UNKNOWN", |q| {
+            let parameters = [("no_such".to_owned(), "1".to_owned())].into();
+            q.filters = vec![v1::DatasetFilter { dataset: "dss.quotient_familial".into(), parameters }];
+        }),
+    ];
+    for (reason, change) in cases {
+        let mut question = canteen("MARCHAND");
+        change(&mut question);
+        assert_refused(exchange(&town_hall, question).await, reason);
+    }
+    let mut question = canteen("MARCHAND");
+    let Some(v1::exchange_request::Ground::LawRequest(ground)) = &mut question.ground else { panic!() };
+    ground.notice.as_mut().unwrap().version = 99;
+    assert_refused(exchange(&town_hall, question).await, "NOTICE_UNKNOWN");
+    assert_eq!(sandbox.source.asked(), 0);
+    assert_eq!(sandbox.finish().await.entries, FIRST_ENTRIES + 8);
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_limit_is_refused_before_it_is_read() {
+    let sandbox = Sandbox::start().await;
+    let town_hall = sandbox.client("ville").await;
+    let question = ExchangeRequest { agent: MARK.repeat(1 << 20), ..canteen("MARCHAND") };
+    let status = exchange(&town_hall, question).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert!(status.message().contains("limit") && !status.message().contains(MARK), "{status:?}");
+    exchange(&town_hall, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_consent_is_refused_for_each_thing_that_would_make_it_invalid() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let soon = grant("MARCHAND").expires_at.unwrap();
+    let cases: Vec<(&str, v1::GrantConsentRequest)> = vec![
+        ("procedure", v1::GrantConsentRequest { procedure: "no-such".into(), ..grant("MARCHAND") }),
+        ("notice_version", v1::GrantConsentRequest { notice_version: 9, ..grant("MARCHAND") }),
+        (
+            "attributes",
+            v1::GrantConsentRequest { attributes: vec!["dss.quotient_familial.adresse".into()], ..grant("MARCHAND") },
+        ),
+        ("attributes", v1::GrantConsentRequest { procedure: CANTEEN.into(), ..grant("MARCHAND") }),
+        ("expires_at", v1::GrantConsentRequest { expires_at: None, ..grant("MARCHAND") }),
+        (
+            "expires_at",
+            v1::GrantConsentRequest {
+                expires_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+                ..grant("MARCHAND")
+            },
+        ),
+        ("expires_at", v1::GrantConsentRequest { not_before: Some(soon), ..grant("MARCHAND") }),
+        (
+            "expires_at",
+            v1::GrantConsentRequest {
+                expires_at: Some(prost_types::Timestamp { seconds: soon.seconds + 366 * 86_400, nanos: 0 }),
+                ..grant("MARCHAND")
+            },
+        ),
+        ("language", v1::GrantConsentRequest { language: 0, ..grant("MARCHAND") }),
+        ("channel", v1::GrantConsentRequest { channel: 99, ..grant("MARCHAND") }),
+        ("use", v1::GrantConsentRequest { r#use: 0, ..grant("MARCHAND") }),
+        ("evidence_sha256", v1::GrantConsentRequest { evidence_sha256: MARK.into(), ..grant("MARCHAND") }),
+        ("agent", v1::GrantConsentRequest { agent: String::new(), ..grant("MARCHAND") }),
+        (
+            "subject.birth_name",
+            v1::GrantConsentRequest { subject: Some(person(&format!("{MARK}\t"))), ..grant("MARCHAND") },
+        ),
+    ];
+    for (field, request) in cases {
+        assert_malformed(department.consent().grant_consent(within(request)).await, field, MARK);
+    }
+    assert_eq!(sandbox.finish().await.entries, FIRST_ENTRIES);
+}

@@ -1,0 +1,254 @@
+//! Who may connect, who may call, and until when.
+
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+use unefois::client::{ClientError, Profile};
+use unefois::pki::{DevelopmentCa, Validity};
+use unefois_consent::registry::{EnrolledKey, Role};
+use unefois_proto::v1::{self, AttributeStatus};
+use unefois_tests::ask::*;
+use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
+
+/// The refusal that a client sees whose certificate the handshake does not accept: at once, or at its first call.
+async fn refused_at_the_handshake(profile: &Profile) -> String {
+    match profile.connect().await {
+        Err(ClientError::Connect(text)) => text,
+        Err(ClientError::Profile(text)) => panic!("{text}"),
+        Ok(client) => {
+            let status = exchange(&client, canteen("MARCHAND")).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unknown, "{status:?}");
+            unefois::client::explain_transport(&format!("{status:?}"), client.endpoint())
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_an_expired_one_and_none_are_refused_at_the_handshake() {
+    let sandbox = Sandbox::start().await;
+    let stranger = DevelopmentCa::create("Another CA").unwrap().issue_client("x", Validity::Days(1)).unwrap();
+    let text = refused_at_the_handshake(&sandbox.profile_of("stranger", &stranger)).await;
+    assert!(text.contains("CA of your certificate"), "{text}");
+    let expired = sandbox.folder.ca.issue_client("x", Validity::Ended).unwrap();
+    let text = refused_at_the_handshake(&sandbox.profile_of("expired", &expired)).await;
+    assert!(text.contains("has expired"), "{text}");
+    assert_eq!(sandbox.source.asked(), 0);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_and_one_that_speaks_tls_1_2_get_no_connection() {
+    use rustls::version::{TLS12, TLS13};
+    let sandbox = Sandbox::start().await;
+    let ville = sandbox.issued("ville").clone();
+    for (versions, with_certificate, connects) in
+        [(vec![&TLS13], true, true), (vec![&TLS12], true, false), (vec![&TLS13], false, false)]
+    {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = rustls_pki_types::pem::PemObject::from_pem_slice;
+        roots.add(pem(sandbox.folder.ca.certificate().as_bytes()).unwrap()).unwrap();
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = if with_certificate {
+            let key = rustls_pki_types::pem::PemObject::from_pem_slice(ville.private_key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![pem(ville.certificate.as_bytes()).unwrap()], key).unwrap()
+        } else {
+            builder.with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = tokio::net::TcpStream::connect(sandbox.broker().address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let outcome = match connector.connect("localhost".try_into().unwrap(), stream).await {
+            Err(_) => false,
+            // TLS 1.3 tells the client of a missing certificate when it first reads.
+            Ok(mut stream) => {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+                matches!(stream.read(&mut [0; 64]).await, Ok(n) if n > 0)
+            }
+        };
+        assert_eq!(outcome, connects, "{versions:?}, certificate {with_certificate}");
+    }
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_stops_new_and_open_connections_without_a_restart() {
+    let sandbox = Sandbox::start().await;
+    let (town_hall, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    exchange(&town_hall, canteen("MARCHAND")).await.unwrap();
+    sandbox.revoke(&[sandbox.issued("ville")]);
+    // The list is read again within its interval.
+    let mut outcome = exchange(&town_hall, canteen("MARCHAND")).await;
+    for _ in 0..500 {
+        if outcome.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        outcome = exchange(&town_hall, canteen("MARCHAND")).await;
+    }
+    assert_refused(outcome, "NOT_ALLOWED");
+    let text = refused_at_the_handshake(&sandbox.profile("ville")).await;
+    assert!(text.contains("was revoked"), "{text}");
+    assert_refused(exchange(&department, allowance("MARCHAND", None)).await, "CONSENT_MISSING");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_certificate_revoked_while_the_source_is_asked_gets_no_data() {
+    let sandbox = Sandbox::start().await;
+    let town_hall = sandbox.client("ville").await;
+    sandbox.source.hold();
+    let asking = tokio::spawn(async move { exchange(&town_hall, canteen("MARCHAND")).await.unwrap() });
+    sandbox.source.was_asked(1).await;
+    sandbox.revoke(&[sandbox.issued("ville")]);
+    // In force when a new connection is refused.
+    for _ in 0..500 {
+        if sandbox.profile("ville").connect().await.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    sandbox.source.release();
+    let answer = asking.await.unwrap();
+    assert_eq!(only_status(&answer), AttributeStatus::Withheld);
+    assert_eq!(answer.withheld_reasons, ["CERTIFICATE_ENDED"]);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_during_a_connection_ends_its_calls() {
+    let sandbox = Sandbox::start().await;
+    let brief = sandbox.folder.ca.issue_client("brief", Validity::Seconds(2)).unwrap();
+    let key = EnrolledKey { fingerprint: brief.fingerprint, roles: [Role::Exchange].into(), label: String::new() };
+    sandbox
+        .change_registry(|file| {
+            file.participants.iter_mut().find(|p| p.siret.as_str() == unefois::init::TOWN_HALL).unwrap().keys.push(key)
+        })
+        .await;
+    let client = sandbox.profile_of("brief", &brief).connect().await.unwrap();
+    exchange(&client, canteen("MARCHAND")).await.unwrap();
+    for _ in 0..500 {
+        if exchange(&client, canteen("MARCHAND")).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_refused(exchange(&client, canteen("MARCHAND")).await, "NOT_ALLOWED");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn keys_rotate_without_a_gap_and_a_removed_key_stops_at_once() {
+    let sandbox = Sandbox::start().await;
+    let old = sandbox.client("ville").await;
+    let new = sandbox.folder.ca.issue_client("ville-2027", Validity::Days(1)).unwrap();
+    let connected = sandbox.profile_of("ville-2027", &new).connect().await.unwrap();
+    assert_refused(exchange(&connected, canteen("MARCHAND")).await, "NOT_ALLOWED");
+    let key = EnrolledKey { fingerprint: new.fingerprint, roles: [Role::Exchange].into(), label: "2027".to_owned() };
+    sandbox
+        .change_registry(|file| {
+            file.participants.iter_mut().find(|p| p.siret.as_str() == unefois::init::TOWN_HALL).unwrap().keys.push(key)
+        })
+        .await;
+    exchange(&connected, canteen("MARCHAND")).await.unwrap();
+    exchange(&old, canteen("MARCHAND")).await.unwrap();
+    let ville = sandbox.issued("ville").fingerprint;
+    sandbox
+        .change_registry(|file| file.participants.iter_mut().for_each(|p| p.keys.retain(|k| k.fingerprint != ville)))
+        .await;
+    assert_refused(exchange(&old, canteen("MARCHAND")).await, "NOT_ALLOWED");
+    exchange(&connected, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn each_role_opens_its_own_rpcs_and_no_others() {
+    let sandbox = Sandbox::start().await;
+    let code =
+        |outcome: Result<(), Status>| outcome.map_or_else(|status| Some((status.code(), reason(&status))), |()| None);
+    let refused = Some((Code::PermissionDenied, "NOT_ALLOWED".to_owned()));
+    for (name, exchanges, audits, changes) in
+        [("ville", true, false, false), ("dpo", false, true, false), ("operateur", false, false, true)]
+    {
+        let client = sandbox.client(name).await;
+        let outcomes = [
+            (exchanges, code(exchange(&client, canteen("MARCHAND")).await.map(drop))),
+            (
+                exchanges,
+                code(
+                    client
+                        .consent()
+                        .list_consents(within(v1::ListConsentsRequest {
+                            subject: Some(person("MARCHAND")),
+                            page_size: 0,
+                            page_token: String::new(),
+                        }))
+                        .await
+                        .map(drop),
+                ),
+            ),
+            (
+                audits,
+                code(
+                    client
+                        .audit()
+                        .list_entries(within(v1::ListEntriesRequest { start: 0, page_size: 1 }))
+                        .await
+                        .map(drop),
+                ),
+            ),
+            (changes, code(client.registry().get_registry(within(v1::GetRegistryRequest {})).await.map(drop))),
+            (true, code(client.registry().list_datasets(within(v1::ListDatasetsRequest {})).await.map(drop))),
+            (true, code(client.audit().get_checkpoint(within(v1::GetCheckpointRequest {})).await.map(drop))),
+        ];
+        for (at, (allowed, outcome)) in outcomes.into_iter().enumerate() {
+            assert_eq!(outcome, if allowed { None } else { refused.clone() }, "{name}, call {at}");
+        }
+    }
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_enrolled_may_ask_for_health_and_nothing_else() {
+    let sandbox = Sandbox::start().await;
+    let unknown = sandbox.folder.ca.issue_client("unknown", Validity::Days(1)).unwrap();
+    let client = sandbox.profile_of("unknown", &unknown).connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(client.channel());
+    let request = tonic_health::pb::HealthCheckRequest { service: "unefois.v1.ExchangeService".to_owned() };
+    let answer = health.check(within(request)).await.unwrap().into_inner();
+    assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    assert_refused(exchange(&client, canteen("MARCHAND")).await, "NOT_ALLOWED");
+    assert_refused(client.registry().list_datasets(within(v1::ListDatasetsRequest {})).await, "NOT_ALLOWED");
+    // Nothing of a stranger reaches the log.
+    let report = sandbox.finish().await;
+    assert_eq!(report.entries, FIRST_ENTRIES);
+}
+
+#[tokio::test]
+async fn another_administrations_consents_are_as_if_they_did_not_exist() {
+    let sandbox = Sandbox::start().await;
+    let (town_hall, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let id = granted(&department, grant("MARCHAND")).await;
+    let get = |id: &str| within(v1::GetConsentRequest { consent_id: id.to_owned() });
+    let (other, none) = (
+        town_hall.consent().get_consent(get(&id)).await.unwrap_err(),
+        town_hall.consent().get_consent(get(&"0".repeat(32))).await.unwrap_err(),
+    );
+    assert_eq!((other.code(), other.message()), (Code::NotFound, none.message()));
+    let withdraw = within(v1::WithdrawConsentRequest { consent_id: id.clone() });
+    assert_eq!(town_hall.consent().withdraw_consent(withdraw).await.unwrap_err().code(), Code::NotFound);
+    let list =
+        within(v1::ListConsentsRequest { subject: Some(person("MARCHAND")), page_size: 0, page_token: String::new() });
+    assert!(town_hall.consent().list_consents(list).await.unwrap().into_inner().consents.is_empty());
+    assert!(department.consent().get_consent(get(&id)).await.is_ok());
+    // Nor does a consent to the department let another person's data out.
+    assert_refused(exchange(&department, allowance("AUTRE", Some(&id))).await, "CONSENT_MISSING");
+    assert_refused(exchange(&department, allowance("AUTRE", None)).await, "CONSENT_MISSING");
+    exchange(&department, allowance("MARCHAND", None)).await.unwrap();
+    sandbox.finish().await;
+}
