@@ -289,7 +289,7 @@ async fn run() {
     println!("figure exchange_p99_at_1000 {:.2} ms", median(&mut tails));
     println!("figure exchange_broker_rss {:.1} MB", resident as f64 / 1024.0);
     println!("figure exchange_broker_rss_peak {:.1} MB", peak as f64 / 1024.0);
-    assert_eq!(broker.terminate(), Some(0), "the broker did not end well");
+    assert_eq!(broker.stop().await, Some(0), "the broker did not end well");
 }
 
 fn main() {

@@ -116,6 +116,11 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
+    /// Like [`Process::terminate`], while the clients of this runtime go on.
+    pub async fn stop(self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.terminate()).await.unwrap()
+    }
+
     /// Waits for its end and gives its exit code.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();

@@ -165,6 +165,6 @@ async fn conformance_with_the_official_cases_of_quotient_familial() {
     }
     println!("conformance quotient_familial: asked {}, agreed {}", askable.len(), askable.len() - disagreed.len());
     assert!(disagreed.is_empty(), "{}", disagreed.join("\n"));
-    assert_eq!(broker.terminate(), Some(0));
+    assert_eq!(broker.stop().await, Some(0));
     unefois_tests::world::check(&path.join("data"), &key);
 }

@@ -1,7 +1,7 @@
 //! The engine: what opens a store, keeps its threads and answers the services.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use unefois_connectors::Guarded;
@@ -55,7 +55,7 @@ pub struct Engine {
     head: Arc<ArcSwap<SignedHead>>,
     registry: ArcSwap<RegistryView>,
     halt: Arc<Halt>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -113,7 +113,7 @@ impl Engine {
             head,
             registry: ArcSwap::from_pointee(registry),
             halt,
-            threads: vec![sequence_thread, commit_thread, fold_thread],
+            threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
         Ok(engine)
@@ -169,10 +169,10 @@ impl Engine {
         self.halt.check()
     }
 
-    /// Ends the threads after what they have is durable and folded.
-    pub fn close(self) {
-        let Self { sequencer, exchanges, threads, .. } = self;
-        drop((sequencer, exchanges));
+    /// Ends the threads after what they have is durable and folded. Calls that come later are refused. Blocks.
+    pub fn close(&self) {
+        self.sequencer.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A thread that panicked has halted everything already.
             let _ = thread.join();

@@ -161,10 +161,17 @@ type BoxedStep = Box<dyn FnOnce(Result<&mut Turn<'_>, EngineError>) -> Result<Op
 /// Sends the reply of a step when its commit is known.
 pub(crate) type BoxedReply = Box<dyn FnOnce(&Outcome) + Send>;
 
+/// What the sequencer's thread is told.
+enum Command {
+    Run(BoxedStep),
+    /// Make durable and fold what there is, and end.
+    Close,
+}
+
 /// The way to the sequencer's thread.
 #[derive(Debug, Clone)]
 pub struct Sequencer {
-    steps: Sender<BoxedStep>,
+    steps: Sender<Command>,
     halt: Arc<Halt>,
 }
 
@@ -182,7 +189,7 @@ pub(crate) struct SequencerParts {
 }
 
 impl Sequencer {
-    /// Starts the thread. It ends when the last `Sequencer` is dropped.
+    /// Starts the thread. It ends at [`Sequencer::close`], or when the last `Sequencer` is dropped.
     pub(crate) fn start(
         parts: SequencerParts,
         sealer: Sealer,
@@ -240,18 +247,24 @@ impl Sequencer {
             }
         });
         self.halt.check()?;
-        self.steps.try_send(boxed).map_err(|error| match error {
+        self.steps.try_send(Command::Run(boxed)).map_err(|error| match error {
             TrySendError::Full(_) => EngineError::Overloaded,
             TrySendError::Disconnected(_) => self.halt.error(),
         })?;
         reply.await.unwrap_or_else(|_| Err(self.halt.error()))
+    }
+
+    /// Ends the thread after the steps that wait already. Later ones are refused.
+    pub(crate) fn close(&self) {
+        // A thread that has ended already needs no telling.
+        let _ = self.steps.send(Command::Close);
     }
 }
 
 /// The sequencer's thread.
 struct Loop {
     parts: SequencerParts,
-    steps: Receiver<BoxedStep>,
+    steps: Receiver<Command>,
     writer: Writer,
     replies: Vec<BoxedReply>,
     committer_is_ready: bool,
@@ -260,7 +273,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<BoxedStep>) -> Self {
+    fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<Command>) -> Self {
         let first = parts.state.size();
         let writer = Writer { random: SystemRandom::new(), sealer, first, entries: Vec::new(), bytes: 0 };
         Self {
@@ -287,8 +300,8 @@ impl Loop {
         let mut ended = false;
         select! {
             recv(steps) -> step => match step {
-                Ok(step) => self.run_steps(step),
-                Err(_) => ended = true,
+                Ok(Command::Run(step)) => ended = self.run_steps(step),
+                Ok(Command::Close) | Err(_) => ended = true,
             },
             recv(self.parts.ready) -> ready => match ready {
                 Ok(()) => self.committer_is_ready = true,
@@ -319,13 +332,17 @@ impl Loop {
         !ended && self.parts.halt.check().is_ok()
     }
 
-    /// Runs `step` and every other that already waits, as long as the batch takes them.
-    fn run_steps(&mut self, step: BoxedStep) {
+    /// Runs `step` and every other that already waits, as long as the batch takes them. Says whether to end.
+    fn run_steps(&mut self, step: BoxedStep) -> bool {
         self.run_step(step);
         while !self.writer.is_full() {
-            let Ok(step) = self.steps.try_recv() else { return };
-            self.run_step(step);
+            match self.steps.try_recv() {
+                Ok(Command::Run(step)) => self.run_step(step),
+                Ok(Command::Close) => return true,
+                Err(_) => return false,
+            }
         }
+        false
     }
 
     fn run_step(&mut self, step: BoxedStep) {

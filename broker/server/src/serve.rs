@@ -174,15 +174,8 @@ impl Broker {
         for helper in helpers {
             let _ = helper.await;
         }
-        match Arc::try_unwrap(engine) {
-            Ok(engine) => {
-                // Joining threads would block the runtime.
-                let _ = tokio::task::spawn_blocking(move || engine.close()).await;
-            }
-            Err(_) => {
-                tracing::warn!("the engine is still in use; what it has is durable and is folded at the next start")
-            }
-        }
+        // Joining threads would block the runtime.
+        let _ = tokio::task::spawn_blocking(move || engine.close()).await;
     }
 }
 

@@ -12,7 +12,7 @@ use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader};
 
 use super::exchange::time_text;
-use super::output::{json, line, moves, progress};
+use super::output::{json, line, moves, note, progress};
 use super::{Connection, Failure};
 use crate::config::Loaded;
 
@@ -125,6 +125,13 @@ type Check = fn(&dyn BatchSource, &VerifierKey, &Opener, &mut dyn FnMut(u64, u64
 pub(crate) fn check_files(data: &Path, key: &VerifierKey, what: &'static str, check: Check) -> Result<Report, Failure> {
     let failed = |error: StoreError| Failure::Failed(error.to_string());
     let reader = JournalReader::open(data).map_err(failed)?;
+    if reader.torn_bytes() > 0 {
+        note(format!(
+            "note: {} bytes at the end are no whole batch. A commit under way or a crash leaves that; if the broker is \
+             stopped and had not crashed, the last batch was changed: compare with a checkpoint that you kept.",
+            reader.torn_bytes()
+        ));
+    }
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
     let bar = progress(what);
     let report = check(&Files(reader), key, &opener, &mut moves(&bar));

@@ -353,6 +353,7 @@ fn read_segments(folder: &Path, from: u64, size: u64, visit: &mut dyn FnMut(Batc
 pub struct JournalReader {
     folder: PathBuf,
     end: JournalEnd,
+    torn_bytes: u64,
 }
 
 impl JournalReader {
@@ -370,12 +371,19 @@ impl JournalReader {
         if frames.whole_frame_follows()? {
             return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
         }
-        Ok(Self { folder, end })
+        let torn_bytes = frames.trailing_bytes()?;
+        Ok(Self { folder, end, torn_bytes })
     }
 
     /// Where the journal stood when it was opened.
     pub fn end(&self) -> &JournalEnd {
         &self.end
+    }
+
+    /// Bytes behind the last whole batch: a commit under way, what a crash left, or a batch that somebody changed. The
+    /// files alone do not tell these apart; a receipt or an older head does.
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
     }
 
     /// Visits the batches from index `from` on.

@@ -28,7 +28,7 @@ fn a_habilitation_is_valid_from_its_first_instant_to_before_its_last() {
 
 #[test]
 fn a_consent_is_valid_from_its_first_instant_to_before_its_last() {
-    let of = |consent: Consent| move |world: &mut World| *world = World::with_consents(&[consent.clone()]);
+    let of = |consent: Consent| move |world: &mut World| *world = World::with_consents(std::slice::from_ref(&consent));
     let starts = Consent { not_before: noon(), ..consent(1) };
     around(noon(), Reason::ConsentNotYetValid, [true, false, false], of(starts));
     let ends = Consent { expires_at: noon(), ..consent(1) };
