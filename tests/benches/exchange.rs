@@ -44,6 +44,12 @@ impl ExchangeService for Floor {
     }
 }
 
+/// The loads to run: all of them, or the one that `UNEFOIS_BENCH_ONLY` names, for a look with a profiler.
+fn loads() -> Vec<usize> {
+    let only = std::env::var("UNEFOIS_BENCH_ONLY").ok().map(|only| only.parse().expect("a number in flight"));
+    IN_FLIGHT.into_iter().filter(|n| only.is_none_or(|only: usize| only == *n)).collect()
+}
+
 fn pause() -> (u64, Duration, usize) {
     // Quick where a test only wants to know that the bench runs.
     if std::env::var_os("UNEFOIS_BENCH_QUICK").is_some() {
@@ -252,7 +258,7 @@ async fn run() {
         "in flight", "who", "rate", "p50", "p99"
     );
     for _ in 0..rounds {
-        for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+        for (at, in_flight) in loads().into_iter().enumerate() {
             let below = closed_loop(&floor_clients, in_flight, duration).await;
             let ours = closed_loop(&clients, in_flight, duration).await;
             for (who, load) in [("floor", &below), ("broker", &ours)] {
@@ -281,7 +287,7 @@ async fn run() {
     let (resident, peak) = (status_kib(id, "VmRSS:"), status_kib(id, "VmHWM:"));
     drop(floor);
 
-    for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+    for (at, in_flight) in loads().into_iter().enumerate() {
         println!("figure exchange_floor_{in_flight} {:.0} /s", median(&mut rates[at].0));
         println!("figure exchange_rate_{in_flight} {:.0} /s", median(&mut rates[at].1));
     }

@@ -1,4 +1,4 @@
-//! The worked example of FORMAT-audit.md, computed anew: the document cannot drift from the code.
+//! The worked example of FORMAT.md, computed anew: the document cannot drift from the code.
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
@@ -8,7 +8,7 @@ use crate::{
     commitment, leaf_hash,
 };
 
-const DOCUMENT: &str = include_str!("../FORMAT-audit.md");
+const DOCUMENT: &str = include_str!("../../../FORMAT.md");
 
 /// The value of the line `name = value` of the worked example.
 fn value(name: &str) -> &'static str {

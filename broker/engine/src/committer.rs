@@ -86,6 +86,8 @@ pub(crate) struct Committer {
     pub(crate) frontier: Frontier,
     pub(crate) head: Arc<ArcSwap<SignedHead>>,
     pub(crate) halt: Arc<Halt>,
+    pub(crate) entries: metrics::Counter,
+    pub(crate) seconds: metrics::Histogram,
 }
 
 impl Committer {
@@ -130,8 +132,8 @@ impl Committer {
         self.frontier = proofs.after().clone();
         let head = Arc::new(SignedHead { size, root, note: checkpoint.signed(&signature, key.id()) });
         self.head.store(Arc::clone(&head));
-        metrics::counter!("unefois_entries_total").increment(batch.entries.len() as u64);
-        metrics::histogram!("unefois_commit_seconds").record(begun.elapsed().as_secs_f64());
+        self.entries.increment(batch.entries.len() as u64);
+        self.seconds.record(begun.elapsed().as_secs_f64());
         Ok(Arc::new(Commit { first, proofs: Some(proofs), checkpoint: head }))
     }
 }

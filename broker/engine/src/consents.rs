@@ -90,10 +90,9 @@ impl Engine {
         let tag = self.tagger().identity(identity);
         let limit = limit.clamp(1, MAX_PAGE);
         let step = move |turn: &mut Turn<'_>| {
-            let Some(subject) = turn.state().subject(&tag)? else { return Ok((Vec::new(), None)) };
-            let mut page = turn.state().consents_of(subject, after, limit)?;
+            let Some(subject) = turn.subject(&tag)? else { return Ok((Vec::new(), None)) };
+            let page = turn.state().consents_of(subject, caller.participant(), after, limit)?;
             let next = if page.len() == limit { page.last().map(|c| c.id) } else { None };
-            page.retain(|c| c.consumer == caller.participant());
             Ok((page, next))
         };
         Ok(self.sequencer().submit(deadline, step).await?.value)

@@ -82,6 +82,8 @@ impl Engine {
             frontier,
             head: Arc::clone(&head),
             halt: Arc::clone(&halt),
+            entries: metrics::counter!("unefois_entries_total"),
+            seconds: metrics::histogram!("unefois_commit_seconds"),
         };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);

@@ -1,14 +1,13 @@
 //! The life of an exchange: begin, fetch, minimise, finish.
 //!
-//! The exchange runs on a task of its own, so that a caller that goes away leaves no entry Requested without its end. A
-//! caller that comes back with the same request id while it runs waits for the same answer.
+//! A caller that goes away leaves no entry Requested without its end, and one that comes back with the same request id
+//! while the exchange runs waits for the same answer; see `under_way`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::join_all;
 use unefois_audit::{Receipt, Salt};
 use unefois_connectors::{AccessToken, Fetch, Guarded, SourceAnswer};
 use unefois_consent::decide::PermittedDataset;
@@ -27,9 +26,11 @@ use crate::subject::Tagger;
 
 mod answer;
 mod steps;
+mod under_way;
 
 pub use answer::canonical_values;
 use steps::{Begun, Draft, Finished, Kept};
+use under_way::UnderWay;
 
 /// Of the time that a caller gives, what is kept back for logging and sending the answer: a tenth, within these bounds.
 const KEPT_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -90,9 +91,6 @@ pub struct ExchangeAnswer {
 /// What one source said of its dataset, and where it came from if the source answered.
 type Fetched = (DatasetId, SourceAnswer, Option<Provenance>);
 
-/// The result that every caller of one exchange gets.
-type SharedAnswer = Shared<BoxFuture<'static, Result<Arc<ExchangeAnswer>, EngineError>>>;
-
 /// Runs exchanges.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
@@ -100,7 +98,30 @@ pub(crate) struct Exchanges {
     sources: BTreeMap<ConnectorName, Arc<Guarded>>,
     tagger: Arc<Tagger>,
     clock: Arc<dyn Clock>,
-    under_way: Mutex<BTreeMap<(Siret, RequestId), (Digest, SharedAnswer)>>,
+    meters: Meters,
+    under_way: UnderWay,
+}
+
+/// Instruments of the steps, bound once: looking them up by name at each step costs more than recording.
+struct Meters {
+    begin: metrics::Histogram,
+    fetch: metrics::Histogram,
+    finish: metrics::Histogram,
+    answered: metrics::Counter,
+}
+
+impl Meters {
+    fn bind() -> Self {
+        let step = |step: &'static str| metrics::histogram!("unefois_exchange_step_seconds", "step" => step);
+        let answered = metrics::counter!("unefois_exchanges_total", "outcome" => "ANSWERED");
+        Self { begin: step("begin"), fetch: step("fetch"), finish: step("finish"), answered }
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meters")
+    }
 }
 
 impl Exchanges {
@@ -110,64 +131,40 @@ impl Exchanges {
         tagger: Arc<Tagger>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { sequencer, sources, tagger, clock, under_way: Mutex::default() }
+        Self { sequencer, sources, tagger, clock, meters: Meters::bind(), under_way: UnderWay::default() }
     }
 
     /// Runs an exchange to its end, or joins the one under way with this request id and content.
     pub(crate) async fn run(self: &Arc<Self>, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
         let deadline = call.deadline;
-        let content = self.content(&call);
+        let normalised = call.identity.normalised();
+        let content = self.content(&call, &normalised)?;
+        let tag = self.tagger.normalised(&normalised);
         let name = (call.caller.participant(), call.request_id.clone());
-        let shared = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            match under_way.get(&name) {
-                Some((same, shared)) if *same == content => shared.clone(),
-                Some(_) | None => {
-                    let shared = self.spawn(call, content, name.clone());
-                    // Where the id is taken by another content, the sequencer will refuse; the first keeps its place.
-                    under_way.entry(name).or_insert_with(|| (content, shared.clone()));
-                    shared
-                }
-            }
-        };
+        let this = Arc::clone(self);
+        let start = || async move { this.exchange(&call, tag, content).await.map(Arc::new) };
+        let shared = self.under_way.join_or_start(name, content, start);
         tokio::time::timeout_at(deadline.into(), shared).await.map_err(|_| EngineError::DeadlineExceeded)?
     }
 
-    fn spawn(self: &Arc<Self>, call: ExchangeCall, content: Digest, name: (Siret, RequestId)) -> SharedAnswer {
-        let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let answer = this.exchange(&call, content).await.map(Arc::new);
-            let mut under_way = this.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            if under_way.get(&name).is_some_and(|(running, _)| *running == content) {
-                under_way.remove(&name);
-            }
-            answer
-        });
-        task.map(|joined| {
-            joined.unwrap_or_else(|_| Err(EngineError::Halted("the exchange was interrupted".to_owned())))
-        })
-        .boxed()
-        .shared()
-    }
-
     /// One exchange, from the question to the answer.
-    async fn exchange(&self, call: &ExchangeCall, content: Digest) -> Result<ExchangeAnswer, EngineError> {
-        let (permit, requested) = self.begin(call, content).await?;
+    async fn exchange(&self, call: &ExchangeCall, tag: Digest, content: Digest) -> Result<ExchangeAnswer, EngineError> {
+        let (permit, requested) = self.begin(call, tag, content).await?;
         let fetched = self.fetch(&permit, call).await;
         let kept = minimise(&permit, &call.attributes, fetched)?;
         self.finish(call, permit, requested, kept).await
     }
 
     /// Decides. The entry Requested or Refused is durable when this returns.
-    async fn begin(&self, call: &ExchangeCall, content: Digest) -> Result<(Permit, u64), EngineError> {
+    async fn begin(&self, call: &ExchangeCall, tag: Digest, content: Digest) -> Result<(Permit, u64), EngineError> {
         let started = Instant::now();
         if started >= call.deadline {
             return Err(EngineError::DeadlineExceeded);
         }
-        let draft = Draft::new(call, self.tagger.identity(&call.identity), content);
+        let draft = Draft::new(call, tag, content);
         // To its end: an entry Requested that nobody waited for would never get its own.
         let begun = self.sequencer.submit_to_end(move |turn| steps::begin(turn, draft)).await?;
-        metrics::histogram!("unefois_exchange_step_seconds", "step" => "begin").record(started.elapsed().as_secs_f64());
+        self.meters.begin.record(started.elapsed().as_secs_f64());
         match begun.value {
             Begun::Permitted { permit, requested } => Ok((permit, requested)),
             Begun::Refused(refused) => {
@@ -184,7 +181,7 @@ impl Exchanges {
         let kept_back = (left / 10).clamp(KEPT_BACK.0, KEPT_BACK.1);
         let deadline = call.deadline.checked_sub(kept_back).unwrap_or(started);
         let answers = join_all(permit.datasets().iter().map(|asked| self.ask(permit, asked, call, deadline))).await;
-        metrics::histogram!("unefois_exchange_step_seconds", "step" => "fetch").record(started.elapsed().as_secs_f64());
+        self.meters.fetch.record(started.elapsed().as_secs_f64());
         answers
     }
 
@@ -237,11 +234,10 @@ impl Exchanges {
         };
         // The end is logged even when the caller's time is up.
         let finished = self.sequencer.submit_to_end(step).await?;
-        metrics::histogram!("unefois_exchange_step_seconds", "step" => "finish")
-            .record(started.elapsed().as_secs_f64());
+        self.meters.finish.record(started.elapsed().as_secs_f64());
         let (attributes, withheld, written, answer_salt) = match finished.value {
             Finished::Answered(written) => {
-                count_exchange("ANSWERED");
+                self.meters.answered.increment(1);
                 (kept.attributes, Vec::new(), written, Some(kept.answer_salt))
             }
             Finished::Dropped(written, reasons) => {
@@ -259,15 +255,15 @@ impl Exchanges {
     }
 
     /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
-    fn content(&self, call: &ExchangeCall) -> Digest {
+    fn content(&self, call: &ExchangeCall, normalised: &str) -> Result<Digest, EngineError> {
         let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } =
             call;
-        let text = serde_json::json!({
-            "agent": agent, "recipient": recipient, "procedure": procedure, "habilitation": habilitation,
-            "attributes": attributes, "filters": filters, "ground": ground,
-            "identity": identity.normalised(), "usage_name": identity.usage_name.as_ref().map(|n| n.as_str()),
-        });
-        self.tagger.content(text.to_string().as_bytes())
+        let usage_name = identity.usage_name.as_ref().map(unefois_consent::identity::Name::as_str);
+        self.tagger.content(&(
+            (agent, recipient, procedure, habilitation),
+            (attributes, filters, ground),
+            (normalised, usage_name),
+        ))
     }
 }
 

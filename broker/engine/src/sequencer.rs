@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 use unefois_audit::{Leaf, Salt, commitment};
 use unefois_consent::event::Event;
-use unefois_consent::{ConsentId, ExchangeId, SubjectRef, Timestamp};
+use unefois_consent::{ConsentId, Digest, ExchangeId, SubjectRef, Timestamp};
 
 use crate::clock::Clock;
 use crate::committer::{Commit, FoldChunk, Outcome, ToCommit};
@@ -33,9 +33,17 @@ const MAX_BATCH_ENTRIES: usize = 4_096;
 const RESERVE_BYTES: usize = 3 * MAX_BATCH_BYTES;
 /// Largest sealed size of what one step appends.
 const MAX_STEP_BYTES: usize = MAX_BATCH_BYTES;
-/// The fold is given a chunk when this many rows wait, or after [`FOLD_EVERY`].
-const FOLD_ROWS: usize = 8_192;
-const FOLD_EVERY: Duration = Duration::from_millis(500);
+/// The fold is given a chunk when this many rows wait, or after [`FOLD_EVERY`]. sled holds up every reader while it applies
+/// a chunk, so chunks are small.
+const FOLD_ROWS: usize = 512;
+const FOLD_EVERY: Duration = Duration::from_millis(100);
+/// With many exchanges under way, a batch waits so long for more of them: fewer, larger commits cost less of everything.
+/// A lone exchange never waits.
+const LINGER: Duration = Duration::from_micros(400);
+/// A batch with an entry for one in so many exchanges under way does not wait.
+const LINGER_SHARE: usize = 4;
+/// How long the thread sleeps when nothing happens.
+const IDLE: Duration = Duration::from_secs(60);
 /// With so many rows waiting for a slow fold, steps wait too.
 const MAX_WAITING_ROWS: usize = 500_000;
 
@@ -78,6 +86,11 @@ impl Turn<'_> {
 
     pub(crate) fn state(&self) -> &State {
         self.state
+    }
+
+    /// The subject that an identity's tag stands for.
+    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
+        self.state.subject(tag)
     }
 
     /// Draws a name for a subject.
@@ -268,6 +281,7 @@ struct Loop {
     writer: Writer,
     replies: Vec<BoxedReply>,
     committer_is_ready: bool,
+    ready_since: Instant,
     fold_is_idle: bool,
     last_chunk: Instant,
 }
@@ -282,6 +296,7 @@ impl Loop {
             writer,
             replies: Vec::new(),
             committer_is_ready: true,
+            ready_since: Instant::now(),
             fold_is_idle: true,
             last_chunk: Instant::now(),
         }
@@ -298,13 +313,15 @@ impl Loop {
         let never = crossbeam_channel::never();
         let steps = if accepts { &self.steps } else { &never };
         let mut ended = false;
+        let lingers = self.lingers();
+        let patience = if lingers { LINGER.saturating_sub(self.ready_since.elapsed()) } else { IDLE };
         select! {
             recv(steps) -> step => match step {
                 Ok(Command::Run(step)) => ended = self.run_steps(step),
                 Ok(Command::Close) | Err(_) => ended = true,
             },
             recv(self.parts.ready) -> ready => match ready {
-                Ok(()) => self.committer_is_ready = true,
+                Ok(()) => self.committer_is_back(),
                 Err(_) => return false,
             },
             recv(self.parts.folded) -> position => match position {
@@ -314,15 +331,16 @@ impl Loop {
                 }
                 Err(_) => return false,
             },
+            default(patience) => {}
         }
-        if self.committer_is_ready && !self.close_batch(ended) {
+        if self.committer_is_ready && (ended || !self.lingers()) && !self.close_batch(ended) {
             return false;
         }
         if ended && !self.committer_is_ready {
             // The last batch waits for the commit before it.
             return match self.parts.ready.recv() {
                 Ok(()) => {
-                    self.committer_is_ready = true;
+                    self.committer_is_back();
                     self.close_batch(true);
                     false
                 }
@@ -330,6 +348,20 @@ impl Loop {
             };
         }
         !ended && self.parts.halt.check().is_ok()
+    }
+
+    fn committer_is_back(&mut self) {
+        self.committer_is_ready = true;
+        self.ready_since = Instant::now();
+    }
+
+    /// Whether the batch should wait for more of the exchanges under way.
+    fn lingers(&self) -> bool {
+        let entries = self.writer.entries.len();
+        self.committer_is_ready
+            && entries > 0
+            && entries * LINGER_SHARE < self.parts.state.open().len()
+            && self.ready_since.elapsed() < LINGER
     }
 
     /// Runs `step` and every other that already waits, as long as the batch takes them. Says whether to end.

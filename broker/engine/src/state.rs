@@ -4,17 +4,17 @@
 //! state from the same entries. The registry and the exchanges under way live in memory; everything that grows with the
 //! number of persons is in [`Rows`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use unefois_audit::Hash;
-use unefois_consent::decide::{Earlier, PersonFacts, UsedToday};
+use unefois_consent::decide::{Earlier, Permit, PersonFacts, UsedToday};
 use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged, Requested};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, HabilitationId, Objection, ProcedureId, Question, RequestId,
-    Siret, SubjectRef, Timestamp,
+    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, Ground, GroundKind, HabilitationId, Objection, ProcedureId,
+    Question, RequestId, Siret, SubjectRef, Timestamp,
 };
 
 use crate::rows::Rows;
@@ -77,6 +77,8 @@ pub(crate) struct State {
     registry_dirty: bool,
     open: BTreeMap<u64, OpenExchange>,
     rows: Rows,
+    /// Subjects met lately. A tag never changes its subject, so this is never stale.
+    subjects: HashMap<Digest, SubjectRef>,
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -110,6 +112,7 @@ impl State {
             registry_dirty: false,
             open,
             rows,
+            subjects: HashMap::new(),
         })
     }
 
@@ -149,53 +152,60 @@ impl State {
     }
 
     /// The subject that an identity's tag stands for.
-    pub(crate) fn subject(&self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
+    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
+        if let Some(subject) = self.subjects.get(tag) {
+            return Ok(Some(*subject));
+        }
         let Some(row) = self.rows.get(&keys::subject(tag))? else { return Ok(None) };
         let bytes =
             row.as_slice().try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
+        if self.subjects.len() >= MAX_SUBJECTS_AT_HAND {
+            self.subjects.clear();
+        }
+        self.subjects.insert(*tag, SubjectRef(bytes));
         Ok(Some(SubjectRef(bytes)))
     }
 
     /// One consent.
     pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
-        let Some(owner) = self.rows.get(&keys::consent_owner(id))? else { return Ok(None) };
-        let subject = owner
-            .as_slice()
-            .try_into()
-            .map_err(|_| StoreError::Corrupt("a consent's owner has not 16 bytes".to_owned()))?;
-        self.rows.get(&keys::consent(SubjectRef(subject), id))?.map(|row| decode(&row)).transpose()
+        let Some(key) = self.rows.get(&keys::consent_place(id))? else { return Ok(None) };
+        self.rows.get(&key)?.map(|row| decode(&row)).transpose()
     }
 
-    /// At most `limit` consents of a person after `after`, in the order of their ids.
+    /// At most `limit` consents of a person to a consumer after `after`, in the order of their ids.
     pub(crate) fn consents_of(
         &self,
         subject: SubjectRef,
+        consumer: Siret,
         after: Option<ConsentId>,
         limit: usize,
     ) -> Result<Vec<Consent>, StoreError> {
-        let after = after.map(|id| keys::consent(subject, id));
-        let rows = self.rows.scan(&keys::consents(subject), after.as_deref(), limit)?;
+        let after = after.map(|id| keys::consent(subject, consumer, id));
+        let rows = self.rows.scan(&keys::consents(subject, consumer), after.as_deref(), limit)?;
         rows.iter().map(|(_, row)| decode(row)).collect()
     }
 
     /// What a decision on a question by `consumer` about `subject` looks at: the named consent, or all that this person
-    /// gave, newest first; and the person's objections.
+    /// gave this consumer, newest first; and, for proactive use, the person's objections.
     pub(crate) fn person(
         &self,
         subject: SubjectRef,
         consumer: Siret,
-        consents: ConsentsWanted,
+        wanted: Wanted,
     ) -> Result<PersonFacts, StoreError> {
-        let mut consents = match consents {
-            ConsentsWanted::None => Vec::new(),
-            ConsentsWanted::One(id) => self.consent(id)?.into_iter().collect(),
-            ConsentsWanted::All => self.consents_of(subject, None, MAX_CONSENTS_LOOKED_AT)?,
-        };
-        consents.retain(|c| c.subject == subject && c.consumer == consumer);
-        consents.sort_by_key(|c| std::cmp::Reverse((c.granted_at, c.id)));
-        let rows = self.rows.scan(&keys::objections(subject, consumer), None, MAX_OBJECTIONS)?;
-        let objections = rows.iter().map(|(_, row)| decode::<Objection>(row)).collect::<Result<_, _>>()?;
-        Ok(PersonFacts { consents, objections })
+        let mut person = PersonFacts::default();
+        match wanted {
+            Wanted::Nothing => {}
+            Wanted::Consent(id) => person.consents.extend(self.consent(id)?),
+            Wanted::Consents => person.consents = self.consents_of(subject, consumer, None, MAX_CONSENTS_LOOKED_AT)?,
+            Wanted::Objections => {
+                let rows = self.rows.scan(&keys::objections(subject, consumer), None, MAX_OBJECTIONS)?;
+                person.objections = rows.iter().map(|(_, row)| decode::<Objection>(row)).collect::<Result<_, _>>()?;
+            }
+        }
+        person.consents.retain(|c| c.subject == subject && c.consumer == consumer);
+        person.consents.sort_by_key(|c| std::cmp::Reverse((c.granted_at, c.id)));
+        Ok(person)
     }
 
     /// The earlier request of `consumer` with this id.
@@ -248,12 +258,13 @@ impl State {
 
     fn apply_grant(&mut self, index: u64, event: &ConsentGranted) -> Result<(), StoreError> {
         let consent = &event.consent;
-        self.rows.put(index, keys::consent_owner(consent.id), consent.subject.0.to_vec());
+        let place = keys::consent(consent.subject, consent.consumer, consent.id);
+        self.rows.put(index, keys::consent_place(consent.id), place);
         self.put_consent(index, consent)
     }
 
     fn put_consent(&mut self, index: u64, consent: &Consent) -> Result<(), StoreError> {
-        self.rows.put(index, keys::consent(consent.subject, consent.id), encode(consent)?);
+        self.rows.put(index, keys::consent(consent.subject, consent.consumer, consent.id), encode(consent)?);
         Ok(())
     }
 
@@ -342,27 +353,39 @@ impl State {
     }
 }
 
+/// Subjects that are kept at hand: 48 bytes each.
+const MAX_SUBJECTS_AT_HAND: usize = 100_000;
 /// Most consents of one person that a question without a consent id looks through.
 const MAX_CONSENTS_LOOKED_AT: usize = 1_000;
 /// Most objections of one person against one administration.
 const MAX_OBJECTIONS: usize = 1_000;
 
-/// Which consents a decision needs.
+/// What of the person a decision needs, by its ground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConsentsWanted {
-    None,
-    One(ConsentId),
-    All,
+pub(crate) enum Wanted {
+    Nothing,
+    Consent(ConsentId),
+    Consents,
+    Objections,
 }
 
-impl ConsentsWanted {
-    pub(crate) fn of(question: &Question) -> Self {
+impl Wanted {
+    /// For the decision on a question.
+    pub(crate) fn by(question: &Question) -> Self {
         match &question.ground {
-            unefois_consent::Ground::Consent { consent: Some(id) } => Self::One(*id),
-            unefois_consent::Ground::Consent { consent: None } => Self::All,
-            unefois_consent::Ground::LawRequest { .. }
-            | unefois_consent::Ground::Proactive { .. }
-            | unefois_consent::Ground::ExplicitRequest { .. } => Self::None,
+            Ground::Consent { consent: Some(id) } => Self::Consent(*id),
+            Ground::Consent { consent: None } => Self::Consents,
+            Ground::Proactive { .. } => Self::Objections,
+            Ground::LawRequest { .. } | Ground::ExplicitRequest { .. } => Self::Nothing,
+        }
+    }
+
+    /// For the second look at a permit.
+    pub(crate) fn by_permit(permit: &Permit) -> Self {
+        match (permit.consent(), permit.ground()) {
+            (Some(id), _) => Self::Consent(id),
+            (None, GroundKind::Proactive) => Self::Objections,
+            (None, GroundKind::LawRequest | GroundKind::Consent | GroundKind::ExplicitRequest) => Self::Nothing,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From an identity to the random reference that records use.
 
 use ring::hmac;
+use serde::Serialize;
 use unefois_consent::event::NewSubject;
 use unefois_consent::{Digest, PivotIdentity, SubjectRef};
 
@@ -17,30 +18,56 @@ impl Tagger {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
     }
 
+    /// HMAC of a normalised identity ([`PivotIdentity::normalised`]).
+    pub(crate) fn normalised(&self, normalised: &str) -> Digest {
+        let mut tag = self.begin(b"unefois/subject/v1");
+        tag.update(normalised.as_bytes());
+        finish(tag)
+    }
+
     /// HMAC of the normalised identity.
     pub(crate) fn identity(&self, identity: &PivotIdentity) -> Digest {
-        self.tag(b"unefois/subject/v1", identity.normalised().as_bytes())
+        self.normalised(&identity.normalised())
     }
 
-    /// HMAC of the content of a request, identity included.
-    pub(crate) fn content(&self, content: &[u8]) -> Digest {
-        self.tag(b"unefois/content/v1", content)
+    /// HMAC of the content of a request: its parts as JSON, identity included.
+    pub(crate) fn content(&self, parts: &impl Serialize) -> Result<Digest, EngineError> {
+        let mut tag = self.begin(b"unefois/content/v1");
+        serde_json::to_writer(Updating(&mut tag), parts).map_err(|error| EngineError::Log(error.to_string()))?;
+        Ok(finish(tag))
     }
 
-    fn tag(&self, label: &[u8], bytes: &[u8]) -> Digest {
+    fn begin(&self, label: &[u8]) -> hmac::Context {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(label);
         context.update(&[0]);
-        context.update(bytes);
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.sign().as_ref());
-        Digest(digest)
+        context
+    }
+}
+
+fn finish(context: hmac::Context) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.sign().as_ref());
+    Digest(digest)
+}
+
+/// Hashes what is written to it.
+struct Updating<'a>(&'a mut hmac::Context);
+
+impl std::io::Write for Updating<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
 /// The reference of an identity's tag: the known one, or a new one that the step's first entry must introduce.
-pub(crate) fn find_or_draw(turn: &Turn<'_>, tag: Digest) -> Result<(SubjectRef, Option<NewSubject>), EngineError> {
-    if let Some(subject) = turn.state().subject(&tag)? {
+pub(crate) fn find_or_draw(turn: &mut Turn<'_>, tag: Digest) -> Result<(SubjectRef, Option<NewSubject>), EngineError> {
+    if let Some(subject) = turn.subject(&tag)? {
         return Ok((subject, None));
     }
     let subject = turn.draw_subject()?;

@@ -1,6 +1,7 @@
 //! Metrics and health over plain HTTP, for the inside of the machine or cluster. Nothing here is personal.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,7 +17,25 @@ static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the recorder of metrics, once for the process.
 pub fn install_metrics() -> Option<PrometheusHandle> {
-    METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).clone()
+    // Buckets, because summaries keep every sample until somebody scrapes.
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_S);
+    METRICS.get_or_init(|| builder.ok()?.install_recorder().ok()).clone()
+}
+
+/// Upper bounds of histograms, in seconds.
+const BUCKETS_S: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// Every so often samples are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Keeps metrics small whether or not anybody scrapes. Never returns.
+pub async fn keep_metrics_small() {
+    let Some(metrics) = install_metrics() else { return };
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// What readiness looks at.

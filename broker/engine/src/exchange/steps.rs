@@ -10,7 +10,7 @@ use unefois_consent::{AttributeId, DatasetId, Digest, OutcomeCode, Question, Rea
 use super::{AnsweredAttribute, ExchangeCall, canonical_values, draw_answer_salt};
 use crate::error::{EngineError, LoggedRefusal};
 use crate::sequencer::{Turn, Written};
-use crate::state::ConsentsWanted;
+use crate::state::Wanted;
 use crate::subject::find_or_draw;
 
 /// A question whose subject is not yet known by its reference.
@@ -52,7 +52,7 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
     let question = Question { subject, ..draft.question };
     let exchange = turn.draw_exchange()?;
     let state = turn.state();
-    let person = state.person(subject, question.consumer, ConsentsWanted::of(&question))?;
+    let person = state.person(subject, question.consumer, Wanted::by(&question))?;
     let usage = state.usage(question.consumer)?;
     let earlier = state.earlier(question.consumer, &question.request_id)?;
     let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
@@ -129,8 +129,7 @@ pub(super) fn finish(
         turn.append(&Event::Failed(Failed { exchange, requested, subject, cause }))?;
         return Ok(Finished::Failed);
     }
-    let wanted = permit.consent().map_or(ConsentsWanted::None, ConsentsWanted::One);
-    let person = turn.state().person(subject, permit.consumer(), wanted)?;
+    let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(permit))?;
     let judged = still_permitted(turn.state().registry(), &person, permit, turn.now());
     let mut reasons = judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
     reasons.extend(certificate);

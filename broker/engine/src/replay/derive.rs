@@ -12,7 +12,7 @@ use unefois_consent::registry::Role;
 use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
 use super::rows::{MemoryRows, fold_digest};
-use crate::state::{ConsentsWanted, State};
+use crate::state::{State, Wanted};
 use crate::store::{Fold, StoreError};
 
 /// The rows of a replay go to its fold in chunks of so many.
@@ -175,7 +175,7 @@ impl Derivation {
         time: Timestamp,
     ) -> Result<Result<Permit, Refusal>, Fault> {
         self.known(question.subject)?;
-        let person = self.state.person(question.subject, question.consumer, ConsentsWanted::of(question))?;
+        let person = self.state.person(question.subject, question.consumer, Wanted::by(question))?;
         let usage = self.state.usage(question.consumer)?;
         let earlier = self.state.earlier(question.consumer, &question.request_id)?;
         let registry = self.state.registry();
@@ -214,8 +214,7 @@ impl Derivation {
     }
 
     fn judge_again(&self, permit: &Permit, time: Timestamp) -> Result<Vec<Reason>, Fault> {
-        let wanted = permit.consent().map_or(ConsentsWanted::None, ConsentsWanted::One);
-        let person = self.state.person(permit.subject(), permit.consumer(), wanted)?;
+        let person = self.state.person(permit.subject(), permit.consumer(), Wanted::by_permit(permit))?;
         let judged = still_permitted(self.state.registry(), &person, permit, time);
         Ok(judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default())
     }

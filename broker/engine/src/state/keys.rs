@@ -16,18 +16,18 @@ pub(super) fn subject(tag: &Digest) -> Vec<u8> {
     join(&[b"s", &tag.0])
 }
 
-/// All consents of a subject.
-pub(super) fn consents(subject: SubjectRef) -> Vec<u8> {
-    join(&[b"c", &subject.0])
+/// All consents of a subject to a consumer.
+pub(super) fn consents(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
+    join(&[b"c", &subject.0, consumer.as_str().as_bytes()])
 }
 
-/// Subject and consent → consent.
-pub(super) fn consent(subject: SubjectRef, id: ConsentId) -> Vec<u8> {
-    join(&[b"c", &subject.0, &id.0])
+/// Subject, consumer and consent → consent.
+pub(super) fn consent(subject: SubjectRef, consumer: Siret, id: ConsentId) -> Vec<u8> {
+    join(&[b"c", &subject.0, consumer.as_str().as_bytes(), &id.0])
 }
 
-/// Consent → its subject.
-pub(super) fn consent_owner(id: ConsentId) -> Vec<u8> {
+/// Consent → the key of its row.
+pub(super) fn consent_place(id: ConsentId) -> Vec<u8> {
     join(&[b"i", &id.0])
 }
 

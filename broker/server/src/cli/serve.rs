@@ -30,6 +30,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let bar = progress("catching up with the journal");
     let broker = Broker::start(loaded, Stores::from(&store), Arc::new(SystemClock), &mut moves(&bar)).await?;
     bar.finish_and_clear();
+    tokio::spawn(crate::http::keep_metrics_small());
     let halted = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,

@@ -1,8 +1,9 @@
 //! The gate in front of every RPC: span, caller, allow table, deadline. In that order, and refusal by default.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tracing::Instrument;
 use unefois_consent::registry::Role;
 use unefois_engine::{Credential, EngineError, VerifiedParticipant};
 
-use super::access::{Access, DeadlinePolicy, find};
+use super::access::{Access, DeadlinePolicy, RULES, find};
 use super::{Call, SharedEngine, status};
 use crate::tls::Peer;
 
@@ -140,7 +141,7 @@ where
         match admitted {
             Err(status) => {
                 span.in_scope(|| tracing::info!(code = ?status.code(), "refused at the gate"));
-                count(method, "refused", begun);
+                count(method, |meter| &meter.refused, begun);
                 Box::pin(std::future::ready(Ok(status.into_http())))
             }
             Ok(call) => {
@@ -150,7 +151,7 @@ where
                 let answer = self.inner.call(request);
                 let counted = async move {
                     let answer = answer.await;
-                    count(method, if answer.is_ok() { "passed" } else { "failed" }, begun);
+                    count(method, if answer.is_ok() { |meter| &meter.passed } else { |meter| &meter.failed }, begun);
                     answer
                 };
                 Box::pin(counted.instrument(span))
@@ -159,9 +160,32 @@ where
     }
 }
 
-fn count(method: &'static str, result: &'static str, begun: Instant) {
-    metrics::counter!("unefois_rpcs_total", "method" => method, "result" => result).increment(1);
-    metrics::histogram!("unefois_rpc_seconds", "method" => method).record(begun.elapsed().as_secs_f64());
+/// Instruments of one method, bound once: looking them up by name at each call costs more than recording.
+struct Meter {
+    passed: metrics::Counter,
+    failed: metrics::Counter,
+    refused: metrics::Counter,
+    seconds: metrics::Histogram,
+}
+
+impl Meter {
+    fn bind(method: &'static str) -> Self {
+        let calls =
+            |result: &'static str| metrics::counter!("unefois_rpcs_total", "method" => method, "result" => result);
+        let seconds = metrics::histogram!("unefois_rpc_seconds", "method" => method);
+        Self { passed: calls("passed"), failed: calls("failed"), refused: calls("refused"), seconds }
+    }
+}
+
+static METERS: LazyLock<BTreeMap<&'static str, Meter>> = LazyLock::new(|| {
+    RULES.iter().map(|rule| rule.path).chain(["unknown"]).map(|path| (path, Meter::bind(path))).collect()
+});
+
+fn count(method: &'static str, result: fn(&Meter) -> &metrics::Counter, begun: Instant) {
+    if let Some(meter) = METERS.get(method) {
+        result(meter).increment(1);
+        meter.seconds.record(begun.elapsed().as_secs_f64());
+    }
 }
 
 #[cfg(test)]

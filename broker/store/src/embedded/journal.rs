@@ -10,7 +10,7 @@ use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 
 use super::frame::{self, NoFrame};
-use super::segment::{self, Frames};
+use super::segment::{self, Frames, Pace};
 use super::tiles::{Access, Tiles};
 use super::{Options, files};
 
@@ -90,7 +90,7 @@ impl FileJournal {
             let _ = maker.join();
         }
         if segment::find_spare(&self.folder, needed).is_none() {
-            segment::make_spare(&self.folder, needed.max(self.options.segment_bytes))?;
+            segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), Pace::Now)?;
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl FileJournal {
         let (folder, bytes) = (self.folder.clone(), self.options.segment_bytes);
         let maker = std::thread::Builder::new()
             .name("unefois-spare".to_owned())
-            .spawn(move || segment::make_spare(&folder, bytes));
+            .spawn(move || segment::make_spare(&folder, bytes, Pace::Gentle));
         tail.spare = maker.ok();
     }
 
@@ -212,7 +212,7 @@ fn new_tail(file: File, path: PathBuf, offset: u64) -> Result<Tail, StoreError> 
 
 fn begin_empty(folder: &Path, options: &Options) -> Result<(Tail, JournalEnd), StoreError> {
     let end = JournalEnd { frontier: Frontier::new(), signature: None, last_time_ms: 0 };
-    let spare = segment::make_spare(folder, options.segment_bytes)?;
+    let spare = segment::make_spare(folder, options.segment_bytes, Pace::Now)?;
     let (file, path) = segment::begin(folder, &spare, &end)?;
     Ok((new_tail(file, path, segment::FRAMES)?, end))
 }

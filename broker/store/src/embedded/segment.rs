@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{JournalEnd, StoreError};
@@ -85,18 +86,31 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<JournalEnd, StoreE
     decode_header(&bytes).ok_or_else(|| StoreError::Corrupt(format!("{} has no valid header", path.display())))
 }
 
+/// How fast a spare segment is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Somebody waits for it.
+    Now,
+    /// Beside commits, which a burst of writes would hold up.
+    Gentle,
+}
+
 /// Makes the spare segment: its blocks are written, so that later commits into it change no metadata.
-pub(super) fn make_spare(folder: &Path, bytes: u64) -> Result<PathBuf, StoreError> {
+pub(super) fn make_spare(folder: &Path, bytes: u64, pace: Pace) -> Result<PathBuf, StoreError> {
     let path = folder.join(SPARE);
     let draft = folder.join("spare.draft");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
-        let zeros = vec![0; 1 << 20];
+        let zeros = vec![0; 256 << 10];
         let mut left = bytes;
         while left > 0 {
             let count = left.min(zeros.len() as u64);
             file.write_all(zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default())?;
             left -= count;
+            if pace == Pace::Gentle {
+                file.sync_data()?;
+                std::thread::sleep(Duration::from_millis(4));
+            }
         }
         file.sync_all()?;
         std::fs::rename(&draft, &path)?;
