@@ -60,6 +60,9 @@ pub struct ConsentGranted {
     /// Where this is the subject's first appearance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_subject: Option<NewSubject>,
+    /// Through whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
     /// The consent.
     pub consent: Consent,
 }

@@ -291,7 +291,9 @@ async fn run() {
         println!("figure exchange_floor_{in_flight} {:.0} /s", median(&mut rates[at].0));
         println!("figure exchange_rate_{in_flight} {:.0} /s", median(&mut rates[at].1));
     }
-    println!("figure exchange_ratio_64 {:.3} ratio", median(&mut ratios));
+    if !ratios.is_empty() {
+        println!("figure exchange_ratio_64 {:.3} ratio", median(&mut ratios));
+    }
     println!("figure exchange_p99_at_1000 {:.2} ms", median(&mut tails));
     println!("figure exchange_broker_rss {:.1} MB", resident as f64 / 1024.0);
     println!("figure exchange_broker_rss_peak {:.1} MB", peak as f64 / 1024.0);

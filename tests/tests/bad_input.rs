@@ -1,5 +1,14 @@
 //! Bad input: each field is named, nothing that it held is repeated, nothing is asked and nothing is lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use tonic::Code;
 use unefois_proto::v1::{self, ExchangeRequest, Identity};
 use unefois_tests::ask::*;
@@ -86,7 +95,8 @@ async fn each_malformed_field_is_named_and_its_content_is_not_repeated() {
 async fn unknown_names_are_refused_and_logged() {
     let sandbox = Sandbox::start().await;
     let town_hall = sandbox.client("ville").await;
-    let cases: [(&str, fn(&mut ExchangeRequest)); 7] = [
+    type Change = fn(&mut ExchangeRequest);
+    let cases: [(&str, Change); 7] = [
         ("PROCEDURE_UNKNOWN", |q| q.procedure = "no-such-procedure".into()),
         ("ATTRIBUTE_UNKNOWN", |q| q.attributes = vec!["dss.quotient_familial.no_such".into()]),
         ("ATTRIBUTE_UNKNOWN", |q| q.attributes = vec!["no.such_dataset.x".into()]),

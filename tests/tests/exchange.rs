@@ -1,5 +1,14 @@
 //! An exchange, from the question to the receipt.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use tonic::Code;

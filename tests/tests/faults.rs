@@ -1,6 +1,15 @@
 //! Faults of the store, through gRPC: nothing is asked that is not logged, nothing is answered that is not durable, and a
 //! broker that was opened again goes on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -1,6 +1,15 @@
 //! Nothing of a person or of a value is written anywhere: not in the log output at its loudest, not in metrics, not in the
 //! plain bytes of the store, not in an error.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::Path;
 
 use unefois_proto::v1::{self, ExchangeRequest};

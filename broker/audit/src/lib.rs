@@ -3,7 +3,7 @@
 //!
 //! The crate is pure. It does no I/O, knows no clock and makes no randomness: salts, times and signatures are passed
 //! in. It holds no private key either; a signer elsewhere signs [`Checkpoint::note_text`]. The byte formats are
-//! written down in `FORMAT-audit.md`.
+//! written down in `FORMAT.md`.
 
 pub mod answer;
 pub mod batch;

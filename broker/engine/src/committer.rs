@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::sequencer::{BoxedReply, Written};
 use crate::signer::Signer;
-use crate::state::root_row;
+use crate::state::tie_rows;
 use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry};
 
 /// A batch on its way to the journal.
@@ -97,7 +97,7 @@ impl Committer {
             match &outcome {
                 Ok(_) => {
                     if let Some(mut chunk) = fold {
-                        chunk.changes.push(root_row(&self.frontier.root()));
+                        chunk.changes.extend(tie_rows(&self.frontier.root()));
                         // The folder ends only with this thread.
                         let _ = self.to_fold.send(chunk);
                     }

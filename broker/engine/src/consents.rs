@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use unefois_consent::consent::{ConsentStatus, ConsentUse};
-use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, NewSubject, ObjectionChanged};
+use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged};
+use unefois_consent::registry::{Procedure, Registry};
 use unefois_consent::{
     AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity,
     ProcedureId, Siret, SubjectRef, Timestamp,
@@ -56,7 +57,8 @@ impl Engine {
         Ok(committed.value)
     }
 
-    /// Withdraws a consent: no reason, one step. No answer that leaves after this returned used it.
+    /// Withdraws a consent: no reason, one step. No entry after it in the log uses the consent; an answer whose entry came
+    /// before may still be on its way.
     pub async fn withdraw_consent(
         &self,
         caller: VerifiedParticipant,
@@ -150,15 +152,8 @@ fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consen
 fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {
     let (subject, new_subject) = find_or_draw(turn, tag)?;
     let consent = check_grant(turn, call, subject)?;
-    append_grant(turn, consent, new_subject)
-}
-
-fn append_grant(
-    turn: &mut Turn<'_>,
-    consent: Consent,
-    new_subject: Option<NewSubject>,
-) -> Result<Consent, EngineError> {
-    turn.append(&Event::ConsentGranted(Box::new(ConsentGranted { new_subject, consent: consent.clone() })))?;
+    let by = Some(call.caller.actor());
+    turn.append(&Event::ConsentGranted(Box::new(ConsentGranted { new_subject, by, consent: consent.clone() })))?;
     Ok(consent)
 }
 
@@ -172,12 +167,7 @@ fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result
     let notice = procedure
         .notice(call.notice_version)
         .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
-    let covered = registry.habilitations_of(consumer).any(|h| {
-        h.procedures.contains(&call.procedure)
-            && h.grounds.contains(&GroundKind::Consent)
-            && call.attributes.iter().all(|a| h.attributes.contains(a))
-    });
-    if call.attributes.is_empty() || !covered {
+    if !may_collect(registry, consumer, &call.procedure, &call.attributes) {
         let rule = "at least one, and all within one of your habilitations for this procedure that allows CONSENT";
         return Err(Malformed::new("attributes", rule).into());
     }
@@ -185,8 +175,7 @@ fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result
     if call.expires_at <= not_before || call.expires_at <= now {
         return Err(Malformed::new("expires_at", "after not_before and after now").into());
     }
-    let longest = Duration::from_secs(u64::from(procedure.consent_max_days) * 24 * 60 * 60);
-    if call.expires_at.since(not_before.max(now)) > longest {
+    if call.expires_at.since(not_before.max(now)) > longest(procedure) {
         return Err(Malformed::new("expires_at", "within the procedure's consent_max_days").into());
     }
     Ok(Consent {
@@ -208,6 +197,26 @@ fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result
         status: ConsentStatus::Granted,
         uses: 0,
     })
+}
+
+/// Whether one habilitation of `consumer` covers all of `attributes` for `procedure` on the ground of consent.
+pub(crate) fn may_collect(
+    registry: &Registry,
+    consumer: Siret,
+    procedure: &ProcedureId,
+    attributes: &BTreeSet<AttributeId>,
+) -> bool {
+    !attributes.is_empty()
+        && registry.habilitations_of(consumer).any(|h| {
+            h.procedures.contains(procedure)
+                && h.grounds.contains(&GroundKind::Consent)
+                && attributes.is_subset(&h.attributes)
+        })
+}
+
+/// Longest validity of a consent for `procedure`.
+pub(crate) fn longest(procedure: &Procedure) -> Duration {
+    Duration::from_secs(u64::from(procedure.consent_max_days) * 24 * 60 * 60)
 }
 
 fn withdraw(turn: &mut Turn<'_>, caller: &VerifiedParticipant, id: ConsentId) -> Result<Consent, EngineError> {

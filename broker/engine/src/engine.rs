@@ -166,6 +166,11 @@ impl Engine {
         self.halt.halted().await
     }
 
+    /// Fails where the engine has stopped or has no room for the next entry.
+    pub fn ready(&self) -> Result<(), EngineError> {
+        self.halt.ready()
+    }
+
     /// Fails once the engine has stopped by itself.
     pub fn check(&self) -> Result<(), EngineError> {
         self.halt.check()

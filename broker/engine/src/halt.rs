@@ -1,16 +1,19 @@
 //! The engine's one-way stop: once the store or the signer failed, nothing is decided, asked or answered any more.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
 use crate::error::EngineError;
+use crate::store::StoreError;
 
 /// Whether the engine has stopped, and why.
 #[derive(Debug, Default)]
 pub struct Halt {
     why: OnceLock<String>,
     notify: Notify,
+    no_room: AtomicBool,
 }
 
 impl Halt {
@@ -21,6 +24,30 @@ impl Halt {
             metrics::counter!("unefois_halted_total").increment(1);
             self.notify.notify_waiters();
         }
+    }
+
+    /// Whether the store had room at the last step; told to the operator when that changes.
+    pub(crate) fn set_room(&self, fault: Option<&StoreError>) {
+        let was = self.no_room.swap(fault.is_some(), Ordering::Relaxed);
+        match fault {
+            Some(error) if !was => tracing::error!(%error, "the store has no room; the broker refuses service"),
+            None if was => tracing::info!("the store has room again; the broker serves"),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Whether the store had room when it was last looked for.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.no_room.load(Ordering::Relaxed)
+    }
+
+    /// Fails where the engine has stopped or has no room for the next entry.
+    pub fn ready(&self) -> Result<(), EngineError> {
+        self.check()?;
+        if !self.has_room() {
+            return Err(EngineError::NoRoom(StoreError::Full("the last step found none".to_owned())));
+        }
+        Ok(())
     }
 
     /// Fails once the engine has stopped.

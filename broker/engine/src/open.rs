@@ -9,7 +9,7 @@ use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
 use crate::seal::Opener;
 use crate::signer::Signer;
-use crate::state::{State, root_row};
+use crate::state::{State, tie_rows};
 use crate::store::{Batch, JournalEnd, StoreError, Visit};
 use crate::traces::Tiles;
 
@@ -29,7 +29,11 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let mut state = State::load(parts.fold.clone())?;
     if !is_fold_of(&state, &head, parts)? {
         // A journal restored from a backup under a newer fold, or another journal: the journal is the truth.
-        tracing::warn!(folded = state.size(), journal = head.size, "the fold contradicts the journal and is rebuilt");
+        tracing::warn!(
+            folded = state.size(),
+            journal = head.size,
+            "the fold is of another journal or version and is rebuilt"
+        );
         parts.fold.clear()?;
         state = State::load(parts.fold.clone())?;
     }
@@ -64,6 +68,9 @@ fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, Engin
 fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<bool, EngineError> {
     if state.size() == 0 || state.size() > head.size {
         return Ok(state.size() == 0);
+    }
+    if !state.is_of_this_layout()? {
+        return Ok(false);
     }
     let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size())
         .map_err(|error| EngineError::Log(error.to_string()))?;
@@ -110,7 +117,7 @@ fn catch_up(
 
 fn flush(parts: &EngineParts, state: &mut State, root: &Hash) -> Result<(), EngineError> {
     let mut chunk = state.take_chunk()?;
-    chunk.push(root_row(root));
+    chunk.extend(tie_rows(root));
     parts.fold.apply(chunk, state.size())?;
     state.folded(state.size());
     Ok(())

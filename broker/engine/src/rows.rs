@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::store::{Fold, RowChange, StoreError};
+use crate::store::{Fold, Row, RowChange, StoreError};
 
 #[derive(Debug)]
 struct Recent {
@@ -38,12 +38,7 @@ impl Rows {
     }
 
     /// At most `limit` rows under `prefix` after `after`, in the order of keys.
-    pub(crate) fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let mut found = BTreeMap::new();
         let mut hidden = 0;

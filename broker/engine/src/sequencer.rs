@@ -42,6 +42,8 @@ const FOLD_EVERY: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_micros(400);
 /// A batch with an entry for one in so many exchanges under way does not wait.
 const LINGER_SHARE: usize = 4;
+/// Without room, how often the thread looks for it while nobody asks.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 /// With so many rows waiting for a slow fold, steps wait too.
@@ -155,7 +157,7 @@ impl Writer {
         let leaf = Leaf { kind, time_ms: now.as_millis(), commitment: commitment(&salt, record.as_bytes()) };
         let sealed = self.sealer.seal(index, &leaf, &salt, &record, nonce)?;
         self.bytes = self.bytes.saturating_add(sealed.len());
-        self.entries.push(SealedEntry { leaf: leaf.clone(), sealed });
+        self.entries.push(SealedEntry { leaf, sealed });
         Ok(Written { index, leaf, salt, record })
     }
 
@@ -314,7 +316,11 @@ impl Loop {
         let steps = if accepts { &self.steps } else { &never };
         let mut ended = false;
         let lingers = self.lingers();
-        let patience = if lingers { LINGER.saturating_sub(self.ready_since.elapsed()) } else { IDLE };
+        let patience = match (lingers, self.parts.halt.has_room()) {
+            (true, _) => LINGER.saturating_sub(self.ready_since.elapsed()),
+            (false, true) => IDLE,
+            (false, false) => LOOK_FOR_ROOM,
+        };
         select! {
             recv(steps) -> step => match step {
                 Ok(Command::Run(step)) => ended = self.run_steps(step),
@@ -331,7 +337,12 @@ impl Loop {
                 }
                 Err(_) => return false,
             },
-            default(patience) => {}
+            default(patience) => {
+                if !self.parts.halt.has_room() {
+                    // Only to see whether there is room again; steps look for themselves.
+                    let _ = self.make_room(self.parts.state.time());
+                }
+            }
         }
         if self.committer_is_ready && (ended || !self.lingers()) && !self.close_batch(ended) {
             return false;
@@ -400,6 +411,7 @@ impl Loop {
         self.parts.halt.check()?;
         let reserved = self.parts.journal.reserve(RESERVE_BYTES);
         let prepared = reserved.and_then(|()| self.writer.sealer.prepare(Month::of(now.as_millis())));
+        self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {
             StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),
             StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {

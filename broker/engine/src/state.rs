@@ -22,14 +22,18 @@ use crate::store::{Fold, RowChange, StoreError};
 
 mod keys;
 
-/// The row that ties the fold to one history: the root of the tree at its position.
-pub(crate) fn root_row(root: &Hash) -> RowChange {
-    (keys::ROOT.to_vec(), Some(root.0.to_vec()))
+/// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
+/// [`keys`] or of a row takes a new number here.
+const LAYOUT: &[u8] = b"2";
+
+/// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
+pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
+    [(keys::ROOT.to_vec(), Some(root.0.to_vec())), (keys::LAYOUT.to_vec(), Some(LAYOUT.to_vec()))]
 }
 
-/// Whether `key` is that row.
-pub(crate) fn is_root_row(key: &[u8]) -> bool {
-    key == keys::ROOT
+/// Whether `key` is one of those rows, which are not state.
+pub(crate) fn is_tie_row(key: &[u8]) -> bool {
+    key == keys::ROOT || key == keys::LAYOUT
 }
 
 /// An exchange that was permitted and has not ended.
@@ -124,6 +128,11 @@ impl State {
             .try_into()
             .map_err(|_| StoreError::Corrupt("the fold's root has not 32 bytes".to_owned()))?;
         Ok(Some(Hash(root)))
+    }
+
+    /// Whether the fold's rows are of this code's layout.
+    pub(crate) fn is_of_this_layout(&self) -> Result<bool, StoreError> {
+        Ok(self.rows.get(keys::LAYOUT)?.as_deref() == Some(LAYOUT))
     }
 
     /// How many entries the state reflects.

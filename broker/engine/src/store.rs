@@ -124,6 +124,9 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
 }
 
+/// One row of the fold: key and value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// A change of one row of the fold; `None` removes it.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
@@ -141,7 +144,7 @@ pub trait Fold: Send + Sync + fmt::Debug {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// At most `limit` rows whose key starts with `prefix` and comes after `after`.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError>;
 
     /// Applies `changes` and moves the position to `folded`.
     fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError>;

@@ -167,7 +167,7 @@ impl Engine {
 }
 
 fn view(opener: &crate::seal::Opener, index: u64, entry: &SealedEntry) -> Result<EntryView, StoreError> {
-    Ok(EntryView { index, leaf: entry.leaf.clone(), record: opener.open(index, entry)? })
+    Ok(EntryView { index, leaf: entry.leaf, record: opener.open(index, entry)? })
 }
 
 /// Whether a record tells of an exchange that `consumer` made.

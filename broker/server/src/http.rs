@@ -66,8 +66,11 @@ fn metrics_text(handle: Option<&PrometheusHandle>) -> Response {
 }
 
 async fn ready(State(Readiness(engine)): State<Readiness>) -> Response {
-    match engine.check() {
+    match engine.ready() {
         Ok(()) => "ready\n".into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped; see the broker's log\n").into_response(),
+        Err(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped, or its disk is full; see the broker's log\n")
+                .into_response()
+        }
     }
 }

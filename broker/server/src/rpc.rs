@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use tonic::{Request, Status};
 use unefois_consent::registry::Role;
-use unefois_engine::{Engine, VerifiedParticipant};
+use unefois_consent::{Malformed, PivotIdentity};
+use unefois_engine::{Clock, Engine, SystemClock, VerifiedParticipant};
+use unefois_proto::common::identity;
+use unefois_proto::v1;
 
 pub mod access;
 mod audit;
@@ -39,6 +42,21 @@ pub struct Call {
 /// The call that the gate let in. A service that is reached around the gate answers nothing.
 fn call<T>(request: &Request<T>) -> Result<Call, Status> {
     request.extensions().get::<Call>().cloned().ok_or_else(|| Status::internal("the call did not pass the gate"))
+}
+
+/// The person at the field `subject`.
+fn subject(message: Option<&v1::Identity>) -> Result<PivotIdentity, Status> {
+    let identity = identity("subject", message).map_err(|fault| status::malformed(&fault))?;
+    not_from_the_future(&identity)?;
+    Ok(identity)
+}
+
+/// Nobody is born after today.
+fn not_from_the_future(identity: &PivotIdentity) -> Result<(), Status> {
+    if identity.birth_date.is_after(SystemClock.now()) {
+        return Err(status::malformed(&Malformed::new("subject.birth_date", "is not in the future")));
+    }
+    Ok(())
 }
 
 /// The engine that all services share.

@@ -128,7 +128,9 @@ fn read_trust(files: &TlsFiles, generation: u64) -> Result<Trust, ConfigError> {
     }
     let mut crls = Vec::new();
     for path in &files.crl {
-        crls.extend(read_crls(path)?);
+        let read = read_crls(path)?;
+        read.iter().for_each(|list| warn_of_an_expired_list(path, list));
+        crls.extend(read);
     }
     // A list that is past its next update says nothing about today: refused, not ignored.
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -147,6 +149,20 @@ fn read_trust(files: &TlsFiles, generation: u64) -> Result<Trust, ConfigError> {
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     Ok(Trust { server: Arc::new(server), verifier, generation })
+}
+
+/// An expired list refuses every client of its CA; the operator should not learn it from them.
+fn warn_of_an_expired_list(path: &Path, list: &CertificateRevocationListDer<'_>) {
+    use x509_parser::prelude::{CertificateRevocationList, FromDer};
+    let Ok((_, parsed)) = CertificateRevocationList::from_der(list) else { return };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let expired = parsed.next_update().is_some_and(|at| u64::try_from(at.timestamp()).unwrap_or(0) < now);
+    if expired {
+        tracing::error!(
+            path = %path.display(),
+            "this revocation list is past its next update: every client of its CA is refused until a new one is there"
+        );
+    }
 }
 
 fn file_error(key: &str, path: &Path, problem: impl std::fmt::Display) -> ConfigError {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{
-    Batch, Fold, Journal, JournalEnd, Month, RecordKeys, RowChange, SecretKey, StoreError, Visit,
+    Batch, Fold, Journal, JournalEnd, Month, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
 };
 
 /// An operation that the hook may disturb.
@@ -191,7 +191,7 @@ impl Fold for MemoryStore {
         Ok(disk.rows.get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let (disk, fails) = self.enter(Operation::FoldRead)?;
         end_of(fails)?;
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);

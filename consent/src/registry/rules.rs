@@ -35,7 +35,13 @@ pub(super) fn check(file: &RegistryFile) -> Result<(), RegistryFault> {
 /// Refuses a step that would rewrite what persons were told or lock everyone out.
 pub(super) fn check_step(before: &Registry, after: &Registry) -> Result<(), RegistryFault> {
     for (id, procedure) in &before.procedures {
-        let Some(next) = after.procedures.get(id) else { continue };
+        // A procedure that could go and come back could come back with other texts.
+        let Some(next) = after.procedures.get(id) else {
+            return fault(
+                format!("procedure {id}"),
+                "its notices were published, so it stays; take it out of the habilitations instead",
+            );
+        };
         for notice in &procedure.notices {
             if next.notice(notice.version) != Some(notice) {
                 return fault(

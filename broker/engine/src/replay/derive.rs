@@ -12,6 +12,7 @@ use unefois_consent::registry::Role;
 use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
 use super::rows::{MemoryRows, fold_digest};
+use crate::consents::{longest, may_collect};
 use crate::state::{State, Wanted};
 use crate::store::{Fold, StoreError};
 
@@ -140,6 +141,14 @@ impl Derivation {
         let Some(procedure) = self.state.registry().procedure(&consent.procedure) else {
             return no("is a consent for a procedure that does not exist");
         };
+        if let Some(by) = granted.by {
+            self.enrolled(by, &[Role::Exchange])?;
+            must(by.participant == consent.consumer, "was recorded by another administration")?;
+        }
+        let covered = may_collect(self.state.registry(), consent.consumer, &consent.procedure, &consent.attributes);
+        must(covered, "is a consent beyond every habilitation of its consumer")?;
+        let validity = consent.expires_at.since(consent.not_before.max(time));
+        must(validity <= longest(procedure), "is a consent for longer than its procedure allows")?;
         let digest = procedure.notice(consent.notice_version).map(|notice| notice.digest(consent.language));
         must(digest == Some(consent.notice_digest), "the person read another text than the notice")?;
         must(

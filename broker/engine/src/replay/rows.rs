@@ -6,14 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{Context, SHA256};
 
-use crate::store::{Fold, RowChange, StoreError};
+use crate::store::{Fold, Row, RowChange, StoreError};
+
+/// Rows, and the position that they reflect.
+type Folded = (BTreeMap<Vec<u8>, Vec<u8>>, u64);
 
 /// A fold in memory.
 #[derive(Debug, Default)]
-pub(super) struct MemoryRows(Mutex<(BTreeMap<Vec<u8>, Vec<u8>>, u64)>);
+pub(super) struct MemoryRows(Mutex<Folded>);
 
 impl MemoryRows {
-    fn lock(&self) -> MutexGuard<'_, (BTreeMap<Vec<u8>, Vec<u8>>, u64)> {
+    fn lock(&self) -> MutexGuard<'_, Folded> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -27,7 +30,7 @@ impl Fold for MemoryRows {
         Ok(self.lock().0.get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let rows = self.lock();
         let rows = rows.0.range::<[u8], _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
@@ -61,7 +64,7 @@ pub fn fold_digest(fold: &dyn Fold) -> Result<[u8; 32], StoreError> {
         let page = fold.scan(&[], after.as_deref(), 1_000)?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
-        for (key, value) in page.iter().filter(|(key, _)| key.first() != Some(&0) && !crate::state::is_root_row(key)) {
+        for (key, value) in page.iter().filter(|(key, _)| key.first() != Some(&0) && !crate::state::is_tie_row(key)) {
             for part in [key, value] {
                 context.update(&(part.len() as u64).to_be_bytes());
                 context.update(part);

@@ -4,6 +4,8 @@ use unefois_consent::{ConsentId, Digest, HabilitationId, RequestId, Siret, Subje
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
+/// Layout of the rows.
+pub(crate) const LAYOUT: &[u8] = b"v";
 /// Root of the tree at the fold's position.
 pub(crate) const ROOT: &[u8] = b"h";
 

@@ -107,7 +107,8 @@ pub(crate) struct ExchangeArgs {
     /// The agent or the system that asks
     #[arg(long, default_value = "unefois exchange")]
     agent: String,
-    /// Names the exchange, so that trying again is the same one; drawn where absent
+    /// Names the exchange, so that trying again is the same one (give --at too, since all of it must be the same); drawn
+    /// where absent
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     /// Where to save the receipt

@@ -1,14 +1,13 @@
 //! ConsentService.
 
 use tonic::{Request, Response, Status};
-use unefois_consent::{ConsentId, Malformed, PivotIdentity, ProcedureId};
+use unefois_consent::{ConsentId, Malformed, ProcedureId};
 use unefois_engine::consents::{GrantCall, MAX_PAGE};
-use unefois_proto::common::identity;
 use unefois_proto::consent::{grant, wire_consent};
 use unefois_proto::v1;
 use unefois_proto::v1::consent_service_server::ConsentService;
 
-use super::{Call, SharedEngine, call, status};
+use super::{Call, SharedEngine, call, not_from_the_future, status, subject};
 
 /// Serves consents and objections.
 #[derive(Debug)]
@@ -16,10 +15,6 @@ pub struct Consents(pub(crate) SharedEngine);
 
 fn consent_id(field: &str, text: &str) -> Result<ConsentId, Status> {
     text.parse().map_err(|fault: Malformed| status::malformed(&fault.within(field)))
-}
-
-fn subject(message: Option<&v1::Identity>) -> Result<PivotIdentity, Status> {
-    identity("subject", message).map_err(|fault| status::malformed(&fault))
 }
 
 fn procedure(text: &str) -> Result<Option<ProcedureId>, Status> {
@@ -37,6 +32,7 @@ impl ConsentService for Consents {
     ) -> Result<Response<v1::GrantConsentResponse>, Status> {
         let Call { caller, deadline, .. } = call(&request)?;
         let grant = grant(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
+        not_from_the_future(&grant.identity)?;
         let grant = GrantCall {
             caller,
             agent: grant.agent,

@@ -2,13 +2,13 @@
 
 use tonic::{Request, Response, Status};
 use unefois_connectors::AccessToken;
-use unefois_consent::{Malformed, Reason};
-use unefois_engine::{Clock, ExchangeCall, SystemClock};
+use unefois_consent::Reason;
+use unefois_engine::ExchangeCall;
 use unefois_proto::exchange::{question, wire_attribute};
 use unefois_proto::v1::exchange_service_server::ExchangeService;
 use unefois_proto::v1::{ExchangeRequest, ExchangeResponse};
 
-use super::{SharedEngine, call, status};
+use super::{SharedEngine, call, not_from_the_future, status};
 
 /// Serves exchanges.
 #[derive(Debug)]
@@ -19,9 +19,7 @@ impl ExchangeService for Exchange {
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
         let call = call(&request)?;
         let question = question(request.into_inner()).map_err(|fault| status::malformed(&fault))?;
-        if question.identity.birth_date.is_after(SystemClock.now()) {
-            return Err(status::malformed(&Malformed::new("subject.birth_date", "is not in the future")));
-        }
+        not_from_the_future(&question.identity)?;
         let exchange = ExchangeCall {
             recipient: question.recipient.unwrap_or(call.caller.participant()),
             caller: call.caller,

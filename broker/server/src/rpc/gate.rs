@@ -137,7 +137,7 @@ where
             Ok(Some(call)) => Some(call.caller.participant()),
             Ok(None) | Err(_) => None,
         };
-        let span = tracing::info_span!("rpc", method, participant = participant.map(|p| tracing::field::display(p)));
+        let span = tracing::info_span!("rpc", method, participant = participant.map(tracing::field::display));
         match admitted {
             Err(status) => {
                 span.in_scope(|| tracing::info!(code = ?status.code(), "refused at the gate"));

@@ -11,9 +11,10 @@ use unefois_engine::store::StoreError;
 /// `error` while nothing can have been written yet.
 pub(super) fn not_written(path: &Path, error: &io::Error) -> StoreError {
     let text = format!("{}: {error}", path.display());
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(text),
-        _ => StoreError::NotWritten(text),
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        StoreError::Full(text)
+    } else {
+        StoreError::NotWritten(text)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use std::ops::Bound;
 
-use unefois_engine::store::{Fold, RowChange, StoreError};
+use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 
 use super::{Options, files};
 
@@ -109,7 +109,7 @@ impl Fold for SledFold {
         Ok(self.db.get(key).map_err(|e| error(&e))?.map(|value| value.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let mut rows = Vec::new();
         for row in self.db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
