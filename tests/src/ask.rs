@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 use unefois::client::Client;
-use unefois_consent::{Channel, ConsentId, Ground, Language, NoticeShown, Timestamp};
+use unefois_consent::registry::RegistryFile;
+use unefois_consent::{Channel, ConsentId, Ground, GroundKind, Language, NoticeShown, Timestamp};
 use unefois_engine::{Clock, SystemClock};
 use unefois_proto::exchange::wire_ground;
 use unefois_proto::fields::wire_instant;
@@ -44,9 +45,11 @@ pub fn person(birth_name: &str) -> v1::Identity {
 
 /// The ground of a person who asked and read notice 1.
 pub fn informed() -> Ground {
-    let shown_at = SystemClock.now();
-    let notice = NoticeShown { version: 1, shown_at, channel: Channel::Online, language: Language::Fr };
-    Ground::LawRequest { notice }
+    Ground::LawRequest { notice: shown() }
+}
+
+fn shown() -> NoticeShown {
+    NoticeShown { version: 1, shown_at: SystemClock.now(), channel: Channel::Online, language: Language::Fr }
 }
 
 /// A request id that no other test has.
@@ -78,6 +81,19 @@ pub fn allowance(birth_name: &str, consent: Option<&str>) -> v1::ExchangeRequest
     let consent = consent.map(|id| id.parse::<ConsentId>().unwrap());
     let ground = Some(wire_ground(&Ground::Consent { consent }));
     v1::ExchangeRequest { procedure: ALLOWANCE.to_owned(), ground, ..canteen(birth_name) }
+}
+
+/// The same question, on the ground `PROACTIVE`.
+pub fn proactive(question: v1::ExchangeRequest) -> v1::ExchangeRequest {
+    v1::ExchangeRequest { ground: Some(wire_ground(&Ground::Proactive { notice: shown() })), ..question }
+}
+
+/// Lets the town hall ask proactively: a change for [`crate::sandbox::Sandbox::change_registry`].
+pub fn allow_proactive(file: &mut RegistryFile) {
+    let held = file.habilitations.iter_mut().find(|h| h.id.as_str() == "saint-exemple-cantine").unwrap();
+    held.grounds.insert(GroundKind::Proactive);
+    // CRPA L114-8 II: a year at most.
+    held.retention_months = 12;
 }
 
 /// A consent of `birth_name` to the department.
@@ -125,6 +141,12 @@ pub async fn granted(client: &Client, grant: v1::GrantConsentRequest) -> String 
 pub async fn withdraw(client: &Client, consent_id: &str) {
     let request = v1::WithdrawConsentRequest { consent_id: consent_id.to_owned() };
     client.consent().withdraw_consent(within(request)).await.unwrap();
+}
+
+/// Records that `birth_name` objects to the client's proactive use.
+pub async fn object(client: &Client, birth_name: &str) {
+    let request = v1::RecordObjectionRequest { subject: Some(person(birth_name)), procedure: String::new() };
+    client.consent().record_objection(within(request)).await.unwrap();
 }
 
 /// The stable reason of a status.

@@ -176,7 +176,7 @@ async fn a_withdrawal_while_the_source_is_asked_drops_the_data() {
 }
 
 #[tokio::test]
-async fn a_revoked_habilitation_and_an_objection_drop_the_data_too() {
+async fn a_habilitation_revoked_while_the_source_is_asked_drops_the_data() {
     let sandbox = Sandbox::start().await;
     let town_hall = sandbox.client("ville").await;
     sandbox.source.hold();
@@ -195,6 +195,31 @@ async fn a_revoked_habilitation_and_an_objection_drop_the_data_too() {
     let answer = asking.await.unwrap();
     assert_eq!(only_status(&answer), AttributeStatus::Withheld);
     assert_refused(exchange(&town_hall, canteen("MARCHAND")).await, "HABILITATION_NOT_ACTIVE");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn an_objection_while_the_source_is_asked_drops_a_proactive_answer() {
+    let sandbox = Sandbox::start().await;
+    let town_hall = sandbox.client("ville").await;
+    sandbox.change_registry(allow_proactive).await;
+    sandbox.source.hold();
+    let asking = tokio::spawn({
+        let town_hall = town_hall.clone();
+        async move { exchange(&town_hall, proactive(canteen("MARCHAND"))).await.unwrap() }
+    });
+    sandbox.source.was_asked(1).await;
+    object(&town_hall, "MARCHAND").await;
+    sandbox.source.release();
+    let answer = asking.await.unwrap();
+    assert_eq!(only_status(&answer), AttributeStatus::Withheld);
+    assert!(answer.attributes[0].value.is_none() && answer.attributes[0].provenance.is_none());
+    assert_eq!(answer.withheld_reasons, [Reason::Objection.code()]);
+    assert_refused(exchange(&town_hall, proactive(canteen("MARCHAND"))).await, "OBJECTION");
+    // An objection is against proactive use: what the person asks for goes on, and so does what concerns others.
+    assert_eq!(only_status(&exchange(&town_hall, canteen("MARCHAND")).await.unwrap()), AttributeStatus::Found);
+    let other = exchange(&town_hall, proactive(canteen("DUPONT"))).await.unwrap();
+    assert_eq!(only_status(&other), AttributeStatus::Found);
     sandbox.finish().await;
 }
 

@@ -158,7 +158,8 @@ fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, 
 }
 
 /// GDPR 4(11) and 7: specific (attributes within a habilitation), informed (a notice of the procedure), bounded in time.
-fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result<Consent, EngineError> {
+fn check_grant(turn: &mut Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result<Consent, EngineError> {
+    let id = turn.draw_consent()?;
     let registry = turn.state().registry();
     let consumer = call.caller.participant();
     let now = turn.now();
@@ -179,7 +180,7 @@ fn check_grant(turn: &Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result
         return Err(Malformed::new("expires_at", "within the procedure's consent_max_days").into());
     }
     Ok(Consent {
-        id: turn.draw_consent()?,
+        id,
         subject,
         consumer,
         procedure: call.procedure.clone(),

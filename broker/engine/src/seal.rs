@@ -39,6 +39,42 @@ fn additional_data(index: u64, leaf: &Leaf) -> [u8; 8 + Leaf::LEN] {
     data
 }
 
+/// Seals one record under the key of its leaf's month. `nonce` must be random: one that is used twice under a key gives
+/// both records away.
+pub fn seal_record(
+    key: &SecretKey,
+    index: u64,
+    leaf: &Leaf,
+    salt: &Salt,
+    record: &str,
+    nonce: [u8; NONCE_LEN],
+) -> Result<Vec<u8>, StoreError> {
+    seal_with(&cipher(key)?, index, leaf, salt, record, nonce)
+}
+
+fn seal_with(
+    cipher: &LessSafeKey,
+    index: u64,
+    leaf: &Leaf,
+    salt: &Salt,
+    record: &str,
+    nonce: [u8; NONCE_LEN],
+) -> Result<Vec<u8>, StoreError> {
+    let mut sealed = Vec::with_capacity(NONCE_LEN + salt.0.len() + record.len() + AES_256_GCM.tag_len());
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(&salt.0);
+    sealed.extend_from_slice(record.as_bytes());
+    let aad = Aad::from(additional_data(index, leaf));
+    let Some(plain) = sealed.get_mut(NONCE_LEN..) else {
+        return Err(StoreError::NotWritten("a record could not be sealed".to_owned()));
+    };
+    let tag = cipher
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, plain)
+        .map_err(|_| StoreError::NotWritten("a record could not be sealed".to_owned()))?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
+}
+
 /// Seals the records of one writer; keeps the current month's cipher at hand.
 pub(crate) struct Sealer {
     keys: Arc<dyn RecordKeys>,
@@ -71,19 +107,7 @@ impl Sealer {
         let Some((_, cipher)) = &self.current else {
             return Err(StoreError::NotWritten("no record key was prepared".to_owned()));
         };
-        let mut sealed = Vec::with_capacity(NONCE_LEN + salt.0.len() + record.len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&salt.0);
-        sealed.extend_from_slice(record.as_bytes());
-        let aad = Aad::from(additional_data(index, leaf));
-        let Some(plain) = sealed.get_mut(NONCE_LEN..) else {
-            return Err(StoreError::NotWritten("a record could not be sealed".to_owned()));
-        };
-        let tag = cipher
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, plain)
-            .map_err(|_| StoreError::NotWritten("a record could not be sealed".to_owned()))?;
-        sealed.extend_from_slice(tag.as_ref());
-        Ok(sealed)
+        seal_with(cipher, index, leaf, salt, record, nonce)
     }
 }
 

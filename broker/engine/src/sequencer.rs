@@ -15,6 +15,8 @@ use unefois_audit::{Leaf, Salt, commitment};
 use unefois_consent::event::Event;
 use unefois_consent::{ConsentId, Digest, ExchangeId, SubjectRef, Timestamp};
 
+use zeroize::Zeroizing;
+
 use crate::clock::Clock;
 use crate::committer::{Commit, FoldChunk, Outcome, ToCommit};
 use crate::error::EngineError;
@@ -39,9 +41,9 @@ const FOLD_ROWS: usize = 512;
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// With many exchanges under way, a batch waits so long for more of them: fewer, larger commits cost less of everything.
 /// A lone exchange never waits.
-const LINGER: Duration = Duration::from_micros(400);
+const LINGER: Duration = Duration::from_micros(1_500);
 /// A batch with an entry for one in so many exchanges under way does not wait.
-const LINGER_SHARE: usize = 4;
+const LINGER_SHARE: usize = 2;
 /// Without room, how often the thread looks for it while nobody asks.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing happens.
@@ -96,17 +98,17 @@ impl Turn<'_> {
     }
 
     /// Draws a name for a subject.
-    pub(crate) fn draw_subject(&self) -> Result<SubjectRef, EngineError> {
+    pub(crate) fn draw_subject(&mut self) -> Result<SubjectRef, EngineError> {
         Ok(SubjectRef(self.writer.random()?))
     }
 
     /// Draws a name for a consent.
-    pub(crate) fn draw_consent(&self) -> Result<ConsentId, EngineError> {
+    pub(crate) fn draw_consent(&mut self) -> Result<ConsentId, EngineError> {
         Ok(ConsentId(self.writer.random()?))
     }
 
     /// Draws a name for an exchange.
-    pub(crate) fn draw_exchange(&self) -> Result<ExchangeId, EngineError> {
+    pub(crate) fn draw_exchange(&mut self) -> Result<ExchangeId, EngineError> {
         Ok(ExchangeId(self.writer.random()?))
     }
 
@@ -126,11 +128,37 @@ impl Turn<'_> {
 
 /// Builds the batch under way.
 struct Writer {
-    random: SystemRandom,
+    random: Randomness,
     sealer: Sealer,
     first: u64,
     entries: Vec<SealedEntry>,
     bytes: usize,
+}
+
+/// The system's randomness, fetched for many draws at once. What was drawn is wiped.
+struct Randomness {
+    pool: Zeroizing<[u8; 4096]>,
+    used: usize,
+}
+
+impl Randomness {
+    fn new() -> Self {
+        let pool = Zeroizing::new([0; 4096]);
+        Self { used: pool.len(), pool }
+    }
+
+    fn draw<const N: usize>(&mut self) -> Result<[u8; N], EngineError> {
+        let none = || EngineError::Halted("the system gives no randomness".to_owned());
+        if self.used + N > self.pool.len() {
+            SystemRandom::new().fill(self.pool.as_mut()).map_err(|_| none())?;
+            self.used = 0;
+        }
+        let taken = self.pool.get_mut(self.used..self.used + N).ok_or_else(none)?;
+        let drawn = (&*taken).try_into().map_err(|_| none())?;
+        taken.fill(0);
+        self.used += N;
+        Ok(drawn)
+    }
 }
 
 impl std::fmt::Debug for Writer {
@@ -143,10 +171,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    fn random<const N: usize>(&self) -> Result<[u8; N], EngineError> {
-        let mut bytes = [0; N];
-        self.random.fill(&mut bytes).map_err(|_| EngineError::Halted("the system gives no randomness".to_owned()))?;
-        Ok(bytes)
+    fn random<const N: usize>(&mut self) -> Result<[u8; N], EngineError> {
+        self.random.draw()
     }
 
     fn write(&mut self, index: u64, now: Timestamp, kind: u8, record: String) -> Result<Written, EngineError> {
@@ -291,7 +317,7 @@ struct Loop {
 impl Loop {
     fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<Command>) -> Self {
         let first = parts.state.size();
-        let writer = Writer { random: SystemRandom::new(), sealer, first, entries: Vec::new(), bytes: 0 };
+        let writer = Writer { random: Randomness::new(), sealer, first, entries: Vec::new(), bytes: 0 };
         Self {
             parts,
             steps,
@@ -409,7 +435,9 @@ impl Loop {
 
     fn make_room(&mut self, now: Timestamp) -> Result<(), EngineError> {
         self.parts.halt.check()?;
-        let reserved = self.parts.journal.reserve(RESERVE_BYTES);
+        // What is reserved holds for the whole batch.
+        let begun = !self.writer.entries.is_empty();
+        let reserved = if begun { Ok(()) } else { self.parts.journal.reserve(RESERVE_BYTES) };
         let prepared = reserved.and_then(|()| self.writer.sealer.prepare(Month::of(now.as_millis())));
         self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {

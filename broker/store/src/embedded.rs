@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use unefois_engine::store::StoreError;
+use unefois_engine::store::{Batch, StoreError};
 
 mod files;
 mod fold;
@@ -27,6 +27,18 @@ pub use files::check_private;
 pub use fold::SledFold;
 pub use journal::{FileJournal, JournalReader};
 pub use keys::FileKeys;
+
+/// The batch in the frame at the start of `bytes`; `None` where there is no whole one. For fuzzing the frame format.
+pub fn decode_frame(bytes: &[u8]) -> Option<Batch> {
+    frame::decode(bytes).ok().map(|(batch, _)| batch)
+}
+
+/// The frame of `batch` with its padding; `None` where a length does not fit. For fuzzing the frame format.
+pub fn encode_frame(batch: &Batch) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    frame::encode(batch, &mut bytes)?;
+    Some(bytes)
+}
 
 /// How an embedded store behaves.
 #[derive(Debug, Clone)]

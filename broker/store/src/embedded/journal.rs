@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,15 @@ pub struct FileJournal {
     tiles: Tiles,
     /// The durable end; readers look here.
     end: RwLock<JournalEnd>,
+    /// Held while a batch is written and synced.
     tail: Mutex<Tail>,
+    /// Held for a look. `reserve` must never wait for a commit: the next batch is decided while this one is synced.
+    room: Mutex<Room>,
+    /// Bytes left in the segment under way, as of the last finished append.
+    left: AtomicU64,
 }
 
-/// The segment under way. Only the committer's thread and `reserve` touch it.
+/// The segment under way.
 #[derive(Debug)]
 struct Tail {
     file: File,
@@ -38,9 +44,14 @@ struct Tail {
     buffer: Vec<u8>,
     /// After an unknown write nothing is appended any more.
     failed: Option<StoreError>,
+}
+
+/// What lies ready for the batches to come.
+#[derive(Debug, Default)]
+struct Room {
     free_space_at: Option<Instant>,
     /// Makes the next spare segment.
-    spare: Option<std::thread::JoinHandle<Result<PathBuf, StoreError>>>,
+    maker: Option<std::thread::JoinHandle<Result<PathBuf, StoreError>>>,
 }
 
 impl FileJournal {
@@ -62,7 +73,23 @@ impl FileJournal {
                 recover(&folder, &tiles, *last)?
             }
         };
-        Ok(Self { folder, options: options.clone(), tiles, end: RwLock::new(end), tail: Mutex::new(tail) })
+        let journal = Self {
+            folder,
+            options: options.clone(),
+            tiles,
+            end: RwLock::new(end),
+            left: AtomicU64::new(tail.left()),
+            tail: Mutex::new(tail),
+            room: Mutex::default(),
+        };
+        if segment::find_spare(&journal.folder, 0).is_none() {
+            journal.make_spare_behind(&mut journal.room());
+        }
+        Ok(journal)
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -71,7 +98,8 @@ impl FileJournal {
 
     /// Goes on in a new segment.
     fn rotate(&self, tail: &mut Tail, needed: u64, end: &JournalEnd) -> Result<(), StoreError> {
-        self.ensure_spare(tail, needed)?;
+        let mut room = self.room();
+        self.ensure_spare(&mut room, needed)?;
         let spare = segment::find_spare(&self.folder, needed)
             .ok_or_else(|| StoreError::NotWritten("the spare segment has gone".to_owned()))?;
         // ORDER: a segment that can be seen promises that the tiles of all before it are durable.
@@ -79,16 +107,13 @@ impl FileJournal {
         let (file, path) = segment::begin(&self.folder, &spare, end)?;
         tail.length = file.metadata().map_err(|error| files::unknown(&path, &error))?.len();
         (tail.file, tail.path, tail.offset) = (file, path, segment::FRAMES);
-        self.make_spare_behind(tail);
+        self.make_spare_behind(&mut room);
         Ok(())
     }
 
     /// A spare segment of at least `needed` bytes is there; waits for the one under way.
-    fn ensure_spare(&self, tail: &mut Tail, needed: u64) -> Result<(), StoreError> {
-        if let Some(maker) = tail.spare.take() {
-            // A maker that failed is tried again below, where its error reaches the caller.
-            let _ = maker.join();
-        }
+    fn ensure_spare(&self, room: &mut Room, needed: u64) -> Result<(), StoreError> {
+        room.wait_for_maker();
         if segment::find_spare(&self.folder, needed).is_none() {
             segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), Pace::Now)?;
         }
@@ -96,16 +121,14 @@ impl FileJournal {
     }
 
     /// Makes the next spare segment beside the work.
-    fn make_spare_behind(&self, tail: &mut Tail) {
+    fn make_spare_behind(&self, room: &mut Room) {
         let (folder, bytes) = (self.folder.clone(), self.options.segment_bytes);
-        let maker = std::thread::Builder::new()
-            .name("unefois-spare".to_owned())
-            .spawn(move || segment::make_spare(&folder, bytes, Pace::Gentle));
-        tail.spare = maker.ok();
+        let make = move || segment::make_spare(&folder, bytes, Pace::Gentle);
+        room.maker = std::thread::Builder::new().name("unefois-spare".to_owned()).spawn(make).ok();
     }
 
-    fn check_free_space(&self, tail: &mut Tail) -> Result<(), StoreError> {
-        if tail.free_space_at.is_some_and(|at| at.elapsed() < FREE_SPACE_EVERY) {
+    fn check_free_space(&self, room: &mut Room) -> Result<(), StoreError> {
+        if room.free_space_at.is_some_and(|at| at.elapsed() < FREE_SPACE_EVERY) {
             return Ok(());
         }
         let disk =
@@ -119,7 +142,7 @@ impl FileJournal {
                 self.options.min_free_bytes >> 20
             )));
         }
-        tail.free_space_at = Some(Instant::now());
+        room.free_space_at = Some(Instant::now());
         Ok(())
     }
 }
@@ -130,17 +153,19 @@ impl Journal for FileJournal {
     }
 
     fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
-        let mut tail = self.tail();
-        tail.failed.clone().map_or(Ok(()), Err)?;
-        self.check_free_space(&mut tail)?;
-        if tail.length.saturating_sub(tail.offset) >= bytes as u64 {
+        let mut room = self.room();
+        self.check_free_space(&mut room)?;
+        // A batch of this size may be on its way already, beside the one that is asked about.
+        if self.left.load(Ordering::Acquire) >= 2 * bytes as u64 {
             return Ok(());
         }
         let needed = bytes as u64 + segment::FRAMES;
-        if tail.spare.is_none() && segment::find_spare(&self.folder, needed).is_some() {
+        if room.maker.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+            && segment::find_spare(&self.folder, needed).is_some()
+        {
             return Ok(());
         }
-        self.ensure_spare(&mut tail, needed)
+        self.ensure_spare(&mut room, needed)
     }
 
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
@@ -157,12 +182,13 @@ impl Journal for FileJournal {
         let mut buffer = std::mem::take(&mut tail.buffer);
         buffer.clear();
         frame::encode(batch, &mut buffer).ok_or_else(|| StoreError::NotWritten("the batch is too large".to_owned()))?;
-        if tail.length.saturating_sub(tail.offset) < buffer.len() as u64 {
+        if tail.left() < buffer.len() as u64 {
             let rotated = self.rotate(&mut tail, buffer.len() as u64 + segment::FRAMES, &end);
             rotated.inspect_err(|error| tail.fail_if_unknown(error))?;
         }
         let written = tail.commit(&buffer).and_then(|()| self.tiles.write(closed));
         tail.buffer = buffer;
+        self.left.store(tail.left(), Ordering::Release);
         written.inspect_err(|error| tail.fail_if_unknown(error))?;
         let last_time_ms = batch.entries.last().map_or(end.last_time_ms, |entry| entry.leaf.time_ms);
         let end = JournalEnd { frontier: after.clone(), signature: Some(batch.signature), last_time_ms };
@@ -180,6 +206,11 @@ impl Journal for FileJournal {
 }
 
 impl Tail {
+    /// Bytes that the segment still takes.
+    fn left(&self) -> u64 {
+        self.length.saturating_sub(self.offset)
+    }
+
     /// The point of no return.
     fn commit(&mut self, frame: &[u8]) -> Result<(), StoreError> {
         self.file.write_all_at(frame, self.offset).map_err(|error| files::unknown(&self.path, &error))?;
@@ -196,18 +227,25 @@ impl Tail {
     }
 }
 
-impl Drop for Tail {
-    fn drop(&mut self) {
-        if let Some(maker) = self.spare.take() {
-            // The folder may be opened again at once; the maker must not be writing into it then.
+impl Room {
+    /// A maker that failed is tried again by whoever needs the segment, where its error reaches the caller.
+    fn wait_for_maker(&mut self) {
+        if let Some(maker) = self.maker.take() {
             let _ = maker.join();
         }
     }
 }
 
+impl Drop for Room {
+    fn drop(&mut self) {
+        // The folder may be opened again at once; the maker must not be writing into it then.
+        self.wait_for_maker();
+    }
+}
+
 fn new_tail(file: File, path: PathBuf, offset: u64) -> Result<Tail, StoreError> {
     let length = file.metadata().map_err(|error| files::read_error(&path, &error))?.len();
-    Ok(Tail { file, path, offset, length, buffer: Vec::new(), failed: None, free_space_at: None, spare: None })
+    Ok(Tail { file, path, offset, length, buffer: Vec::new(), failed: None })
 }
 
 fn begin_empty(folder: &Path, options: &Options) -> Result<(Tail, JournalEnd), StoreError> {
