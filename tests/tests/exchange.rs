@@ -194,6 +194,7 @@ async fn a_habilitation_revoked_while_the_source_is_asked_drops_the_data() {
     sandbox.source.release();
     let answer = asking.await.unwrap();
     assert_eq!(only_status(&answer), AttributeStatus::Withheld);
+    assert_eq!(answer.withheld_reasons, [Reason::HabilitationNotActive.code()]);
     assert_refused(exchange(&town_hall, canteen("MARCHAND")).await, "HABILITATION_NOT_ACTIVE");
     sandbox.finish().await;
 }

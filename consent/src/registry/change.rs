@@ -66,6 +66,12 @@ impl Registry {
         Ok(self.changes_to(&target))
     }
 
+    /// Refuses a change that would rewrite what persons were told. The other rules are about a whole registry, which the
+    /// changes of one plan reach only with the last of them.
+    pub fn check_change(&self, change: &RegistryChange) -> Result<(), RegistryFault> {
+        rules::check_change(self, change)
+    }
+
     /// This registry after `change`.
     pub fn apply(&mut self, change: RegistryChange) {
         match change {

@@ -1,8 +1,9 @@
 //! The rules that a registry keeps, each with its source where it has one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{DatasetClass, Habilitation, Registry, RegistryFile, Role};
+use super::{DatasetClass, Habilitation, Procedure, Registry, RegistryChange, RegistryFile, Role};
 use crate::GroundKind;
 
 /// Longest retention of exchanged data at a consumer, in months.
@@ -35,24 +36,40 @@ pub(super) fn check(file: &RegistryFile) -> Result<(), RegistryFault> {
 /// Refuses a step that would rewrite what persons were told or lock everyone out.
 pub(super) fn check_step(before: &Registry, after: &Registry) -> Result<(), RegistryFault> {
     for (id, procedure) in &before.procedures {
-        // A procedure that could go and come back could come back with other texts.
-        let Some(next) = after.procedures.get(id) else {
-            return fault(
-                format!("procedure {id}"),
-                "its notices were published, so it stays; take it out of the habilitations instead",
-            );
-        };
-        for notice in &procedure.notices {
-            if next.notice(notice.version) != Some(notice) {
-                return fault(
-                    format!("procedure {id}"),
-                    format!("notice {} was published and may not change; add a new version", notice.version),
-                );
-            }
-        }
+        check_published(procedure, after.procedures.get(id).map(Arc::as_ref))?;
     }
     if !after.keys.values().any(|(_, roles)| roles.contains(&Role::Registry)) {
         return fault("participants", "at least one key must have the role registry, or nobody could change it again");
+    }
+    Ok(())
+}
+
+/// Refuses one change that would rewrite what persons were told.
+pub(super) fn check_change(before: &Registry, change: &RegistryChange) -> Result<(), RegistryFault> {
+    let (id, next) = match change {
+        RegistryChange::PutProcedure(procedure) => (&procedure.id, Some(procedure)),
+        RegistryChange::RemoveProcedure(id) => (id, None),
+        RegistryChange::PutParticipant(_)
+        | RegistryChange::RemoveParticipant(_)
+        | RegistryChange::PutDataset(_)
+        | RegistryChange::RemoveDataset(_)
+        | RegistryChange::PutHabilitation(_)
+        | RegistryChange::RemoveHabilitation(_) => return Ok(()),
+    };
+    before.procedures.get(id).map_or(Ok(()), |procedure| check_published(procedure, next))
+}
+
+fn check_published(procedure: &Procedure, next: Option<&Procedure>) -> Result<(), RegistryFault> {
+    let place = || format!("procedure {}", procedure.id);
+    // A procedure that could go and come back could come back with other texts.
+    let Some(next) = next else {
+        return fault(place(), "its notices were published, so it stays; take it out of the habilitations instead");
+    };
+    for notice in &procedure.notices {
+        if next.notice(notice.version) != Some(notice) {
+            let rule = format!("notice {} was published and may not change; add a new version", notice.version);
+            return fault(place(), rule);
+        }
     }
     Ok(())
 }

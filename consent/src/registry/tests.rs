@@ -160,6 +160,19 @@ fn a_published_notice_never_changes() {
 }
 
 #[test]
+fn a_published_procedure_stays_so_that_it_cannot_come_back_with_other_texts() {
+    let mut file = registry_file();
+    let gone = file.procedures.remove(0);
+    file.habilitations.retain(|h| !h.procedures.contains(&gone.id));
+    let message = format!(
+        "procedure {}: its notices were published, so it stays; take it out of the habilitations instead",
+        gone.id
+    );
+    assert_eq!(registry().plan(file).unwrap_err().to_string(), message);
+    assert_eq!(registry().check_change(&RegistryChange::RemoveProcedure(gone.id)).unwrap_err().to_string(), message);
+}
+
+#[test]
 fn nobody_can_be_locked_out_of_the_registry() {
     let message = "participants: at least one key must have the role registry, or nobody could change it again";
     let locks: [fn(&mut RegistryFile); 3] = [
@@ -263,6 +276,9 @@ fn some_registry() -> impl Strategy<Value = RegistryFile> {
 proptest! {
     #[test]
     fn the_planned_changes_lead_to_the_target_and_its_indexes(before in some_registry(), target in some_registry()) {
+        // What was published stays.
+        let gone = before.procedures.iter().filter(|p| target.procedures.iter().all(|kept| kept.id != p.id));
+        let target = RegistryFile { procedures: target.procedures.iter().chain(gone).cloned().collect(), ..target.clone() };
         let mut registry = Registry::from_file(before).unwrap();
         let changes = registry.plan(target.clone()).unwrap();
         for change in changes {

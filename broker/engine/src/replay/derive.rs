@@ -100,6 +100,7 @@ impl Derivation {
                     Some(by) => self.enrolled(by, &[Role::Registry])?,
                     None => must(self.first_registry, "changes the registry in nobody's name")?,
                 }
+                self.state.registry().check_change(&changed.change).or_else(|fault| no(fault.to_string()))?;
                 self.first_registry &= changed.by.is_none();
                 return Ok(false);
             }
