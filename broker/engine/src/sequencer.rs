@@ -41,9 +41,11 @@ const FOLD_ROWS: usize = 512;
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// With many exchanges under way, a batch waits so long for more of them: fewer, larger commits cost less of everything.
 /// A lone exchange never waits.
-const LINGER: Duration = Duration::from_micros(1_500);
+const LINGER: Duration = Duration::from_micros(400);
 /// A batch with an entry for one in so many exchanges under way does not wait.
-const LINGER_SHARE: usize = 2;
+const LINGER_SHARE: usize = 4;
+/// How long closing waits for the fold; what it does not get then, the next opening catches up.
+const LAST_CHUNK: Duration = Duration::from_secs(10);
 /// Without room, how often the thread looks for it while nobody asks.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing happens.
@@ -370,6 +372,9 @@ impl Loop {
                 }
             }
         }
+        if ended {
+            self.wait_for_the_fold();
+        }
         if self.committer_is_ready && (ended || !self.lingers()) && !self.close_batch(ended) {
             return false;
         }
@@ -385,6 +390,16 @@ impl Loop {
             };
         }
         !ended && self.parts.halt.check().is_ok()
+    }
+
+    /// The last chunk can only be taken when the fold has the one before it.
+    fn wait_for_the_fold(&mut self) {
+        if !self.fold_is_idle
+            && let Ok(position) = self.parts.folded.recv_timeout(LAST_CHUNK)
+        {
+            self.parts.state.folded(position);
+            self.fold_is_idle = true;
+        }
     }
 
     fn committer_is_back(&mut self) {
