@@ -154,7 +154,7 @@ async fn a_consent_is_refused_for_each_thing_that_would_make_it_invalid() {
                 ..grant("MARCHAND")
             },
         ),
-        ("expires_at", v1::GrantConsentRequest { not_before: Some(soon), ..grant("MARCHAND") }),
+        ("expires_at", v1::GrantConsentRequest { not_before: Some(soon), expires_at: Some(soon), ..grant("MARCHAND") }),
         (
             "expires_at",
             v1::GrantConsentRequest {
