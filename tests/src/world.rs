@@ -11,25 +11,13 @@ use unefois_engine::store::{Batch, Fold, Journal, StoreError, Visit};
 use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
 use unefois_store::{MemoryStore, Options};
 
-struct Files(JournalReader);
-
-impl BatchSource for Files {
-    fn size(&self) -> u64 {
-        self.0.end().frontier.size()
-    }
-
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        self.0.read(0, visit)
-    }
-}
-
 fn opener(data: &Path) -> Opener {
     Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()))
 }
 
 /// The log in `data` verifies and replays.
 pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
-    let files = Files(JournalReader::open(data).unwrap());
+    let files = JournalReader::open(data).unwrap();
     verify(&files, key, &opener(data), &mut |_, _| {}).unwrap();
     replay(&files, key, &opener(data), &mut |_, _| {}).unwrap()
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use unefois_audit::VerifierKey;
 use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Batch, StoreError, Visit};
+use unefois_engine::store::StoreError;
 use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader};
 
@@ -106,19 +106,6 @@ fn entry_json(entry: &v1::Entry) -> serde_json::Value {
     })
 }
 
-/// A journal's files as a source of batches.
-pub(crate) struct Files(pub(crate) JournalReader);
-
-impl BatchSource for Files {
-    fn size(&self) -> u64 {
-        self.0.end().frontier.size()
-    }
-
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        self.0.read(0, visit)
-    }
-}
-
 type Check = fn(&dyn BatchSource, &VerifierKey, &Opener, &mut dyn FnMut(u64, u64)) -> Result<Report, LogFault>;
 
 /// Runs a check over the files in `data`.
@@ -134,7 +121,7 @@ pub(crate) fn check_files(data: &Path, key: &VerifierKey, what: &'static str, ch
     }
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
     let bar = progress(what);
-    let report = check(&Files(reader), key, &opener, &mut moves(&bar));
+    let report = check(&reader, key, &opener, &mut moves(&bar));
     bar.finish_and_clear();
     report.map_err(|fault| Failure::Failed(format!("the log does not hold: {fault}")))
 }

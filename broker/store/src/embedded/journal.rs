@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use unefois_audit::{Frontier, Hash};
+use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 
 use super::frame::{self, NoFrame};
@@ -406,10 +407,10 @@ impl JournalReader {
         while let Ok(batch) = frames.next()? {
             end = follow(end, &batch, &path, None)?;
         }
-        if frames.whole_frame_follows()? {
+        let torn_bytes = frames.trailing_bytes()?;
+        if torn_bytes > 0 && frames.whole_frame_follows()? {
             return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
         }
-        let torn_bytes = frames.trailing_bytes()?;
         Ok(Self { folder, end, torn_bytes })
     }
 
@@ -427,5 +428,15 @@ impl JournalReader {
     /// Visits the batches from index `from` on.
     pub fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
         read_segments(&self.folder, from, self.end.frontier.size(), visit)
+    }
+}
+
+impl BatchSource for JournalReader {
+    fn size(&self) -> u64 {
+        self.end.frontier.size()
+    }
+
+    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        self.read(0, visit)
     }
 }
