@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use unefois_audit::{BatchProofs, Checkpoint, Frontier, Hash, Receipt, TlogProof};
 
 use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::sequencer::{BoxedReply, Written};
 use crate::signer::Signer;
-use crate::state::tie_rows;
-use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry};
+use crate::state::{Learner, MetIds, tie_rows};
+use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry, StoreError};
 
 /// A batch on its way to the journal.
 pub(crate) struct ToCommit {
@@ -138,14 +138,42 @@ impl Committer {
     }
 }
 
-/// Applies chunks to the fold. A fold that fails halts the engine: decisions read it, and opening rebuilds it.
-pub(crate) fn run_folder(chunks: &Receiver<FoldChunk>, fold: &dyn Fold, folded: &Sender<u64>, halt: &Halt) {
-    while let Ok(chunk) = chunks.recv() {
-        if let Err(error) = fold.apply(chunk.changes, chunk.position) {
-            halt.halt(error.to_string());
-            return;
+/// The thread of the fold.
+pub(crate) struct Folder {
+    pub(crate) chunks: Receiver<FoldChunk>,
+    pub(crate) folded: Sender<u64>,
+    pub(crate) fold: Arc<dyn Fold>,
+    pub(crate) met: Arc<MetIds>,
+    pub(crate) halt: Arc<Halt>,
+}
+
+impl Folder {
+    /// Applies chunks to the fold, and between them learns the request ids of earlier runs. A fold that fails halts the
+    /// engine: decisions read it, and opening rebuilds it.
+    pub(crate) fn run(self) {
+        let mut learner = Learner::default();
+        loop {
+            let chunk = if learner.is_done() {
+                self.chunks.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                self.chunks.try_recv()
+            };
+            let done = match chunk {
+                Ok(chunk) => self.apply(chunk),
+                Err(TryRecvError::Empty) => learner.learn(&*self.fold, &self.met),
+                Err(TryRecvError::Disconnected) => return,
+            };
+            if let Err(error) = done {
+                self.halt.halt(error.to_string());
+                return;
+            }
         }
+    }
+
+    fn apply(&self, chunk: FoldChunk) -> Result<(), StoreError> {
+        self.fold.apply(chunk.changes, chunk.position)?;
         // The sequencer may have ended.
-        let _ = folded.send(chunk.position);
+        let _ = self.folded.send(chunk.position);
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
 
 use crate::clock::Clock;
-use crate::committer::{Committer, SignedHead, run_folder};
+use crate::committer::{Committer, Folder, SignedHead};
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
 use crate::halt::Halt;
@@ -90,10 +90,14 @@ impl Engine {
             thread.map_err(|error| EngineError::Halted(error.to_string()))
         };
         let commit_thread = spawn("unefois-commit", Box::new(move || committer.run()))?;
-        let fold = Arc::clone(&parts.fold);
-        let fold_halt = Arc::clone(&halt);
-        let fold_thread =
-            spawn("unefois-fold", Box::new(move || run_folder(&chunks, &*fold, &folded_sender, &fold_halt)))?;
+        let folder = Folder {
+            chunks,
+            folded: folded_sender,
+            fold: Arc::clone(&parts.fold),
+            met: state.met(),
+            halt: Arc::clone(&halt),
+        };
+        let fold_thread = spawn("unefois-fold", Box::new(move || folder.run()))?;
         let sequencer_parts = SequencerParts {
             state,
             clock: Arc::clone(&parts.clock),

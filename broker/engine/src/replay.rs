@@ -15,6 +15,8 @@ mod derive;
 mod rows;
 
 use derive::Derivation;
+#[cfg(test)]
+pub(crate) use rows::MemoryRows;
 
 /// Reads a journal's batches in order.
 pub trait BatchSource {

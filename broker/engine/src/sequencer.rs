@@ -6,9 +6,9 @@
 //! the entries it may have seen, for the same reason.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 use unefois_audit::{Leaf, Salt, commitment};
@@ -18,12 +18,16 @@ use unefois_consent::{ConsentId, Digest, ExchangeId, SubjectRef, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::committer::{Commit, FoldChunk, Outcome, ToCommit};
+use crate::committer::{Commit, Outcome, ToCommit};
 use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::seal::Sealer;
 use crate::state::State;
-use crate::store::{Journal, Month, SealedEntry, StoreError};
+use crate::store::{Journal, SealedEntry, StoreError};
+
+mod thread;
+
+use thread::Loop;
 
 /// Steps that may wait for the sequencer.
 const QUEUE: usize = 16_384;
@@ -31,27 +35,8 @@ const QUEUE: usize = 16_384;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Most entries of a batch, likewise.
 const MAX_BATCH_ENTRIES: usize = 4_096;
-/// Room that must be there before a step decides: a full batch, and the largest single step on top.
-const RESERVE_BYTES: usize = 3 * MAX_BATCH_BYTES;
 /// Largest sealed size of what one step appends.
 const MAX_STEP_BYTES: usize = MAX_BATCH_BYTES;
-/// The fold is given a chunk when this many rows wait, or after [`FOLD_EVERY`]. sled holds up every reader while it applies
-/// a chunk, so chunks are small.
-const FOLD_ROWS: usize = 512;
-const FOLD_EVERY: Duration = Duration::from_millis(100);
-/// With many exchanges under way, a batch waits so long for more of them: fewer, larger commits cost less of everything.
-/// A lone exchange never waits.
-const LINGER: Duration = Duration::from_micros(400);
-/// A batch with an entry for one in so many exchanges under way does not wait.
-const LINGER_SHARE: usize = 4;
-/// How long closing waits for the fold; what it does not get then, the next opening catches up.
-const LAST_CHUNK: Duration = Duration::from_secs(10);
-/// Without room, how often the thread looks for it while nobody asks.
-const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
-/// How long the thread sleeps when nothing happens.
-const IDLE: Duration = Duration::from_secs(60);
-/// With so many rows waiting for a slow fold, steps wait too.
-const MAX_WAITING_ROWS: usize = 500_000;
 
 /// An entry that a step appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,197 +286,5 @@ impl Sequencer {
     pub(crate) fn close(&self) {
         // A thread that has ended already needs no telling.
         let _ = self.steps.send(Command::Close);
-    }
-}
-
-/// The sequencer's thread.
-struct Loop {
-    parts: SequencerParts,
-    steps: Receiver<Command>,
-    writer: Writer,
-    replies: Vec<BoxedReply>,
-    committer_is_ready: bool,
-    ready_since: Instant,
-    fold_is_idle: bool,
-    last_chunk: Instant,
-}
-
-impl Loop {
-    fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<Command>) -> Self {
-        let first = parts.state.size();
-        let writer = Writer { random: Randomness::new(), sealer, first, entries: Vec::new(), bytes: 0 };
-        Self {
-            parts,
-            steps,
-            writer,
-            replies: Vec::new(),
-            committer_is_ready: true,
-            ready_since: Instant::now(),
-            fold_is_idle: true,
-            last_chunk: Instant::now(),
-        }
-    }
-
-    fn run(mut self) {
-        while self.turn() {}
-        // The senders drop here: committer and folder finish what they have and end.
-    }
-
-    /// Waits for something to do and does it; `false` ends the thread.
-    fn turn(&mut self) -> bool {
-        let accepts = !self.writer.is_full() && self.parts.state.waiting().0 < MAX_WAITING_ROWS;
-        let never = crossbeam_channel::never();
-        let steps = if accepts { &self.steps } else { &never };
-        let mut ended = false;
-        let lingers = self.lingers();
-        let patience = match (lingers, self.parts.halt.has_room()) {
-            (true, _) => LINGER.saturating_sub(self.ready_since.elapsed()),
-            (false, true) => IDLE,
-            (false, false) => LOOK_FOR_ROOM,
-        };
-        select! {
-            recv(steps) -> step => match step {
-                Ok(Command::Run(step)) => ended = self.run_steps(step),
-                Ok(Command::Close) | Err(_) => ended = true,
-            },
-            recv(self.parts.ready) -> ready => match ready {
-                Ok(()) => self.committer_is_back(),
-                Err(_) => return false,
-            },
-            recv(self.parts.folded) -> position => match position {
-                Ok(position) => {
-                    self.parts.state.folded(position);
-                    self.fold_is_idle = true;
-                }
-                Err(_) => return false,
-            },
-            default(patience) => {
-                if !self.parts.halt.has_room() {
-                    // Only to see whether there is room again; steps look for themselves.
-                    let _ = self.make_room(self.parts.state.time());
-                }
-            }
-        }
-        if ended {
-            self.wait_for_the_fold();
-        }
-        if self.committer_is_ready && (ended || !self.lingers()) && !self.close_batch(ended) {
-            return false;
-        }
-        if ended && !self.committer_is_ready {
-            // The last batch waits for the commit before it.
-            return match self.parts.ready.recv() {
-                Ok(()) => {
-                    self.committer_is_back();
-                    self.close_batch(true);
-                    false
-                }
-                Err(_) => false,
-            };
-        }
-        !ended && self.parts.halt.check().is_ok()
-    }
-
-    /// The last chunk can only be taken when the fold has the one before it.
-    fn wait_for_the_fold(&mut self) {
-        if !self.fold_is_idle
-            && let Ok(position) = self.parts.folded.recv_timeout(LAST_CHUNK)
-        {
-            self.parts.state.folded(position);
-            self.fold_is_idle = true;
-        }
-    }
-
-    fn committer_is_back(&mut self) {
-        self.committer_is_ready = true;
-        self.ready_since = Instant::now();
-    }
-
-    /// Whether the batch should wait for more of the exchanges under way.
-    fn lingers(&self) -> bool {
-        let entries = self.writer.entries.len();
-        self.committer_is_ready
-            && entries > 0
-            && entries * LINGER_SHARE < self.parts.state.open().len()
-            && self.ready_since.elapsed() < LINGER
-    }
-
-    /// Runs `step` and every other that already waits, as long as the batch takes them. Says whether to end.
-    fn run_steps(&mut self, step: BoxedStep) -> bool {
-        self.run_step(step);
-        while !self.writer.is_full() {
-            match self.steps.try_recv() {
-                Ok(Command::Run(step)) => self.run_step(step),
-                Ok(Command::Close) => return true,
-                Err(_) => return false,
-            }
-        }
-        false
-    }
-
-    fn run_step(&mut self, step: BoxedStep) {
-        // The log's time never goes back.
-        let now = self.parts.clock.now().max(self.parts.state.time());
-        // ORDER: room and key first. When either is missing nothing was decided, and the next step may succeed.
-        if let Err(error) = self.make_room(now) {
-            metrics::counter!("unefois_refused_for_room_total").increment(1);
-            if let Err(error) = step(Err(error)) {
-                self.parts.halt.halt(error.to_string());
-            }
-            return;
-        }
-        let mut turn = Turn { state: &mut self.parts.state, writer: &mut self.writer, now, step_bytes: 0 };
-        match step(Ok(&mut turn)) {
-            Ok(Some(reply)) => self.replies.push(reply),
-            Ok(None) => {}
-            Err(error) => self.parts.halt.halt(error.to_string()),
-        }
-    }
-
-    fn make_room(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        self.parts.halt.check()?;
-        // What is reserved holds for the whole batch.
-        let begun = !self.writer.entries.is_empty();
-        let reserved = if begun { Ok(()) } else { self.parts.journal.reserve(RESERVE_BYTES) };
-        let prepared = reserved.and_then(|()| self.writer.sealer.prepare(Month::of(now.as_millis())));
-        self.parts.halt.set_room(prepared.as_ref().err());
-        prepared.map_err(|error| match error {
-            StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),
-            StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {
-                self.parts.halt.halt(error.to_string());
-                self.parts.halt.error()
-            }
-        })
-    }
-
-    /// Hands the batch to the committer; `false` when the committer is gone.
-    fn close_batch(&mut self, last: bool) -> bool {
-        let fold = match self.fold_chunk(last) {
-            Ok(fold) => fold,
-            Err(error) => {
-                self.parts.halt.halt(error.to_string());
-                return false;
-            }
-        };
-        if self.writer.entries.is_empty() && self.replies.is_empty() && fold.is_none() {
-            return true;
-        }
-        let first = std::mem::replace(&mut self.writer.first, self.parts.state.size());
-        let entries = std::mem::take(&mut self.writer.entries);
-        self.writer.bytes = 0;
-        self.committer_is_ready = false;
-        let replies = std::mem::take(&mut self.replies);
-        self.parts.to_commit.send(ToCommit { first, entries, replies, fold }).is_ok()
-    }
-
-    fn fold_chunk(&mut self, last: bool) -> Result<Option<FoldChunk>, StoreError> {
-        let (_, dirty) = self.parts.state.waiting();
-        let due = dirty >= FOLD_ROWS || (dirty > 0 && self.last_chunk.elapsed() >= FOLD_EVERY);
-        if !(self.fold_is_idle && (due || last)) || self.parts.halt.check().is_err() {
-            return Ok(None);
-        }
-        self.fold_is_idle = false;
-        self.last_chunk = Instant::now();
-        Ok(Some(FoldChunk { changes: self.parts.state.take_chunk()?, position: self.parts.state.size() }))
     }
 }

@@ -21,10 +21,13 @@ use crate::rows::Rows;
 use crate::store::{Fold, RowChange, StoreError};
 
 mod keys;
+mod met;
+
+pub(crate) use met::{Learner, MetIds};
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"2";
+const LAYOUT: &[u8] = b"3";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -43,15 +46,27 @@ pub(crate) struct OpenExchange {
     pub(crate) subject: SubjectRef,
 }
 
-/// What is kept of a request id.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct EarlierRow {
-    exchange: ExchangeId,
-    content: Digest,
-    at: Timestamp,
-    attempts: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    consent: Option<ConsentId>,
+/// What is kept of a request id: exchange 16 ‖ content 32 ‖ at u64 ‖ attempts u32 ‖ consent 16 or nothing. One row an
+/// exchange, so it is not JSON.
+fn encode_earlier(row: &Earlier) -> Vec<u8> {
+    let consent = row.consent.as_ref().map_or(&[][..], |id| &id.0);
+    [&row.exchange.0[..], &row.content.0[..], &row.at.as_millis().to_be_bytes(), &row.attempts.to_be_bytes(), consent]
+        .concat()
+}
+
+fn decode_earlier(row: &[u8]) -> Option<Earlier> {
+    let (exchange, rest) = row.split_first_chunk::<16>()?;
+    let (content, rest) = rest.split_first_chunk::<32>()?;
+    let (at, rest) = rest.split_first_chunk::<8>()?;
+    let (attempts, consent) = rest.split_first_chunk::<4>()?;
+    let consent = if consent.is_empty() { None } else { Some(ConsentId(consent.try_into().ok()?)) };
+    Some(Earlier {
+        exchange: ExchangeId(*exchange),
+        content: Digest(*content),
+        at: Timestamp::from_millis(u64::from_be_bytes(*at)),
+        attempts: u32::from_be_bytes(*attempts),
+        consent,
+    })
 }
 
 /// Exchanges permitted on one day.
@@ -81,6 +96,7 @@ pub(crate) struct State {
     registry_dirty: bool,
     open: BTreeMap<u64, OpenExchange>,
     rows: Rows,
+    met: Arc<MetIds>,
     /// Subjects met lately. A tag never changes its subject, so this is never stale.
     subjects: HashMap<Digest, SubjectRef>,
 }
@@ -116,6 +132,7 @@ impl State {
             registry_dirty: false,
             open,
             rows,
+            met: Arc::new(MetIds::new()),
             subjects: HashMap::new(),
         })
     }
@@ -133,6 +150,11 @@ impl State {
     /// Whether the fold's rows are of this code's layout.
     pub(crate) fn is_of_this_layout(&self) -> Result<bool, StoreError> {
         Ok(self.rows.get(keys::LAYOUT)?.as_deref() == Some(LAYOUT))
+    }
+
+    /// The request ids met, for whoever makes them known.
+    pub(crate) fn met(&self) -> Arc<MetIds> {
+        Arc::clone(&self.met)
     }
 
     /// How many entries the state reflects.
@@ -219,9 +241,13 @@ impl State {
 
     /// The earlier request of `consumer` with this id.
     pub(crate) fn earlier(&self, consumer: Siret, request_id: &RequestId) -> Result<Option<Earlier>, StoreError> {
-        let Some(row) = self.rows.get(&keys::request(consumer, request_id))? else { return Ok(None) };
-        let EarlierRow { exchange, content, at, attempts, consent } = decode(&row)?;
-        Ok(Some(Earlier { exchange, content, at, attempts, consent }))
+        let key = keys::request(consumer, request_id);
+        if !self.met.may_have(&key) {
+            return Ok(None);
+        }
+        let Some(row) = self.rows.get(&key)? else { return Ok(None) };
+        let damaged = || StoreError::Corrupt("a row of an earlier request does not parse".to_owned());
+        decode_earlier(&row).map(Some).ok_or_else(damaged)
     }
 
     /// Today's uses of the consumer's habilitations that have a quota.
@@ -305,14 +331,16 @@ impl State {
         let first = event.attempt == 1;
         let at =
             if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
-        let row = EarlierRow {
+        let row = Earlier {
             exchange: event.exchange,
             content: question.content,
             at,
             attempts: event.attempt,
             consent: event.consent,
         };
-        self.rows.put(index, keys::request(question.consumer, &question.request_id), encode(&row)?);
+        let key = keys::request(question.consumer, &question.request_id);
+        self.met.add(&key);
+        self.rows.put(index, key, encode_earlier(&row));
         if first {
             self.count_use(index, time, &event.habilitation)?;
             if let Some(mut consent) = event.consent.map(|id| self.consent(id)).transpose()?.flatten() {

@@ -18,6 +18,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 
 use crate::config::ConfigError;
 
+mod gathered;
 mod listener;
 mod peer;
 

@@ -13,7 +13,7 @@ type Folded = (BTreeMap<Vec<u8>, Vec<u8>>, u64);
 
 /// A fold in memory.
 #[derive(Debug, Default)]
-pub(super) struct MemoryRows(Mutex<Folded>);
+pub(crate) struct MemoryRows(Mutex<Folded>);
 
 impl MemoryRows {
     fn lock(&self) -> MutexGuard<'_, Folded> {

@@ -4,6 +4,8 @@ use unefois_consent::{ConsentId, Digest, HabilitationId, RequestId, Siret, Subje
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
+/// All earlier requests.
+pub(super) const REQUESTS: &[u8] = b"q";
 /// Layout of the rows.
 pub(crate) const LAYOUT: &[u8] = b"v";
 /// Root of the tree at the fold's position.
@@ -48,7 +50,7 @@ pub(super) fn objection(subject: SubjectRef, consumer: Siret, procedure: Option<
 pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
     let digest = Digest::of(&join(&[consumer.as_str().as_bytes(), id.as_str().as_bytes()]));
     let (half, _) = digest.0.split_at(16);
-    join(&[b"q", half])
+    join(&[REQUESTS, half])
 }
 
 /// Habilitation → uses today.

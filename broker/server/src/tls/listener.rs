@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::gathered::Gathered;
 use super::{Peer, TlsState};
 
 /// A handshake that takes longer is ended.
@@ -21,7 +22,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection whose client is known.
 #[derive(Debug)]
 pub struct AcceptedStream {
-    stream: TlsStream<TcpStream>,
+    stream: Gathered<TlsStream<TcpStream>>,
     peer: Arc<Peer>,
     // Frees its place when the connection ends.
     _place: OwnedSemaphorePermit,
@@ -54,7 +55,8 @@ pub async fn accept(
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, handshake(stream, state)).await {
                 Ok(Ok((stream, peer))) => {
-                    let _ = accepted.send(Ok(AcceptedStream { stream, peer, _place: place })).await;
+                    let _ =
+                        accepted.send(Ok(AcceptedStream { stream: Gathered::new(stream), peer, _place: place })).await;
                 }
                 Ok(Err(error)) => {
                     metrics::counter!("unefois_handshakes_refused_total").increment(1);

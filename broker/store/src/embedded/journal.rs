@@ -108,6 +108,8 @@ impl FileJournal {
         let (file, path) = segment::begin(&self.folder, &spare, end)?;
         tail.length = file.metadata().map_err(|error| files::unknown(&path, &error))?.len();
         (tail.file, tail.path, tail.offset) = (file, path, segment::FRAMES);
+        // ORDER: while `room` is held, or `reserve` sees the old segment without room, and waits for the next spare.
+        self.left.store(tail.left(), Ordering::Release);
         self.make_spare_behind(&mut room);
         Ok(())
     }
