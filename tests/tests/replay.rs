@@ -16,6 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use unefois::config::Loaded;
 use unefois_audit::{Checkpoint, Frontier, Leaf, Salt, VerifierKey, commitment};
 use unefois_consent::event::{Actor, Event, Refused, Requested};
+use unefois_consent::registry::{Procedure, RegistryChange};
 use unefois_consent::{OutcomeCode, Reason, SubjectRef};
 use unefois_engine::Signer;
 use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
@@ -372,6 +373,36 @@ async fn a_key_without_the_role_and_a_leaf_of_another_kind_are_named() {
             entries[at].kind ^= 1;
         });
     }
+}
+
+#[tokio::test]
+async fn what_persons_were_told_cannot_be_rewritten() {
+    let log = Log::real().await;
+    let published = log.entries.iter().find_map(|entry| match &entry.event {
+        Event::RegistryChanged(changed) => match &changed.change {
+            RegistryChange::PutProcedure(procedure) if procedure.id.as_str() == CANTEEN => Some(procedure.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let published = published.expect("the canteen's procedure");
+    let change = log.find(2, 0);
+    let becomes = |change_to: RegistryChange| {
+        move |entries: &mut Vec<Entry>| {
+            let Event::RegistryChanged(changed) = &mut entries[change].event else { panic!("not a change") };
+            changed.change = change_to;
+        }
+    };
+    let rewritten = |edit: &dyn Fn(&mut Procedure)| {
+        let mut procedure = published.clone();
+        edit(&mut procedure);
+        RegistryChange::PutProcedure(procedure)
+    };
+    let why = "was published and may not change";
+    log.assert_caught("another text", change, why, becomes(rewritten(&|p| p.notices[0].en.push('!'))));
+    log.assert_caught("a notice taken out", change, why, becomes(rewritten(&|p| drop(p.notices.remove(0)))));
+    let gone = RegistryChange::RemoveProcedure(published.id.clone());
+    log.assert_caught("the procedure taken out", change, "so it stays", becomes(gone));
 }
 
 #[tokio::test]

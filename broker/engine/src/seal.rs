@@ -157,3 +157,35 @@ impl Opener {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unefois_audit::Hash;
+
+    /// What is on disks today is opened for ever; a change of these bytes is a new format.
+    #[test]
+    fn the_bytes_of_a_sealed_record_stay() {
+        let (salt, record) = (Salt([7; 32]), "{\"kind\":\"golden\"}");
+        let leaf = Leaf { kind: 16, time_ms: 1_767_225_600_000, commitment: commitment(&salt, record.as_bytes()) };
+        let sealed = seal_record(&SecretKey::new([1; 32]), 42, &leaf, &salt, record, [9; NONCE_LEN]).unwrap();
+        let golden = include_str!("../testdata/sealed-record-v1.hex").trim();
+        assert!(hex::encode(&sealed) == golden, "{}", hex::encode(&sealed));
+    }
+
+    #[test]
+    fn a_sealed_record_opens_at_its_place_only() {
+        let (salt, record, key) = (Salt([7; 32]), "{}", SecretKey::new([1; 32]));
+        let leaf = Leaf { kind: 16, time_ms: 1_767_225_600_000, commitment: commitment(&salt, record.as_bytes()) };
+        let other = Leaf { commitment: Hash([0; 32]), ..leaf };
+        let seal = |index, leaf| seal_record(&key, index, leaf, &salt, record, [9; NONCE_LEN]).unwrap();
+        let opens = |index: u64, leaf: Leaf, sealed: &[u8]| {
+            let mut plain = sealed.get(NONCE_LEN..).unwrap_or_default().to_vec();
+            let aad = Aad::from(additional_data(index, &leaf));
+            cipher(&key).unwrap().open_in_place(Nonce::assume_unique_for_key([9; NONCE_LEN]), aad, &mut plain).is_ok()
+        };
+        let sealed = seal(42, &leaf);
+        assert!(opens(42, leaf, &sealed));
+        assert!(!opens(43, leaf, &sealed) && !opens(42, other, &sealed));
+    }
+}

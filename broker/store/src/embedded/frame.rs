@@ -153,6 +153,16 @@ mod tests {
         assert_eq!(decode(&bytes).unwrap(), (batch(), bytes.len()));
     }
 
+    /// What is on disks today is read for ever; a change of these bytes is a new format.
+    #[test]
+    fn the_bytes_of_a_frame_stay() {
+        let golden = hex::decode(include_str!("../../testdata/frame-v1.hex").replace('\n', "")).unwrap();
+        let mut bytes = Vec::new();
+        encode(&batch(), &mut bytes).unwrap();
+        assert!(bytes == golden, "{}", hex::encode(&bytes));
+        assert_eq!(decode(&golden).unwrap(), (batch(), golden.len()));
+    }
+
     #[test]
     fn every_flipped_bit_and_every_cut_is_seen() {
         let mut bytes = Vec::new();
