@@ -218,7 +218,7 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn prepare(folder: &Path, listen: SocketAddr) {
-    init(folder, &Layout { listen, metrics: None, ..Layout::development() }).unwrap();
+    init(folder, &Layout { listen, metrics: None, log: None, ..Layout::development() }).unwrap();
     let mut csv =
         "birth_name;given_names;birth_date;sex;birth_country;birth_commune;enfants_inscrits;regime\n".to_owned();
     for n in 0..PERSONS {

@@ -35,7 +35,7 @@ pub fn free_address() -> SocketAddr {
 
 /// A folder for a broker that listens on `listen`.
 pub fn folder(path: &Path, listen: SocketAddr) -> (InitFolder, VerifierKey) {
-    let layout = Layout { listen, metrics: None, ..Layout::development() };
+    let layout = Layout { listen, metrics: None, log: None, ..Layout::development() };
     let folder = init(path, &layout).unwrap();
     let key = unefois::config::Loaded::open(&folder.config()).unwrap().signer.verifier_key().clone();
     (folder, key)

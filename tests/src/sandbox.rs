@@ -56,7 +56,12 @@ impl Sandbox {
 
     async fn start_on(clock: Arc<dyn Clock>, change: fn(&mut Loaded), memory: Option<MemoryStore>) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let layout = Layout { listen: ([127, 0, 0, 1], 0).into(), metrics: None, ..Layout::development() };
+        let layout = Layout {
+            listen: ([127, 0, 0, 1], 0).into(),
+            metrics: None,
+            log: Some(([127, 0, 0, 1], 0).into()),
+            ..Layout::development()
+        };
         let folder = init(&root.path().join("broker"), &layout).unwrap();
         let config = folder.config();
         // Tests change files and look at once; a small fold and segment make them light.

@@ -33,6 +33,7 @@ fn the_sample_configuration_shows_every_key_with_its_default() {
     let sample: Config = toml::from_str(&text).unwrap();
     let optional = [
         "max_connections",
+        "max_connections_per_key",
         "max_streams_per_connection",
         "max_deadline_ms",
         "shutdown_ms",

@@ -162,3 +162,60 @@ async fn a_one_time_consent_is_used_once_by_a_thousand_callers_at_once() {
     assert_eq!(answered, 1);
     sandbox.finish().await;
 }
+
+#[tokio::test]
+async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
+    let mut sandbox = Sandbox::start().await;
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.stop().await;
+    // Damage to the last batch looks like what a crash leaves, but the fold has the batch.
+    let segment = sandbox.data().join("journal/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 40] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let verified = unefois_tests::process::run(&[
+        "audit",
+        "verify",
+        "--data",
+        sandbox.data().to_str().unwrap(),
+        "--key",
+        &sandbox.key.to_string(),
+    ]);
+    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+    assert!(String::from_utf8_lossy(&verified.stderr).contains("are no whole batch"), "{verified:?}");
+    for _ in 0..2 {
+        let error = sandbox.restart().await.unwrap_err().to_string();
+        assert!(error.contains("acknowledged ones are missing") && error.contains("move fold/ away"), "{error}");
+    }
+    std::fs::rename(sandbox.data().join("fold"), sandbox.data().join("fold.kept")).unwrap();
+    sandbox.restart().await.unwrap();
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_one_commit_cannot_hold_is_refused_and_nothing_halts() {
+    use unefois_proto::registry::{registry, wire_registry};
+    let sandbox = Sandbox::start().await;
+    let operator = sandbox.client("operateur").await;
+    let current = operator.registry().get_registry(within(v1::GetRegistryRequest {})).await.unwrap().into_inner();
+    let mut file = registry(&current.registry.unwrap()).unwrap();
+    for n in 0..3 {
+        let mut procedure = file.procedures[0].clone();
+        procedure.id = format!("large-{n}").parse().unwrap();
+        // Quotes double in a record: the message is under its limit, what is logged is not.
+        procedure.notices[0].fr = "\"".repeat(600_000);
+        procedure.notices[0].en = "\"".repeat(400_000);
+        file.procedures.push(procedure);
+    }
+    for validate_only in [true, false] {
+        let registry = Some(wire_registry(&file));
+        let apply = v1::ApplyRegistryRequest { registry, validate_only, expected_version: current.version };
+        let status = operator.registry().apply_registry(within(apply)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!(status.message().contains("cut it into several"), "{status:?}");
+    }
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Status};
 use unefois::client::{ClientError, Profile};
-use unefois::pki::{DevelopmentCa, Validity};
+use unefois::pki::{DevelopmentCa, Issued, Validity};
 use unefois_consent::registry::{EnrolledKey, Role};
 use unefois_proto::v1::{self, AttributeStatus};
 use unefois_tests::ask::*;
@@ -259,5 +259,59 @@ async fn another_administrations_consents_are_as_if_they_did_not_exist() {
     assert_refused(exchange(&department, allowance("AUTRE", Some(&id))).await, "CONSENT_MISSING");
     assert_refused(exchange(&department, allowance("AUTRE", None)).await, "CONSENT_MISSING");
     exchange(&department, allowance("MARCHAND", None)).await.unwrap();
+    sandbox.finish().await;
+}
+
+/// A TLS 1.3 connection with a certificate, and nothing said on it.
+async fn silent(sandbox: &Sandbox, issued: &Issued) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    use rustls_pki_types::pem::PemObject;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(PemObject::from_pem_slice(sandbox.folder.ca.certificate().as_bytes()).unwrap()).unwrap();
+    let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(issued.private_key.as_bytes()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect(sandbox.broker().address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_key_cannot_take_the_places_of_others_nor_hold_one_in_silence() {
+    use tokio::io::AsyncReadExt;
+    let sandbox = Sandbox::start_with(Arc::new(unefois_engine::SystemClock), |loaded| {
+        loaded.config.server.max_connections = 8;
+        loaded.config.server.max_connections_per_key = 4;
+    })
+    .await;
+    // Of the right CA, and enrolled for nobody.
+    let stranger = sandbox.folder.ca.issue_client("stranger", Validity::Days(1)).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(silent(&sandbox, &stranger).await);
+    }
+    // One more is closed, whatever it says.
+    let mut more = silent(&sandbox, &stranger).await;
+    let begun = std::time::Instant::now();
+    let mut bytes = Vec::new();
+    // Closed with or without a farewell.
+    let _ = more.read_to_end(&mut bytes).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    // Those that stay silent are closed, and their places are free again.
+    for mut stream in held {
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut bytes)).await.unwrap();
+    }
+    let mut again = Vec::new();
+    for _ in 0..4 {
+        again.push(silent(&sandbox, &stranger).await);
+    }
+    drop(again);
     sandbox.finish().await;
 }

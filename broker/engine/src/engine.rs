@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
 use crate::halt::Halt;
 use crate::open::{Opened, open};
-use crate::registry::{Apply, RegistryView, change};
+use crate::registry::{Apply, RegistryView, change, publish};
 use crate::seal::{Opener, Sealer};
 use crate::sequencer::{Sequencer, SequencerParts, Turn};
 use crate::signer::Signer;
@@ -53,7 +53,7 @@ pub struct Engine {
     opener: Arc<Opener>,
     tagger: Arc<Tagger>,
     head: Arc<ArcSwap<SignedHead>>,
-    registry: ArcSwap<RegistryView>,
+    registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -117,7 +117,7 @@ impl Engine {
             opener,
             tagger,
             head,
-            registry: ArcSwap::from_pointee(registry),
+            registry: Arc::new(ArcSwap::from_pointee(registry)),
             halt,
             threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
         };
@@ -151,7 +151,7 @@ impl Engine {
         if interrupted > 0 {
             tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
         }
-        self.publish_registry(view);
+        publish(&self.registry, view);
         Ok(())
     }
 
@@ -190,11 +190,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn publish_registry(&self, view: RegistryView) {
-        let view = Arc::new(view);
-        // Two changes may come back in another order than they were decided in; the newer one stays.
-        self.registry
-            .rcu(|current| if current.version > view.version { Arc::clone(current) } else { Arc::clone(&view) });
+    pub(crate) fn current_registry(&self) -> &Arc<ArcSwap<RegistryView>> {
+        &self.registry
     }
 
     pub(crate) fn sequencer(&self) -> &Sequencer {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exchange;
 pub mod halt;
 mod open;
+mod published;
 pub mod registry;
 pub mod replay;
 mod rows;

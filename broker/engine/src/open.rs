@@ -27,8 +27,18 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let end = parts.journal.end();
     let head = verify_end(&end, &*parts.signer)?;
     let mut state = State::load(parts.fold.clone())?;
+    if state.size() > head.size && state.is_of_this_layout()? {
+        return Err(EngineError::Log(format!(
+            "the fold has {} entries and the journal only {}. The fold gets durable entries only, so acknowledged ones are \
+             missing from the journal: it was damaged, or restored from an older copy. Put back the newest journal/. If \
+             it is lost for good, keep the folder as proof, tell those who hold receipts, and move fold/ away to go on \
+             from entry {}",
+            state.size(),
+            head.size,
+            head.size
+        )));
+    }
     if !is_fold_of(&state, &head, parts)? {
-        // A journal restored from a backup under a newer fold, or another journal: the journal is the truth.
         tracing::warn!(
             folded = state.size(),
             journal = head.size,

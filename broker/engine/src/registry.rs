@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+use unefois_consent::Malformed;
 use unefois_consent::event::{Actor, Event, RegistryChanged};
 use unefois_consent::registry::{ChangeSummary, Registry, RegistryChange, RegistryFile};
 
 use crate::caller::VerifiedParticipant;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::sequencer::Turn;
+use crate::sequencer::{MAX_STEP_BYTES, Turn};
 
 /// The registry at one size of the log.
 #[derive(Debug, Clone)]
@@ -48,11 +50,24 @@ impl Engine {
         deadline: Instant,
     ) -> Result<RegistryPlan, EngineError> {
         let by = caller.actor();
-        let committed = self.sequencer().submit(deadline, move |turn| change(turn, Some(by), file, apply)).await?;
-        let (plan, view) = committed.value;
-        self.publish_registry(view);
-        Ok(plan)
+        let (sequencer, current) = (self.sequencer().clone(), Arc::clone(self.current_registry()));
+        // A task of its own: a caller that goes away must not leave the gate with the registry of before the change.
+        let work = tokio::spawn(async move {
+            let committed = sequencer.submit_to_end(move |turn| change(turn, Some(by), file, apply)).await?;
+            let (plan, view) = committed.value;
+            publish(&current, view);
+            Ok(plan)
+        });
+        let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;
+        done.unwrap_or_else(|_| Err(EngineError::Halted("a change of the registry was interrupted".to_owned())))
     }
+}
+
+/// Puts a registry in force whose change is durable.
+pub(crate) fn publish(current: &ArcSwap<RegistryView>, view: RegistryView) {
+    let view = Arc::new(view);
+    // Two changes may come back in another order than they were decided in; the newer one stays.
+    current.rcu(|current| if current.version > view.version { Arc::clone(current) } else { Arc::clone(&view) });
 }
 
 /// Plans, and applies where asked to.
@@ -65,19 +80,32 @@ pub(crate) fn change(
     let before = Arc::clone(turn.state().registry());
     let changes = before.plan(file)?;
     let summaries = summarise(&before, &changes);
+    let events: Vec<_> =
+        changes.into_iter().map(|change| Event::RegistryChanged(Box::new(RegistryChanged { by, change }))).collect();
+    check_size(&events)?;
     match apply {
         Apply::Plan => {}
         Apply::IfVersion(version) => {
             if version != turn.state().registry_version() {
                 return Err(EngineError::RegistryMoved);
             }
-            for change in changes {
-                turn.append(&Event::RegistryChanged(Box::new(RegistryChanged { by, change })))?;
+            for event in &events {
+                turn.append(event)?;
             }
         }
     }
     let view = RegistryView { version: turn.state().registry_version(), registry: Arc::clone(turn.state().registry()) };
     Ok((RegistryPlan { changes: summaries, version: view.version }, view))
+}
+
+/// Refuses what one commit cannot hold, before anything of it is appended.
+fn check_size(events: &[Event]) -> Result<(), EngineError> {
+    let bytes = events.iter().map(|event| serde_json::to_string(event).map_or(MAX_STEP_BYTES, |text| text.len()));
+    if bytes.sum::<usize>() <= MAX_STEP_BYTES {
+        return Ok(());
+    }
+    let rule = "this change is larger than one commit holds (4 MiB of records); cut it into several";
+    Err(Malformed::new("registry", rule).into())
 }
 
 fn summarise(before: &Registry, changes: &[RegistryChange]) -> Vec<ChangeSummary> {

@@ -36,7 +36,7 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Most entries of a batch, likewise.
 const MAX_BATCH_ENTRIES: usize = 4_096;
 /// Largest sealed size of what one step appends.
-const MAX_STEP_BYTES: usize = MAX_BATCH_BYTES;
+pub(crate) const MAX_STEP_BYTES: usize = MAX_BATCH_BYTES;
 
 /// An entry that a step appended.
 #[derive(Debug, Clone, PartialEq, Eq)]

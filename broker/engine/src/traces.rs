@@ -67,7 +67,8 @@ impl Engine {
         self.read_entries(from, to).await
     }
 
-    /// The receipt of an entry against the newest head. An auditor may have any; a consumer those of its own exchanges.
+    /// The receipt of an entry against the newest head. An auditor may have any; a consumer those of the
+    /// answers that it got.
     pub async fn receipt(
         &self,
         caller: &VerifiedParticipant,
@@ -86,7 +87,7 @@ impl Engine {
             .ok_or(EngineError::NotFound("this entry"))?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         match role {
-            Role::Exchange if !is_exchange_of(&record.record, caller.participant()) => return Err(not_found),
+            Role::Exchange if !is_answer_to(&record.record, caller.participant()) => return Err(not_found),
             Role::Exchange | Role::Audit => {}
             Role::Registry => return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit")),
         }
@@ -170,14 +171,15 @@ fn view(opener: &crate::seal::Opener, index: u64, entry: &SealedEntry) -> Result
     Ok(EntryView { index, leaf: entry.leaf, record: opener.open(index, entry)? })
 }
 
-/// Whether a record tells of an exchange that `consumer` made.
-fn is_exchange_of(record: &str, consumer: Siret) -> bool {
+/// Whether a record is an answer that `consumer` got. Its questions and refusals are for auditors: their records say
+/// whether the person was met before, by whomever.
+fn is_answer_to(record: &str, consumer: Siret) -> bool {
     match serde_json::from_str::<Event>(record) {
-        Ok(Event::Requested(e)) => e.question.consumer == consumer,
-        Ok(Event::Refused(e)) => e.question.consumer == consumer,
         Ok(Event::Answered(e)) => e.consumer == consumer,
         Ok(
-            Event::LogOpened(_)
+            Event::Requested(_)
+            | Event::Refused(_)
+            | Event::LogOpened(_)
             | Event::RegistryChanged(_)
             | Event::ConsentGranted(_)
             | Event::ConsentWithdrawn(_)
@@ -191,7 +193,7 @@ fn is_exchange_of(record: &str, consumer: Siret) -> bool {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
     tokio::task::spawn_blocking(work)

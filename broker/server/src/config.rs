@@ -49,6 +49,9 @@ pub struct ServerConfig {
     /// Most connections at once. Default 4096.
     #[serde(default = "defaults::max_connections")]
     pub max_connections: usize,
+    /// Most connections at once with one client key. Default 256.
+    #[serde(default = "defaults::max_connections_per_key")]
+    pub max_connections_per_key: usize,
     /// Most calls under way at once on one connection. Default 1024.
     #[serde(default = "defaults::max_streams")]
     pub max_streams_per_connection: u32,
@@ -92,6 +95,8 @@ pub struct LogConfig {
     pub origin: String,
     /// Its Ed25519 key, PKCS#8 in PEM, mode 0600.
     pub signing_key: PathBuf,
+    /// Address and port of the public log over HTTP (C2SP tlog-tiles); not served where absent.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[store]`
@@ -142,6 +147,9 @@ pub struct MetricsConfig {
 mod defaults {
     pub(super) fn max_connections() -> usize {
         4096
+    }
+    pub(super) fn max_connections_per_key() -> usize {
+        256
     }
     pub(super) fn max_streams() -> u32 {
         1024
@@ -217,9 +225,21 @@ impl Config {
             if value == 0 { Err(ConfigError::new(key, "must be at least 1")) } else { Ok(()) }
         };
         at_least_one("server.max_connections", self.server.max_connections as u64)?;
+        at_least_one("server.max_connections_per_key", self.server.max_connections_per_key as u64)?;
         at_least_one("server.max_streams_per_connection", u64::from(self.server.max_streams_per_connection))?;
         at_least_one("server.max_deadline_ms", self.server.max_deadline_ms)?;
         at_least_one("tls.reload_ms", self.tls.reload_ms)?;
+        let at_most = |key: &str, value: u64, most: u64| {
+            if value <= most { Ok(()) } else { Err(ConfigError::new(key, format!("must be at most {most}"))) }
+        };
+        const DAY_MS: u64 = 24 * 3600 * 1000;
+        const TIB_MB: u64 = 1 << 20;
+        at_most("server.max_connections", self.server.max_connections as u64, 1_000_000)?;
+        at_most("server.max_deadline_ms", self.server.max_deadline_ms, DAY_MS)?;
+        at_most("server.shutdown_ms", self.server.shutdown_ms, DAY_MS)?;
+        at_most("tls.reload_ms", self.tls.reload_ms, DAY_MS)?;
+        at_most("store.min_free_mb", self.store.min_free_mb, 1024 * TIB_MB)?;
+        at_most("store.fold_cache_mb", self.store.fold_cache_mb, TIB_MB)?;
         if !(1..=1024).contains(&self.store.segment_mb) {
             return Err(ConfigError::new("store.segment_mb", "must be from 1 to 1024"));
         }

@@ -63,6 +63,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let layout = Layout {
         listen: free_address()?,
         metrics: Some(free_address()?),
+        log: Some(free_address()?),
         api_particulier: format!("http://{}", source.address()),
         token: source::TOKEN.to_owned(),
     };

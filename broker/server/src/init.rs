@@ -35,6 +35,8 @@ pub struct Layout {
     pub listen: std::net::SocketAddr,
     /// Where metrics are served.
     pub metrics: Option<std::net::SocketAddr>,
+    /// Where the public log is served over HTTP.
+    pub log: Option<std::net::SocketAddr>,
     /// API Particulier, or what stands in for it.
     pub api_particulier: String,
     /// The token that it wants.
@@ -47,6 +49,7 @@ impl Layout {
         Self {
             listen: ([127, 0, 0, 1], 7443).into(),
             metrics: Some(([127, 0, 0, 1], 7480).into()),
+            log: Some(([127, 0, 0, 1], 7481).into()),
             api_particulier: "https://staging.particulier.api.gouv.fr".to_owned(),
             token: "put-your-token-here".to_owned(),
         }
@@ -157,7 +160,10 @@ fn profile(name: &str, layout: &Layout) -> String {
 
 fn config(layout: &Layout) -> String {
     let metrics = layout.metrics.map(|address| format!("\n[metrics]\nlisten = \"{address}\"\n")).unwrap_or_default();
+    let log =
+        layout.log.map(|address| format!("# The public log over HTTP (C2SP tlog-tiles).\nlisten = \"{address}\"\n"));
     include_str!("init/unefois.toml")
+        .replace("@log@", &log.unwrap_or_default())
         .replace("@listen@", &layout.listen.to_string())
         .replace("@metrics@", &metrics)
         .replace("@api_particulier@", &layout.api_particulier)

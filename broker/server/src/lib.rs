@@ -6,6 +6,7 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod init;
+pub mod mirror;
 pub mod pki;
 pub mod rpc;
 pub mod serve;

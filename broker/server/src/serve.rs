@@ -21,7 +21,7 @@ use crate::config::{ConfigError, Loaded};
 use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
 use crate::rpc::{Audit, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
-use crate::tls::accept;
+use crate::tls::{Bounds, accept};
 
 /// Why a broker does not run.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,8 @@ pub struct Broker {
     pub address: SocketAddr,
     /// Where metrics and health are served.
     pub metrics_address: Option<SocketAddr>,
+    /// Where the public log is served.
+    pub log_address: Option<SocketAddr>,
     engine: Arc<Engine>,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -129,8 +131,10 @@ impl Broker {
                 RegistryServiceServer::new(RegistryRpc(engine.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES),
             )
             .add_service(AuditServiceServer::new(Audit { engine: engine.clone(), verifier_key }));
+        let bounds =
+            Bounds { connections: config.server.max_connections, per_key: config.server.max_connections_per_key };
         let mut helpers = vec![
-            tokio::spawn(accept(listener, Arc::clone(&tls), config.server.max_connections, accepted)),
+            tokio::spawn(accept(listener, Arc::clone(&tls), bounds, accepted)),
             tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
         ];
         let metrics_address = match config.metrics.listen {
@@ -142,10 +146,19 @@ impl Broker {
                 bound
             }
         };
+        let log_address = match config.log.listen {
+            None => None,
+            Some(address) => {
+                let listener = bind("log.listen", address).await?;
+                let bound = listener.local_addr().ok();
+                helpers.push(tokio::spawn(http::log::serve(listener, Arc::clone(&engine))));
+                bound
+            }
+        };
         let server = tokio::spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), wait(stopped)));
         tracing::info!(%address, entries = engine.head().size, "the broker serves");
         let patience = Duration::from_millis(config.server.shutdown_ms);
-        Ok(Self { address, metrics_address, engine, stop, server, helpers, patience })
+        Ok(Self { address, metrics_address, log_address, engine, stop, server, helpers, patience })
     }
 
     /// The engine.

@@ -22,7 +22,7 @@ mod gathered;
 mod listener;
 mod peer;
 
-pub use listener::{AcceptedStream, accept};
+pub use listener::{AcceptedStream, Bounds, accept};
 pub use peer::{Peer, fingerprint};
 
 /// Where the certificates lie.

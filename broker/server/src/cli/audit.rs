@@ -1,7 +1,8 @@
-//! `audit list`, `verify` and `replay`.
+//! `audit list`, `verify`, `replay` and `mirror`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use unefois_audit::VerifierKey;
@@ -12,9 +13,10 @@ use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader};
 
 use super::exchange::time_text;
-use super::output::{json, line, moves, note, progress};
+use super::output::{json, line, moves, progress};
 use super::{Connection, Failure};
 use crate::config::Loaded;
+use crate::mirror::{Mirror, MirrorError, Source, Update};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -31,6 +33,29 @@ pub(crate) enum AuditCommand {
     /// Names the first decision that does not follow from the entries before it.
     #[command(after_help = "Example:\n  unefois audit replay --config unefois.toml")]
     Replay(FilesArgs),
+    /// Copy a public log and check that it only ever grows
+    ///
+    /// Copies what is new since the last time, hashes every entry again and compares with the head that the log signed. A
+    /// log that changed or dropped an entry, or shows fewer than before, ends the command with exit code 1 and leaves the
+    /// copy as it was. Run it from cron to keep watch.
+    #[command(after_help = "Example:\n  unefois audit mirror https://unefois.ville.example ./ville --key VKEY")]
+    Mirror(MirrorArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MirrorArgs {
+    /// The log: an address, or a folder with another copy
+    #[arg(value_name = "URL|FOLDER")]
+    source: String,
+    /// Where the copy is kept; made where it does not exist
+    #[arg(value_name = "COPY")]
+    copy: PathBuf,
+    /// The log's verifier key; get it from its operator by another way than the log itself
+    #[arg(long, value_name = "VKEY")]
+    key: VerifierKey,
+    /// Print JSON for scripts
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +91,7 @@ pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::List(args) => list(args).await,
         AuditCommand::Verify(args) => check(&args, "verified", verify),
         AuditCommand::Replay(args) => check(&args, "replayed", replay),
+        AuditCommand::Mirror(args) => mirror(args).await,
     }
 }
 
@@ -111,19 +137,35 @@ type Check = fn(&dyn BatchSource, &VerifierKey, &Opener, &mut dyn FnMut(u64, u64
 /// Runs a check over the files in `data`.
 pub(crate) fn check_files(data: &Path, key: &VerifierKey, what: &'static str, check: Check) -> Result<Report, Failure> {
     let failed = |error: StoreError| Failure::Failed(error.to_string());
-    let reader = JournalReader::open(data).map_err(failed)?;
-    if reader.torn_bytes() > 0 {
-        note(format!(
-            "note: {} bytes at the end are no whole batch. A commit under way or a crash leaves that; if the broker is \
-             stopped and had not crashed, the last batch was changed: compare with a checkpoint that you kept.",
-            reader.torn_bytes()
-        ));
-    }
+    let reader = open_settled(data).map_err(failed)?;
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
     let bar = progress(what);
     let report = check(&reader, key, &opener, &mut moves(&bar));
     bar.finish_and_clear();
-    report.map_err(|fault| Failure::Failed(format!("the log does not hold: {fault}")))
+    let report = report.map_err(|fault| Failure::Failed(format!("the log does not hold: {fault}")))?;
+    if reader.torn_bytes() > 0 {
+        return Err(Failure::Failed(format!(
+            "the log holds up to entry {}, and {} bytes behind it are no whole batch. A broker that died leaves that, and \
+             its next start cuts it off; if it was stopped well, entries were damaged: compare with a checkpoint or a \
+             receipt that somebody kept",
+            report.entries,
+            reader.torn_bytes()
+        )));
+    }
+    Ok(report)
+}
+
+/// Opens a journal. A commit under way looks like a torn end for a moment, and only for a moment.
+fn open_settled(data: &Path) -> Result<JournalReader, StoreError> {
+    let mut reader = JournalReader::open(data)?;
+    for _ in 0..5 {
+        if reader.torn_bytes() == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        reader = JournalReader::open(data)?;
+    }
+    Ok(reader)
 }
 
 fn check(args: &FilesArgs, what: &'static str, check: Check) -> Result<(), Failure> {
@@ -139,6 +181,25 @@ fn check(args: &FilesArgs, what: &'static str, check: Check) -> Result<(), Failu
         json(&report_json(&report));
     } else {
         line(report_text(&report, what));
+    }
+    Ok(())
+}
+
+async fn mirror(args: MirrorArgs) -> Result<(), Failure> {
+    let failed = |error: MirrorError| Failure::Failed(error.to_string());
+    let source = Source::new(&args.source).map_err(failed)?;
+    let mut mirror = Mirror::open(&args.copy, &args.key).map_err(failed)?;
+    let bar = progress("copied");
+    let updated = mirror.update(&source, &mut moves(&bar)).await;
+    bar.finish_and_clear();
+    let Update { before, after } = updated.map_err(failed)?;
+    if args.json {
+        json(&serde_json::json!({ "before": before, "entries": after }));
+    } else {
+        line(format!(
+            "copied {} entries: {after} in all, and the {before} of the last time are unchanged among them",
+            after - before
+        ));
     }
     Ok(())
 }

@@ -176,11 +176,13 @@ impl ExchangeArgs {
 
 pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
     let message = args.message()?;
+    // Before anything is asked: an exchange whose receipt cannot be kept has spent a consent or a quota for nothing.
+    let mut receipt = args.receipt.as_ref().map(open_receipt).transpose()?;
     let client = args.connection.client().await?;
     let answer = client.exchange().exchange(args.connection.request(message)).await?.into_inner();
-    if let Some(path) = &args.receipt {
-        std::fs::write(path, &answer.receipt)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    if let (Some(path), Some(file)) = (&args.receipt, &mut receipt) {
+        let written = file.set_len(0).and_then(|()| std::io::Write::write_all(file, answer.receipt.as_bytes()));
+        written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
     }
     if args.connection.json {
         json(&answer_json(&answer));
@@ -192,6 +194,11 @@ pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
+    let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    opened.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 fn code(attribute: &v1::Attribute) -> &'static str {

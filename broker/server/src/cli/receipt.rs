@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use unefois_audit::{Receipt, VerifierKey, answer_digest, canonical_json};
+use unefois_audit::{Receipt, VerifierKey};
 use unefois_consent::{Event, Timestamp};
 
 use super::Failure;
 use super::output::{json, line};
+
+mod answer;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptCommand {
@@ -75,7 +77,7 @@ pub(crate) fn verify(receipt: &Receipt, key: &VerifierKey, answer: Option<&str>)
     })
 }
 
-fn verify_answer(receipt: &Receipt, answer: &str) -> Result<(), Failure> {
+fn verify_answer(receipt: &Receipt, text: &str) -> Result<(), Failure> {
     let failed = |text: &str| Failure::Failed(text.to_owned());
     let salt = receipt
         .answer_salt
@@ -84,21 +86,7 @@ fn verify_answer(receipt: &Receipt, answer: &str) -> Result<(), Failure> {
     let Ok(Event::Answered(answered)) = serde_json::from_str(&receipt.record) else {
         return Err(failed("this receipt is not of an answer"));
     };
-    let json: serde_json::Value = serde_json::from_str(answer).map_err(|_| failed("the answer is no JSON"))?;
-    let values = found_values(json);
-    if answer_digest(salt, canonical_json(&values).as_bytes()).0 == answered.answer.0 {
-        Ok(())
-    } else {
-        Err(failed("these are not the values that the receipt is for"))
-    }
-}
-
-/// The found values, out of an answer of `unefois exchange --json` or as they are.
-fn found_values(json: serde_json::Value) -> serde_json::Value {
-    let Some(attributes) = json.get("attributes").and_then(|a| a.as_array()) else { return json };
-    let found = attributes.iter().filter(|a| a.get("status").and_then(|s| s.as_str()) == Some("FOUND"));
-    let pair = |a: &serde_json::Value| Some((a.get("name")?.as_str()?.to_owned(), a.get("value")?.clone()));
-    serde_json::Value::Object(found.filter_map(pair).collect())
+    answer::check(text, salt, &answered).map_err(Failure::Failed)
 }
 
 impl Checked {
