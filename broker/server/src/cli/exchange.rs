@@ -176,10 +176,14 @@ impl ExchangeArgs {
 
 pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
     let message = args.message()?;
+    let client = args.connection.client().await?;
     // Before anything is asked: an exchange whose receipt cannot be kept has spent a consent or a quota for nothing.
     let mut receipt = args.receipt.as_ref().map(open_receipt).transpose()?;
-    let client = args.connection.client().await?;
-    let answer = client.exchange().exchange(args.connection.request(message)).await?.into_inner();
+    let answer = client.exchange().exchange(args.connection.request(message)).await;
+    if let (Err(_), Some(path)) = (&answer, &args.receipt) {
+        remove_if_empty(path);
+    }
+    let answer = answer?.into_inner();
     if let (Some(path), Some(file)) = (&args.receipt, &mut receipt) {
         let written = file.set_len(0).and_then(|()| std::io::Write::write_all(file, answer.receipt.as_bytes()));
         written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
@@ -199,6 +203,13 @@ pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
 fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
     let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
     opened.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// A refused exchange leaves no empty receipt. One that stays is of no account.
+fn remove_if_empty(path: &std::path::Path) {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn code(attribute: &v1::Attribute) -> &'static str {
