@@ -18,3 +18,14 @@ pub mod process;
 pub mod sandbox;
 pub mod source;
 pub mod world;
+
+/// Every file under `folder`, in order of their paths.
+pub fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}

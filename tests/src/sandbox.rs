@@ -163,8 +163,32 @@ impl Sandbox {
         std::fs::rename(draft, path).unwrap();
     }
 
+    /// Exchanges until the log has at least `size` entries.
+    pub async fn grow(&self, size: u64) {
+        let client = self.client("ville").await;
+        while self.broker().engine().head().size < size {
+            let mut calls = tokio::task::JoinSet::new();
+            for _ in 0..64 {
+                let client = client.clone();
+                calls.spawn(
+                    async move { crate::ask::exchange(&client, crate::ask::canteen("MARCHAND")).await.unwrap() },
+                );
+            }
+            calls.join_all().await;
+        }
+    }
+
     /// Changes the registry through the operator's client.
     pub async fn change_registry(&self, change: impl FnOnce(&mut RegistryFile)) {
+        self.try_change_registry(false, change).await.unwrap();
+    }
+
+    /// Like [`Sandbox::change_registry`], or only looks at the difference, and gives the broker's refusal.
+    pub async fn try_change_registry(
+        &self,
+        validate_only: bool,
+        change: impl FnOnce(&mut RegistryFile),
+    ) -> Result<(), tonic::Status> {
         use unefois_proto::registry::{registry, wire_registry};
         use unefois_proto::v1;
         let operator = self.client("operateur").await;
@@ -173,8 +197,8 @@ impl Sandbox {
         let mut file = registry(&current.registry.unwrap()).unwrap();
         change(&mut file);
         let registry = Some(wire_registry(&file));
-        let apply = v1::ApplyRegistryRequest { registry, validate_only: false, expected_version: current.version };
-        operator.registry().apply_registry(crate::ask::within(apply)).await.unwrap();
+        let apply = v1::ApplyRegistryRequest { registry, validate_only, expected_version: current.version };
+        operator.registry().apply_registry(crate::ask::within(apply)).await.map(drop)
     }
 }
 

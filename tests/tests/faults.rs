@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tonic::Code;
+use unefois_consent::registry::RegistryFile;
 use unefois_proto::v1::{self, AttributeStatus};
 use unefois_store::MemoryStore;
 use unefois_store::memory::{Fault, Operation};
@@ -196,23 +197,19 @@ async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
 
 #[tokio::test]
 async fn a_registry_that_one_commit_cannot_hold_is_refused_and_nothing_halts() {
-    use unefois_proto::registry::{registry, wire_registry};
     let sandbox = Sandbox::start().await;
-    let operator = sandbox.client("operateur").await;
-    let current = operator.registry().get_registry(within(v1::GetRegistryRequest {})).await.unwrap().into_inner();
-    let mut file = registry(&current.registry.unwrap()).unwrap();
-    for n in 0..3 {
-        let mut procedure = file.procedures[0].clone();
-        procedure.id = format!("large-{n}").parse().unwrap();
-        // Quotes double in a record: the message is under its limit, what is logged is not.
-        procedure.notices[0].fr = "\"".repeat(600_000);
-        procedure.notices[0].en = "\"".repeat(400_000);
-        file.procedures.push(procedure);
-    }
+    let large = |file: &mut RegistryFile| {
+        for n in 0..3 {
+            let mut procedure = file.procedures[0].clone();
+            procedure.id = format!("large-{n}").parse().unwrap();
+            // Quotes double in a record: the message is under its limit, what is logged is not.
+            procedure.notices[0].fr = "\"".repeat(600_000);
+            procedure.notices[0].en = "\"".repeat(400_000);
+            file.procedures.push(procedure);
+        }
+    };
     for validate_only in [true, false] {
-        let registry = Some(wire_registry(&file));
-        let apply = v1::ApplyRegistryRequest { registry, validate_only, expected_version: current.version };
-        let status = operator.registry().apply_registry(within(apply)).await.unwrap_err();
+        let status = sandbox.try_change_registry(validate_only, large).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert!(status.message().contains("cut it into several"), "{status:?}");
     }

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use unefois::mirror::{Mirror, Source};
-use unefois_tests::ask::*;
+use unefois_tests::files;
 use unefois_tests::sandbox::Sandbox;
 
 /// The folder of both programs, built once for this run.
@@ -73,28 +73,11 @@ async fn serve(folder: PathBuf) -> SocketAddr {
     address
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verifiers_of_others_accept_the_log_and_refuse_it_after_any_flipped_byte() {
     let programs = tokio::task::spawn_blocking(build).await.unwrap();
     let sandbox = Sandbox::start().await;
-    let client = sandbox.client("ville").await;
-    while sandbox.broker().engine().head().size < 600 {
-        let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..64 {
-            let client = client.clone();
-            calls.spawn(async move { exchange(&client, canteen("MARCHAND")).await.unwrap() });
-        }
-        calls.join_all().await;
-    }
+    sandbox.grow(600).await;
     let url = format!("http://{}", sandbox.broker().log_address.unwrap());
     let key = sandbox.key.to_string();
     for (who, accepts, words) in verify(&programs, url.clone(), key.clone()).await {

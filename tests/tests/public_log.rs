@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use unefois::mirror::{Mirror, MirrorError, Source, Update};
 use unefois_audit::{Checkpoint, Frontier, decode_bundle};
-use unefois_tests::ask::*;
+use unefois_tests::files;
 use unefois_tests::sandbox::Sandbox;
 
 /// Status, headers in lower case, body.
@@ -34,19 +34,6 @@ async fn fetch(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
     tokio::task::spawn_blocking(move || get(address, &path)).await.unwrap()
 }
 
-/// Exchanges until there are at least `size` entries.
-async fn grow(sandbox: &Sandbox, size: u64) {
-    let client = sandbox.client("ville").await;
-    while sandbox.broker().engine().head().size < size {
-        let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..64 {
-            let client = client.clone();
-            calls.spawn(async move { exchange(&client, canteen("MARCHAND")).await.unwrap() });
-        }
-        calls.join_all().await;
-    }
-}
-
 fn address(sandbox: &Sandbox) -> SocketAddr {
     sandbox.broker().log_address.unwrap()
 }
@@ -54,7 +41,7 @@ fn address(sandbox: &Sandbox) -> SocketAddr {
 #[tokio::test]
 async fn checkpoint_tiles_and_bundles_are_those_of_one_tree() {
     let sandbox = Sandbox::start().await;
-    grow(&sandbox, 520).await;
+    sandbox.grow(520).await;
     let address = address(&sandbox);
     let (status, head, note) = fetch(address, "/checkpoint").await;
     assert_eq!(status, 200);
@@ -125,16 +112,6 @@ async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update
     Mirror::open(folder, &sandbox.key)?.update(&Source::new(source)?, &mut |_, _| {}).await
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
 fn copy(from: &Path, to: &Path) {
     for file in files(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
@@ -151,7 +128,7 @@ async fn a_mirror_follows_a_log_step_by_step_and_is_a_log_itself() {
     let url = format!("http://{}", address(&sandbox));
     let mut before = 0;
     for size in [1, 250, 300, 300, 520, 1_100] {
-        grow(&sandbox, size).await;
+        sandbox.grow(size).await;
         let after = sandbox.broker().engine().head().size;
         assert_eq!(mirror(&one, &sandbox, &url).await.unwrap(), Update { before, after });
         before = after;
@@ -173,7 +150,7 @@ async fn a_mirror_refuses_every_flipped_byte_a_rollback_and_a_fork() {
     let url = format!("http://{}", address(&sandbox));
     let old = root.path().join("old");
     mirror(&old, &sandbox, &url).await.unwrap();
-    grow(&sandbox, 300).await;
+    sandbox.grow(300).await;
     let whole = root.path().join("whole");
     mirror(&whole, &sandbox, &url).await.unwrap();
     let bundles: Vec<_> = files(&whole)

@@ -11,6 +11,10 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::{Code, Status};
 use unefois::client::{ClientError, Profile};
 use unefois::pki::{DevelopmentCa, Issued, Validity};
@@ -45,32 +49,43 @@ async fn a_certificate_of_another_ca_an_expired_one_and_none_are_refused_at_the_
     sandbox.finish().await;
 }
 
+/// A bare TLS connection to the broker.
+async fn connect(
+    sandbox: &Sandbox,
+    version: &'static rustls::SupportedProtocolVersion,
+    certificate: Option<&Issued>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(sandbox.folder.ca.certificate().as_bytes()).unwrap()).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        Some(issued) => {
+            let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(issued.private_key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(sandbox.broker().address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), stream).await
+}
+
 #[tokio::test]
 async fn a_client_without_a_certificate_and_one_that_speaks_tls_1_2_get_no_connection() {
     use rustls::version::{TLS12, TLS13};
     let sandbox = Sandbox::start().await;
-    let ville = sandbox.issued("ville").clone();
-    for (versions, with_certificate, connects) in
-        [(vec![&TLS13], true, true), (vec![&TLS12], true, false), (vec![&TLS13], false, false)]
-    {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        let pem = rustls_pki_types::pem::PemObject::from_pem_slice;
-        roots.add(pem(sandbox.folder.ca.certificate().as_bytes()).unwrap()).unwrap();
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&versions)
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = if with_certificate {
-            let key = rustls_pki_types::pem::PemObject::from_pem_slice(ville.private_key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![pem(ville.certificate.as_bytes()).unwrap()], key).unwrap()
-        } else {
-            builder.with_no_client_auth()
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = tokio::net::TcpStream::connect(sandbox.broker().address).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let outcome = match connector.connect("localhost".try_into().unwrap(), stream).await {
+    for (version, certificate, connects) in [
+        (&TLS13, Some(sandbox.issued("ville")), true),
+        (&TLS12, Some(sandbox.issued("ville")), false),
+        (&TLS13, None, false),
+    ] {
+        let outcome = match connect(&sandbox, version, certificate).await {
             Err(_) => false,
             // TLS 1.3 tells the client of a missing certificate when it first reads.
             Ok(mut stream) => {
@@ -79,7 +94,7 @@ async fn a_client_without_a_certificate_and_one_that_speaks_tls_1_2_get_no_conne
                 matches!(stream.read(&mut [0; 64]).await, Ok(n) if n > 0)
             }
         };
-        assert_eq!(outcome, connects, "{versions:?}, certificate {with_certificate}");
+        assert_eq!(outcome, connects, "{version:?}, certificate {}", certificate.is_some());
     }
     sandbox.finish().await;
 }
@@ -263,23 +278,8 @@ async fn another_administrations_consents_are_as_if_they_did_not_exist() {
 }
 
 /// A TLS 1.3 connection with a certificate, and nothing said on it.
-async fn silent(sandbox: &Sandbox, issued: &Issued) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
-    use rustls_pki_types::pem::PemObject;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(PemObject::from_pem_slice(sandbox.folder.ca.certificate().as_bytes()).unwrap()).unwrap();
-    let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
-    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(issued.private_key.as_bytes()).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = tokio::net::TcpStream::connect(sandbox.broker().address).await.unwrap();
-    let name = "localhost".try_into().unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+async fn silent(sandbox: &Sandbox, issued: &Issued) -> TlsStream<TcpStream> {
+    connect(sandbox, &rustls::version::TLS13, Some(issued)).await.unwrap()
 }
 
 #[tokio::test]

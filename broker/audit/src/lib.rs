@@ -38,9 +38,9 @@ pub use frontier::Frontier;
 pub use hash::{EMPTY_ROOT, Hash, empty_root, leaf_hash, node_hash};
 pub use leaf::{Leaf, Salt, commitment};
 pub use note::{NoteSignature, SignedNote, VerifierKey, key_id, signature_line};
-pub use proof::{NodeReader, ProofError, consistency_proof, inclusion_proof, root_at};
+pub use proof::{NodeReader, ProofError, consistency_proof, frontier_at, inclusion_proof, root_at};
 pub use receipt::{Receipt, VerifiedReceipt};
-pub use tile::{TileHashes, TileKind, TileNodes, TilePath, TileReadError};
+pub use tile::{TileHashes, TileKind, TileNodes, TilePath, TileReadError, decode_tile, encode_tile};
 pub use tlog_proof::TlogProof;
 pub use verify::{verify_consistency, verify_inclusion};
 

@@ -4,7 +4,7 @@
 //! edge is hashed here.
 
 use crate::MAX_TREE_SIZE;
-use crate::frontier::fold_right;
+use crate::frontier::{Frontier, fold_right};
 use crate::hash::Hash;
 
 /// The complete subtrees of a tree.
@@ -81,6 +81,18 @@ pub fn root_at<R: NodeReader>(reader: &R, size: u64) -> Result<Hash, ProofError<
     range_root(reader, 0, size).map_err(ProofError::Read)
 }
 
+/// The frontier of the tree of the first `size` leaves.
+///
+/// # Errors
+/// [`ProofError::OutsideTree`] if the size is above [`MAX_TREE_SIZE`]; [`ProofError::Read`].
+pub fn frontier_at<R: NodeReader>(reader: &R, size: u64) -> Result<Frontier, ProofError<R::Error>> {
+    if size > MAX_TREE_SIZE {
+        return Err(ProofError::OutsideTree);
+    }
+    let nodes = range_subtrees(reader, 0, size).map_err(ProofError::Read)?;
+    Ok(Frontier::of_nodes(size, nodes))
+}
+
 /// Pushes the siblings on the way from the node (`level`, `index`) to the root of the tree of `size` leaves.
 fn push_path<R: NodeReader>(
     reader: &R,
@@ -106,6 +118,11 @@ fn push_path<R: NodeReader>(
 
 /// The root over the leaves `from..to`, where `from` is a multiple of a power of two that is at least `to - from`.
 fn range_root<R: NodeReader>(reader: &R, from: u64, to: u64) -> Result<Hash, R::Error> {
+    Ok(fold_right(&range_subtrees(reader, from, to)?))
+}
+
+/// The largest complete subtrees that such leaves make, from the left.
+fn range_subtrees<R: NodeReader>(reader: &R, from: u64, to: u64) -> Result<Vec<Hash>, R::Error> {
     let mut subtrees = Vec::with_capacity(64);
     let mut start = from;
     while start < to {
@@ -113,7 +130,7 @@ fn range_root<R: NodeReader>(reader: &R, from: u64, to: u64) -> Result<Hash, R::
         subtrees.push(reader.node(level, start >> level)?);
         start += 1 << level;
     }
-    Ok(fold_right(&subtrees))
+    Ok(subtrees)
 }
 
 /// Levels below the root of a tree that is not empty: the most siblings that a path has.

@@ -192,6 +192,17 @@ fn parse_group(digits: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
+/// The bytes of these hashes, one after the other, as a tile holds them.
+pub fn encode_tile(hashes: &[Hash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
+}
+
+/// The hashes that these bytes hold; a last one that is not whole is left out.
+pub fn decode_tile(bytes: &[u8]) -> Vec<Hash> {
+    let (hashes, _) = bytes.as_chunks::<32>();
+    hashes.iter().map(|hash| Hash(*hash)).collect()
+}
+
 /// The stored levels of a tree: 0, 8, 16, …
 pub trait TileHashes {
     /// Why hashes could not be read.

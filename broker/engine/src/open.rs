@@ -27,17 +27,6 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let end = parts.journal.end();
     let head = verify_end(&end, &*parts.signer)?;
     let mut state = State::load(parts.fold.clone())?;
-    if state.size() > head.size && state.is_of_this_layout()? {
-        return Err(EngineError::Log(format!(
-            "the fold has {} entries and the journal only {}. The fold gets durable entries only, so acknowledged ones are \
-             missing from the journal: it was damaged, or restored from an older copy. Put back the newest journal/. If \
-             it is lost for good, keep the folder as proof, tell those who hold receipts, and move fold/ away to go on \
-             from entry {}",
-            state.size(),
-            head.size,
-            head.size
-        )));
-    }
     if !is_fold_of(&state, &head, parts)? {
         tracing::warn!(
             folded = state.size(),
@@ -74,13 +63,24 @@ fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, Engin
     Ok(SignedHead { size, root, note })
 }
 
-/// Whether the fold was folded from a prefix of this journal.
+/// Whether the fold was folded from a prefix of this journal by this code. One that is ahead of its journal is an error.
 fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<bool, EngineError> {
-    if state.size() == 0 || state.size() > head.size {
-        return Ok(state.size() == 0);
+    if state.size() == 0 {
+        return Ok(true);
     }
     if !state.is_of_this_layout()? {
         return Ok(false);
+    }
+    if state.size() > head.size {
+        return Err(EngineError::Log(format!(
+            "the fold has {} entries and the journal only {}. The fold gets durable entries only, so acknowledged ones are \
+             missing from the journal: it was damaged, or restored from an older copy. Put back the newest journal/. If \
+             it is lost for good, keep the folder as proof, tell those who hold receipts, and move fold/ away to go on \
+             from entry {}",
+            state.size(),
+            head.size,
+            head.size
+        )));
     }
     let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size())
         .map_err(|error| EngineError::Log(error.to_string()))?;

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use unefois_audit::{TileKind, TilePath, encode_bundle};
+use unefois_audit::{TileKind, TilePath, encode_bundle, encode_tile};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::store::{Journal, StoreError, Visit};
-use crate::traces::blocking;
+use crate::store::{Journal, StoreError};
+use crate::traces::{blocking, visit_entries};
 
 impl Engine {
     /// The bytes of a tile or entry bundle, full or partial. `None` where the log at its newest signed head has no such
@@ -27,15 +27,14 @@ fn read_tile(journal: &dyn Journal, path: TilePath) -> Result<Vec<u8>, StoreErro
     match path.kind() {
         TileKind::Hashes { level } => {
             let hashes = journal.tile_hashes(level, start, width)?;
-            Ok(hashes.iter().flat_map(|hash| hash.0).collect())
+            Ok(encode_tile(&hashes))
         }
         TileKind::Entries => {
             let end = start + width as u64;
             let mut leaves = Vec::with_capacity(width);
-            journal.read(start, &mut |batch| {
-                let within = (batch.first..).zip(&batch.entries).filter(|(index, _)| (start..end).contains(index));
-                leaves.extend(within.map(|(_, entry)| entry.leaf));
-                if batch.end() >= end { Visit::Stop } else { Visit::Continue }
+            visit_entries(journal, start, end, |_, entry| {
+                leaves.push(entry.leaf);
+                Ok(())
             })?;
             if leaves.len() != width {
                 return Err(StoreError::Corrupt(format!("entries {start} to {end} are not all in the journal")));

@@ -146,25 +146,30 @@ impl Engine {
         let opener = Arc::clone(self.opener());
         blocking(move || {
             let mut views = Vec::new();
-            let mut fault = None;
-            journal.read(from, &mut |batch| {
-                for (index, entry) in
-                    (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index))
-                {
-                    match view(&opener, index, entry) {
-                        Ok(view) => views.push(view),
-                        Err(error) => {
-                            fault = Some(error);
-                            return Visit::Stop;
-                        }
-                    }
-                }
-                if batch.end() >= to { Visit::Stop } else { Visit::Continue }
+            visit_entries(&*journal, from, to, |index, entry| {
+                views.push(view(&opener, index, entry)?);
+                Ok(())
             })?;
-            fault.map_or(Ok(views), |error| Err(error.into()))
+            Ok(views)
         })
         .await
     }
+}
+
+/// Calls `visit` with each of the entries `from..to` that the journal has, in order, until it fails.
+pub(crate) fn visit_entries(
+    journal: &dyn Journal,
+    from: u64,
+    to: u64,
+    mut visit: impl FnMut(u64, &SealedEntry) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut visited = Ok(());
+    journal.read(from, &mut |batch| {
+        let mut within = (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index));
+        visited = within.try_for_each(|(index, entry)| visit(index, entry));
+        if visited.is_err() || batch.end() >= to { Visit::Stop } else { Visit::Continue }
+    })?;
+    visited
 }
 
 fn view(opener: &crate::seal::Opener, index: u64, entry: &SealedEntry) -> Result<EntryView, StoreError> {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use unefois_audit::tile::{TILE_HEIGHT, TILE_WIDTH, nodes_at};
 use unefois_audit::{
-    AuditError, Checkpoint, Frontier, Hash, Leaf, NodeReader, TileHashes, TileKind, TileNodes, TilePath, VerifierKey,
-    decode_bundle, encode_bundle,
+    AuditError, Checkpoint, Frontier, Hash, Leaf, TileHashes, TileKind, TileNodes, TilePath, VerifierKey,
+    decode_bundle, decode_tile, encode_bundle, encode_tile, frontier_at,
 };
 
 /// Longest checkpoint that is read, in bytes.
@@ -144,7 +144,9 @@ impl Mirror {
         let frontier = match read_at_most(&path, MAX_CHECKPOINT) {
             Ok(note) => {
                 let head = open_checkpoint(&note, key, &path.display().to_string())?;
-                let frontier = Local(folder).frontier(head.size)?;
+                let edge = AtSize { folder, size: head.size };
+                let frontier = frontier_at(&TileNodes(&edge), head.size);
+                let frontier = frontier.map_err(|_| MirrorError::Changed(folder.to_owned()))?;
                 if frontier.root() != head.root {
                     return Err(MirrorError::Changed(folder.to_owned()));
                 }
@@ -200,7 +202,7 @@ impl Mirror {
             )));
         }
         if head.size > before || before == 0 {
-            tiles.write_partial(head.size)?;
+            tiles.write_partial()?;
             write(&self.folder.join("checkpoint"), &note)?;
             remove_partial(&self.folder, before, head.size);
         }
@@ -230,44 +232,27 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), MirrorError> {
     write().map_err(|error| MirrorError::Copy { path: path.to_owned(), error })
 }
 
-/// The tiles of a copy.
-struct Local<'a>(&'a Path);
-
-impl Local<'_> {
-    /// The right edge of the tree of `size` leaves.
-    fn frontier(&self, size: u64) -> Result<Frontier, MirrorError> {
-        let changed = || MirrorError::Changed(self.0.to_owned());
-        let mut nodes = Vec::new();
-        let mut start = 0_u64;
-        for level in (0..63).rev().filter(|level| size & (1 << level) != 0) {
-            let sized = AtSize { folder: self.0, size };
-            nodes.push(TileNodes(&sized).node(level, start >> level).map_err(|_| changed())?);
-            start += 1 << level;
-        }
-        Frontier::from_parts(size, nodes).map_err(|_| changed())
-    }
-
-    fn read(&self, kind: TileKind, index: u64, size: u64) -> Result<Vec<u8>, MirrorError> {
-        let Some(tile) = TilePath::at_size(kind, index, size) else { return Ok(Vec::new()) };
-        let path = self.0.join(tile.to_string());
-        read_at_most(&path, MAX_TILE).map_err(|error| MirrorError::Copy { path, error })
-    }
-}
-
 /// The tiles of a copy at one size.
 struct AtSize<'a> {
     folder: &'a Path,
     size: u64,
 }
 
+impl AtSize<'_> {
+    fn read(&self, kind: TileKind, index: u64) -> Result<Vec<u8>, MirrorError> {
+        let Some(tile) = TilePath::at_size(kind, index, self.size) else { return Ok(Vec::new()) };
+        let path = self.folder.join(tile.to_string());
+        read_at_most(&path, MAX_TILE).map_err(|error| MirrorError::Copy { path, error })
+    }
+}
+
 impl TileHashes for AtSize<'_> {
     type Error = MirrorError;
 
     fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, MirrorError> {
-        let bytes = Local(self.folder).read(TileKind::Hashes { level }, start >> TILE_HEIGHT, self.size)?;
+        let hashes = decode_tile(&self.read(TileKind::Hashes { level }, start >> TILE_HEIGHT)?);
         let within = (start % TILE_WIDTH as u64) as usize;
-        let (hashes, _) = bytes.as_chunks::<32>();
-        Ok(hashes.get(within..within + count).unwrap_or_default().iter().map(|hash| Hash(*hash)).collect())
+        Ok(hashes.get(within..within + count).unwrap_or_default().to_vec())
     }
 }
 
@@ -285,11 +270,12 @@ impl<'a> NewTiles<'a> {
     /// Goes on from the partial tiles of the copy at `size`.
     fn after(folder: &'a Path, size: u64) -> Result<Self, MirrorError> {
         let width = TILE_WIDTH as u64;
+        let edge = AtSize { folder, size };
         let mut hashes = BTreeMap::new();
         for level in (0..8).take_while(|level| nodes_at(*level, size) > 0) {
             let count = nodes_at(level, size);
             let index = count / width;
-            let partial = AtSize { folder, size }.hashes(level, index * width, (count % width) as usize)?;
+            let partial = edge.hashes(level, index * width, (count % width) as usize)?;
             if partial.len() as u64 != count % width {
                 return Err(MirrorError::Changed(folder.to_owned()));
             }
@@ -299,7 +285,7 @@ impl<'a> NewTiles<'a> {
         let leaves = match size % width {
             0 => Vec::new(),
             _ => {
-                let bytes = Local(folder).read(TileKind::Entries, bundle, size)?;
+                let bytes = edge.read(TileKind::Entries, bundle)?;
                 decode_bundle(&bytes).map_err(|_| MirrorError::Changed(folder.to_owned()))?
             }
         };
@@ -325,7 +311,7 @@ impl<'a> NewTiles<'a> {
             self.hashes.iter().filter(|(_, (_, hashes))| hashes.len() == TILE_WIDTH).map(|(level, _)| *level).collect();
         for level in full {
             if let Some((index, hashes)) = self.hashes.remove(&level) {
-                self.write(TileKind::Hashes { level }, index, &bytes_of(&hashes), TILE_WIDTH)?;
+                self.write(TileKind::Hashes { level }, index, &encode_tile(&hashes), TILE_WIDTH)?;
                 self.hashes.insert(level, (index + 1, Vec::new()));
             }
         }
@@ -333,12 +319,12 @@ impl<'a> NewTiles<'a> {
     }
 
     /// Writes the tiles at the right edge.
-    fn write_partial(&self, size: u64) -> Result<(), MirrorError> {
+    fn write_partial(&self) -> Result<(), MirrorError> {
         if !self.leaves.is_empty() {
-            self.write(TileKind::Entries, size / TILE_WIDTH as u64, &encode_bundle(&self.leaves), self.leaves.len())?;
+            self.write(TileKind::Entries, self.bundle, &encode_bundle(&self.leaves), self.leaves.len())?;
         }
         for (level, (index, hashes)) in self.hashes.iter().filter(|(_, (_, hashes))| !hashes.is_empty()) {
-            self.write(TileKind::Hashes { level: *level }, *index, &bytes_of(hashes), hashes.len())?;
+            self.write(TileKind::Hashes { level: *level }, *index, &encode_tile(hashes), hashes.len())?;
         }
         Ok(())
     }
@@ -348,10 +334,6 @@ impl<'a> NewTiles<'a> {
             .map_err(|error| MirrorError::Unsound("a tile".to_owned(), error))?;
         write(&self.folder.join(path.to_string()), bytes)
     }
-}
-
-fn bytes_of(hashes: &[Hash]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.0).collect()
 }
 
 /// Removes the partial tiles of the tree of `before` leaves that the tree of `after` has wider or whole. They cost only

@@ -36,6 +36,19 @@ fn the_root_at_every_size_is_that_of_the_definition() {
 }
 
 #[test]
+fn the_frontier_at_every_size_is_the_one_that_grew_there() {
+    let tree = MemoryTree(numbered_leaves(SIZES));
+    let mut grown = Frontier::new();
+    for size in 0..=SIZES {
+        assert_eq!(frontier_at(&tree, size as u64).unwrap(), grown, "{size}");
+        if let Some(leaf) = tree.0.get(size) {
+            grown.append(*leaf);
+        }
+    }
+    assert_eq!(frontier_at(&tree, u64::MAX), Err(ProofError::OutsideTree));
+}
+
+#[test]
 fn every_inclusion_proof_is_that_of_the_definition_and_verifies() {
     let tree = MemoryTree(numbered_leaves(SIZES));
     for size in 1..=SIZES {

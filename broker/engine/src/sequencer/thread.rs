@@ -171,8 +171,7 @@ impl Loop {
         if !self.fold_is_idle
             && let Ok(position) = self.parts.folded.recv_timeout(LAST_CHUNK)
         {
-            self.parts.state.folded(position);
-            self.fold_is_idle = true;
+            self.fold_is_at(position);
         }
     }
 

@@ -21,7 +21,7 @@ const KEPT: usize = 16 << 10;
 /// A stream whose flushes are gathered. Its reader must be polled whenever its task wakes, as HTTP/2 does.
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
-    pub(super) inner: S,
+    inner: S,
     buffer: Vec<u8>,
     /// Bytes of the buffer that the inner stream has taken.
     taken: usize,

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use unefois_audit::Hash;
+use unefois_audit::{Hash, decode_tile};
 use unefois_engine::store::StoreError;
 
 use super::files;
@@ -105,8 +105,7 @@ impl Tiles {
         let file = levels.get(&level).ok_or_else(|| StoreError::Read(format!("there is no tile level {level}")))?;
         file.read_exact_at(&mut bytes, start.saturating_mul(HASH))
             .map_err(|error| files::read_error(&self.folder, &error))?;
-        let (hashes, _) = bytes.as_chunks::<32>();
-        Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
+        Ok(decode_tile(&bytes))
     }
 }
 
