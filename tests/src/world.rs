@@ -19,7 +19,7 @@ fn opener(data: &Path) -> Opener {
 pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
     let files = JournalReader::open(data).unwrap();
     verify(&files, key, &opener(data), &mut |_, _| {}).unwrap();
-    replay(&files, key, &opener(data), &mut |_, _| {}).unwrap()
+    replay(&files, key, &opener(data), Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap()
 }
 
 /// The log verifies and replays, no exchange is left open, and the fold is what the replay gives. The store is closed.
@@ -47,7 +47,7 @@ impl BatchSource for Memory<'_> {
 /// Like [`check`], of a store in memory.
 pub fn check_memory(store: &MemoryStore, key: &VerifierKey) -> Report {
     let opener = Opener::new(Arc::new(store.clone()));
-    let report = replay(&Memory(store), key, &opener, &mut |_, _| {}).unwrap();
+    let report = replay(&Memory(store), key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
     assert_eq!(report.open, 0, "an exchange was left without its end");
     if store.folded().unwrap() == report.entries {
         assert_eq!(fold_digest(store).unwrap(), report.state, "the fold is not what a replay gives");

@@ -23,6 +23,7 @@ use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
 use unefois_engine::seal::{Opener, seal_record};
 use unefois_engine::store::{Batch, Month, RecordKeys, SealedEntry, StoreError, Visit};
 use unefois_proto::v1;
+use unefois_store::MemoryStore;
 use unefois_store::embedded::{FileKeys, JournalReader};
 use unefois_tests::ask::*;
 use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
@@ -188,7 +189,7 @@ impl Log {
     }
 
     fn replay(&self, source: &Batches) -> Result<Report, LogFault> {
-        replay(source, &self.key, &self.opener(), &mut |_, _| {})
+        replay(source, &self.key, &self.opener(), Arc::new(MemoryStore::default()), &mut |_, _| {})
     }
 
     /// `change` makes a log that verifies and whose entry `at` does not follow, because `why`.

@@ -22,6 +22,8 @@ pub mod signer;
 mod state;
 pub mod store;
 mod subject;
+#[cfg(test)]
+mod testing;
 pub mod traces;
 
 pub use caller::{Credential, VerifiedParticipant};

@@ -2,24 +2,27 @@
 //!
 //! [`verify`] checks what the log is made of: frames in order, hashes, roots, signatures, and that each record is what its
 //! leaf commits to. [`replay`] also derives every decision again from the records before it, with the same code that
-//! decided, and names the first entry that does not follow. Both read batch by batch, beside a running broker.
+//! decided, and names the first entry that does not follow. Both read batch by batch, beside a running broker, in memory
+//! that does not grow with the log: all cores hash, open and parse batches, one thread puts them in order.
 
-use unefois_audit::{Checkpoint, Frontier, VerifierKey};
+use std::sync::Arc;
+
+use unefois_audit::{Frontier, VerifierKey};
 use unefois_consent::Timestamp;
-use unefois_consent::event::Event;
 
 use crate::seal::Opener;
-use crate::store::{Batch, StoreError, Visit};
+use crate::store::{Batch, Fold, StoreError, Visit};
 
 mod derive;
-mod rows;
+mod digest;
+mod prepare;
 
 use derive::Derivation;
-#[cfg(test)]
-pub(crate) use rows::MemoryRows;
+pub use digest::fold_digest;
+use prepare::{Depth, Prepared, Record, in_order};
 
 /// Reads a journal's batches in order.
-pub trait BatchSource {
+pub trait BatchSource: Sync {
     /// How many entries there are to read.
     fn size(&self) -> u64;
     /// Calls `visit` with each batch from the first on.
@@ -75,18 +78,18 @@ pub fn verify(
     walk(source, key, opener, None, progress)
 }
 
-/// Checks all that [`verify`] checks, and that every decision follows from the entries before it.
+/// Checks all that [`verify`] checks, and that every decision follows from the entries before it. `scratch` is an empty
+/// fold that the state is built in; it holds references of persons, so throw it away afterwards.
 pub fn replay(
     source: &dyn BatchSource,
     key: &VerifierKey,
     opener: &Opener,
+    scratch: Arc<dyn Fold>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    let derivation = Derivation::new(key.clone())?;
+    let derivation = Derivation::new(key.clone(), scratch)?;
     walk(source, key, opener, Some(derivation), progress)
 }
-
-pub use rows::fold_digest;
 
 fn walk(
     source: &dyn BatchSource,
@@ -96,14 +99,13 @@ fn walk(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
     let total = source.size();
-    let mut walk = Walk { key, opener, frontier: Frontier::new(), time_ms: 0, report: Report::default(), derivation };
-    let mut found = Ok(());
-    source.read(&mut |batch| {
-        found = walk.batch(&batch);
+    let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
+    let mut walk = Walk { key, frontier: Frontier::new(), time_ms: 0, report: Report::default(), derivation };
+    in_order(source, key, opener, depth, &mut |batch| {
+        walk.batch(batch)?;
         progress(walk.report.entries, total);
-        if found.is_ok() { Visit::Continue } else { Visit::Stop }
+        Ok(())
     })?;
-    found?;
     if walk.report.entries != total {
         return fault(walk.report.entries, format!("is missing: the journal should hold {total} entries"));
     }
@@ -116,7 +118,6 @@ fn walk(
 
 struct Walk<'a> {
     key: &'a VerifierKey,
-    opener: &'a Opener,
     frontier: Frontier,
     time_ms: u64,
     report: Report,
@@ -124,69 +125,56 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn batch(&mut self, batch: &Batch) -> Result<(), LogFault> {
+    fn batch(&mut self, batch: Prepared) -> Result<(), LogFault> {
         if batch.first != self.frontier.size() {
             return fault(self.frontier.size(), format!("is missing: the next batch begins with {}", batch.first));
         }
-        for (index, entry) in (batch.first..).zip(&batch.entries) {
-            if entry.leaf.time_ms < self.time_ms {
+        for (index, entry) in (batch.first..).zip(batch.entries) {
+            if entry.time_ms < self.time_ms {
                 return fault(index, "its time is before the time of the entry before it");
             }
-            self.time_ms = entry.leaf.time_ms;
-            self.frontier.append(entry.leaf.hash());
-            self.record(index, entry)?;
+            self.time_ms = entry.time_ms;
+            self.frontier.append(entry.leaf_hash);
+            self.record(index, entry.record)?;
             self.report.entries += 1;
         }
-        self.head(batch)
-    }
-
-    fn head(&mut self, batch: &Batch) -> Result<(), LogFault> {
-        let last = batch.end().saturating_sub(1);
+        let last = self.frontier.size().saturating_sub(1);
         if self.frontier.root() != batch.root {
             return fault(last, "the entries up to it do not lead to the root of its batch");
         }
-        let name = self.key.name();
-        let checkpoint = Checkpoint { origin: name.to_owned(), size: batch.end(), root: batch.root };
-        let note = checkpoint.signed(&batch.signature, self.key.id());
-        if Checkpoint::open(&note, self.key, name).is_err() {
+        if !batch.signed {
             return fault(last, format!("the head of its batch is not signed by {}", self.key));
         }
         self.report.heads += 1;
         Ok(())
     }
 
-    fn record(&mut self, index: u64, entry: &crate::store::SealedEntry) -> Result<(), LogFault> {
-        let opened = self.opener.open(index, entry).or_else(|error| match error {
-            StoreError::Corrupt(what) => fault(index, what),
-            StoreError::Full(_)
-            | StoreError::NotWritten(_)
-            | StoreError::Unknown(_)
-            | StoreError::Fenced(_)
-            | StoreError::Read(_) => Err(error.into()),
-        })?;
-        let Some(opened) = opened else {
-            self.report.purged += 1;
-            return match self.derivation {
-                None => Ok(()),
-                Some(_) => {
-                    fault(index, "its record was purged, or its key is missing: decisions cannot be derived without it")
+    fn record(&mut self, index: u64, record: Result<Record, LogFault>) -> Result<(), LogFault> {
+        match record? {
+            Record::Purged => {
+                self.report.purged += 1;
+                match self.derivation {
+                    None => Ok(()),
+                    Some(_) => fault(
+                        index,
+                        "its record was purged, or its key is missing: decisions cannot be derived without it",
+                    ),
                 }
-            };
-        };
-        self.report.records += 1;
-        let Some(derivation) = &mut self.derivation else { return Ok(()) };
-        let event: Event = match serde_json::from_str(&opened.record) {
-            Ok(event) => event,
-            Err(error) => return fault(index, format!("its record does not parse: {error}")),
-        };
-        if event.kind() != entry.leaf.kind {
-            return fault(index, "its leaf says another kind than its record");
+            }
+            Record::Committed => {
+                self.report.records += 1;
+                Ok(())
+            }
+            Record::Event(event) => {
+                self.report.records += 1;
+                let Some(derivation) = &mut self.derivation else { return Ok(()) };
+                let decided = derivation.entry(index, Timestamp::from_millis(self.time_ms), &event);
+                self.report.decisions += u64::from(decided.map_err(|what| match what {
+                    derive::Fault::DoesNotFollow(what) => LogFault::Entry { index, what },
+                    derive::Fault::Store(error) => error.into(),
+                })?);
+                Ok(())
+            }
         }
-        let decided = derivation.entry(index, Timestamp::from_millis(entry.leaf.time_ms), &event);
-        self.report.decisions += u64::from(decided.map_err(|what| match what {
-            derive::Fault::DoesNotFollow(what) => LogFault::Entry { index, what },
-            derive::Fault::Store(error) => error.into(),
-        })?);
-        Ok(())
     }
 }

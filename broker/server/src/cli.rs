@@ -14,7 +14,7 @@ mod registry;
 mod serve;
 mod setup;
 
-pub(crate) use audit::{check_files, report_text};
+pub(crate) use audit::{Check, check_files, report_text};
 pub(crate) use consent::consent_text;
 pub(crate) use exchange::{answer_text, draw_request_id};
 pub use output::{Failure, exit_code};

@@ -11,10 +11,10 @@ use unefois_consent::event::{
 use unefois_consent::registry::Role;
 use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
-use super::rows::{MemoryRows, fold_digest};
+use super::digest::fold_digest;
 use crate::consents::{longest, may_collect};
 use crate::state::{State, Wanted};
-use crate::store::{Fold, StoreError};
+use crate::store::{Fold, RowChange, StoreError};
 
 /// The rows of a replay go to its fold in chunks of so many.
 const CHUNK_ROWS: usize = 20_000;
@@ -38,22 +38,54 @@ fn must(holds: bool, what: &str) -> Result<(), Fault> {
     if holds { Ok(()) } else { no(what) }
 }
 
+/// Every reference given to a person, in rows that are not state: their keys begin with a zero byte.
+struct SubjectRefs {
+    fold: Arc<dyn Fold>,
+    /// Those that the fold does not have yet.
+    recent: BTreeSet<SubjectRef>,
+}
+
+impl SubjectRefs {
+    fn key(subject: SubjectRef) -> Vec<u8> {
+        [&b"\0subject"[..], &subject.0].concat()
+    }
+
+    fn contains(&self, subject: SubjectRef) -> Result<bool, StoreError> {
+        Ok(self.recent.contains(&subject) || self.fold.get(&Self::key(subject))?.is_some())
+    }
+
+    /// Whether it was new.
+    fn insert(&mut self, subject: SubjectRef) -> Result<bool, StoreError> {
+        let new = !self.contains(subject)?;
+        self.recent.insert(subject);
+        Ok(new)
+    }
+
+    fn take_rows(&mut self) -> impl Iterator<Item = RowChange> {
+        std::mem::take(&mut self.recent).into_iter().map(|subject| (Self::key(subject), Some(Vec::new())))
+    }
+}
+
 /// The state after the entries so far, and the permits of the exchanges under way.
 pub(super) struct Derivation {
     key: VerifierKey,
-    fold: Arc<MemoryRows>,
+    fold: Arc<dyn Fold>,
     state: State,
     permits: BTreeMap<u64, Permit>,
-    subjects: BTreeSet<SubjectRef>,
+    subjects: SubjectRefs,
     /// The first registry is given by the operator; it ends with the first entry of another kind.
     first_registry: bool,
 }
 
 impl Derivation {
-    pub(super) fn new(key: VerifierKey) -> Result<Self, StoreError> {
-        let fold = Arc::new(MemoryRows::default());
-        let state = State::load(fold.clone())?;
-        Ok(Self { key, fold, state, permits: BTreeMap::new(), subjects: BTreeSet::new(), first_registry: true })
+    /// Begins before the first entry; `fold` must be empty.
+    pub(super) fn new(key: VerifierKey, fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
+        if fold.folded()? != 0 {
+            return Err(StoreError::NotWritten("a replay needs an empty fold to build its state in".to_owned()));
+        }
+        let state = State::load(Arc::clone(&fold))?;
+        let subjects = SubjectRefs { fold: Arc::clone(&fold), recent: BTreeSet::new() };
+        Ok(Self { key, fold, state, permits: BTreeMap::new(), subjects, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -71,7 +103,7 @@ impl Derivation {
     pub(super) fn entry(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<bool, Fault> {
         if let Some(new) = event.new_subject() {
             must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
-            must(self.subjects.insert(new.subject), "gives a person the reference of another")?;
+            must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
         }
         let decided = self.derive(index, time, event)?;
         self.state.apply(index, time, event)?;
@@ -82,7 +114,9 @@ impl Derivation {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.fold.apply(self.state.take_chunk()?, self.state.size())?;
+        let mut chunk = self.state.take_chunk()?;
+        chunk.extend(self.subjects.take_rows());
+        self.fold.apply(chunk, self.state.size())?;
         self.state.folded(self.state.size());
         Ok(())
     }
@@ -130,7 +164,7 @@ impl Derivation {
     }
 
     fn known(&self, subject: SubjectRef) -> Result<(), Fault> {
-        must(self.subjects.contains(&subject), "names a person whom no entry introduced")
+        must(self.subjects.contains(subject)?, "names a person whom no entry introduced")
     }
 
     fn grant(&self, time: Timestamp, granted: &ConsentGranted) -> Result<bool, Fault> {

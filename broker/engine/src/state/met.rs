@@ -87,7 +87,7 @@ impl Learner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::MemoryRows;
+    use crate::testing::MemoryRows;
 
     fn key(n: u32) -> Vec<u8> {
         let digest = unefois_consent::Digest::of(&n.to_be_bytes());

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use unefois_audit::VerifierKey;
-use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
+use unefois_engine::replay::{LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::StoreError;
 use unefois_proto::v1;
-use unefois_store::embedded::{FileKeys, JournalReader};
+use unefois_store::Options;
+use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
 
 use super::exchange::time_text;
 use super::output::{json, line, moves, progress};
@@ -89,8 +90,8 @@ pub(crate) struct FilesArgs {
 pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::List(args) => list(args).await,
-        AuditCommand::Verify(args) => check(&args, "verified", verify),
-        AuditCommand::Replay(args) => check(&args, "replayed", replay),
+        AuditCommand::Verify(args) => check(&args, Check::Verify),
+        AuditCommand::Replay(args) => check(&args, Check::Replay),
         AuditCommand::Mirror(args) => mirror(args).await,
     }
 }
@@ -132,17 +133,55 @@ fn entry_json(entry: &v1::Entry) -> serde_json::Value {
     })
 }
 
-type Check = fn(&dyn BatchSource, &VerifierKey, &Opener, &mut dyn FnMut(u64, u64)) -> Result<Report, LogFault>;
+/// How deep a log is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    Verify,
+    Replay,
+}
+
+impl Check {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Verify => "verified",
+            Self::Replay => "replayed",
+        }
+    }
+}
+
+/// Memory of the state that a replay builds, in MiB; what does not fit lies in the scratch folder.
+const SCRATCH_CACHE_MB: u64 = 256;
+
+fn replay_in_scratch(
+    files: &JournalReader,
+    key: &VerifierKey,
+    opener: &Opener,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the scratch folder of the replay: {error}"));
+    // Mode 0700, and removed at the end: the state names persons by their references.
+    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let options = Options { fold_cache_bytes: SCRATCH_CACHE_MB << 20, ..Options::default() };
+    let fold = SledFold::open(&scratch.path().join("fold"), &options).map_err(|error| failed(&error))?;
+    replay(files, key, opener, Arc::new(fold), progress).map_err(does_not_hold)
+}
+
+fn does_not_hold(fault: LogFault) -> Failure {
+    Failure::Failed(format!("the log does not hold: {fault}"))
+}
 
 /// Runs a check over the files in `data`.
-pub(crate) fn check_files(data: &Path, key: &VerifierKey, what: &'static str, check: Check) -> Result<Report, Failure> {
+pub(crate) fn check_files(data: &Path, key: &VerifierKey, check: Check) -> Result<Report, Failure> {
     let failed = |error: StoreError| Failure::Failed(error.to_string());
     let reader = open_settled(data).map_err(failed)?;
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
-    let bar = progress(what);
-    let report = check(&reader, key, &opener, &mut moves(&bar));
+    let bar = progress(check.done());
+    let report = match check {
+        Check::Verify => verify(&reader, key, &opener, &mut moves(&bar)).map_err(does_not_hold),
+        Check::Replay => replay_in_scratch(&reader, key, &opener, &mut moves(&bar)),
+    };
     bar.finish_and_clear();
-    let report = report.map_err(|fault| Failure::Failed(format!("the log does not hold: {fault}")))?;
+    let report = report?;
     if reader.torn_bytes() > 0 {
         return Err(Failure::Failed(format!(
             "the log holds up to entry {}, and {} bytes behind it are no whole batch. A broker that died leaves that, and \
@@ -168,7 +207,7 @@ fn open_settled(data: &Path) -> Result<JournalReader, StoreError> {
     Ok(reader)
 }
 
-fn check(args: &FilesArgs, what: &'static str, check: Check) -> Result<(), Failure> {
+fn check(args: &FilesArgs, check: Check) -> Result<(), Failure> {
     let (data, key) = match (&args.data, &args.key) {
         (Some(data), Some(key)) => (data.clone(), key.clone()),
         (None, None) | (Some(_), None) | (None, Some(_)) => {
@@ -176,11 +215,11 @@ fn check(args: &FilesArgs, what: &'static str, check: Check) -> Result<(), Failu
             (loaded.config.store.path.clone(), loaded.signer.verifier_key().clone())
         }
     };
-    let report = check_files(&data, &key, what, check)?;
+    let report = check_files(&data, &key, check)?;
     if args.json {
         json(&report_json(&report));
     } else {
-        line(report_text(&report, what));
+        line(report_text(&report, check));
     }
     Ok(())
 }
@@ -205,10 +244,13 @@ async fn mirror(args: MirrorArgs) -> Result<(), Failure> {
 }
 
 /// A report for people.
-pub(crate) fn report_text(report: &Report, what: &str) -> String {
+pub(crate) fn report_text(report: &Report, check: Check) -> String {
     let mut text = format!(
-        "{what} {} entries: in order, {} heads signed, {} records are what their leaves commit to",
-        report.entries, report.heads, report.records
+        "{} {} entries: in order, {} heads signed, {} records are what their leaves commit to",
+        check.done(),
+        report.entries,
+        report.heads,
+        report.records
     );
     if report.purged > 0 {
         text.push_str(&format!(", {} records were purged", report.purged));

@@ -1,10 +1,9 @@
 //! The end of the demonstration: everything is verified, and the commands to go on by hand.
 
 use unefois_audit::{Receipt, VerifierKey};
-use unefois_engine::replay::{replay, verify};
 
 use super::Stage;
-use crate::cli::{Failure, check_files, print_line, report_text, verify_receipt};
+use crate::cli::{Check, Failure, check_files, print_line, report_text, verify_receipt};
 use crate::init::Layout;
 
 /// Verifies the saved receipt offline and the whole log, decisions included.
@@ -21,10 +20,10 @@ pub(super) fn verify_everything(stage: &Stage) -> Result<(), Failure> {
         "      receipt of step 1, offline: it is entry {} of a tree of {} that the log signed",
         checked.index, checked.size
     ));
-    let verified = check_files(&stage.data, &key, "verified", verify)?;
-    print_line(format!("      the log: {}", report_text(&verified, "verified")));
-    let replayed = check_files(&stage.data, &key, "replayed", replay)?;
-    print_line(format!("      the decisions: {}", report_text(&replayed, "replayed")));
+    let verified = check_files(&stage.data, &key, Check::Verify)?;
+    print_line(format!("      the log: {}", report_text(&verified, Check::Verify)));
+    let replayed = check_files(&stage.data, &key, Check::Replay)?;
+    print_line(format!("      the decisions: {}", report_text(&replayed, Check::Replay)));
     Ok(())
 }
 

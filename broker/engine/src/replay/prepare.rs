@@ -1,0 +1,132 @@
+//! What of a batch can be looked at without those before it, done on all cores.
+//!
+//! One thread reads, one for each core prepares, and the caller's gets the batches in the order of the log. Queues are
+//! short, so memory does not grow with the log.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use unefois_audit::{Checkpoint, Hash, VerifierKey};
+use unefois_consent::event::Event;
+
+use super::{BatchSource, LogFault, fault};
+use crate::seal::Opener;
+use crate::store::{Batch, SealedEntry, StoreError, Visit};
+
+/// How much is done to each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Opened, and compared with what its leaf commits to.
+    Records,
+    /// Parsed, too.
+    Events,
+}
+
+/// A record as far as it was looked at.
+pub(super) enum Record {
+    /// Its key was destroyed.
+    Purged,
+    /// It is what its leaf commits to.
+    Committed,
+    /// The same, and what it says.
+    Event(Box<Event>),
+}
+
+pub(super) struct PreparedEntry {
+    pub(super) time_ms: u64,
+    pub(super) leaf_hash: Hash,
+    pub(super) record: Result<Record, LogFault>,
+}
+
+/// A batch, hashed and opened.
+pub(super) struct Prepared {
+    pub(super) first: u64,
+    pub(super) entries: Vec<PreparedEntry>,
+    pub(super) root: Hash,
+    /// Whether the checkpoint that names `root` is signed by the log.
+    pub(super) signed: bool,
+}
+
+/// A batch on its way to be prepared, and where it is waited for.
+type Job = (Batch, Sender<Prepared>);
+
+/// Calls `visit` with every batch of `source`, in order, until it fails.
+pub(super) fn in_order(
+    source: &dyn BatchSource,
+    key: &VerifierKey,
+    opener: &Opener,
+    depth: Depth,
+    visit: &mut dyn FnMut(Prepared) -> Result<(), LogFault>,
+) -> Result<(), LogFault> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let (to_workers, jobs) = bounded::<Job>(workers);
+    let (to_caller, waited_for) = bounded::<Receiver<Prepared>>(2 * workers);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let jobs = jobs.clone();
+            scope.spawn(move || {
+                for (batch, reply) in jobs {
+                    // Whoever found a fault does not wait any more.
+                    let _ = reply.send(prepare(&batch, key, opener, depth));
+                }
+            });
+        }
+        drop(jobs);
+        let reader = scope.spawn(move || {
+            source.read(&mut |batch| {
+                let (reply, prepared) = bounded(1);
+                let goes_on = to_caller.send(prepared).is_ok() && to_workers.send((batch, reply)).is_ok();
+                if goes_on { Visit::Continue } else { Visit::Stop }
+            })
+        });
+        let visited = visit_all(waited_for, visit);
+        let read = reader.join().unwrap_or_else(|_| Err(StoreError::Read("the reading thread panicked".to_owned())));
+        visited?;
+        Ok(read?)
+    })
+}
+
+/// Ends the queue when it returns, so that reader and workers end too.
+fn visit_all(
+    waited_for: Receiver<Receiver<Prepared>>,
+    visit: &mut dyn FnMut(Prepared) -> Result<(), LogFault>,
+) -> Result<(), LogFault> {
+    for prepared in &waited_for {
+        let prepared = prepared.recv().map_err(|_| StoreError::Read("a verifying thread panicked".to_owned()))?;
+        visit(prepared)?;
+    }
+    Ok(())
+}
+
+fn prepare(batch: &Batch, key: &VerifierKey, opener: &Opener, depth: Depth) -> Prepared {
+    let entries = (batch.first..).zip(&batch.entries).map(|(index, entry)| PreparedEntry {
+        time_ms: entry.leaf.time_ms,
+        leaf_hash: entry.leaf.hash(),
+        record: open(index, entry, opener, depth),
+    });
+    Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed: is_signed(batch, key) }
+}
+
+fn is_signed(batch: &Batch, key: &VerifierKey) -> bool {
+    let checkpoint = Checkpoint { origin: key.name().to_owned(), size: batch.end(), root: batch.root };
+    let note = checkpoint.signed(&batch.signature, key.id());
+    Checkpoint::open(&note, key, key.name()).is_ok()
+}
+
+fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {
+    let opened = opener.open(index, entry).or_else(|error| match error {
+        StoreError::Corrupt(what) => fault(index, what),
+        StoreError::Full(_)
+        | StoreError::NotWritten(_)
+        | StoreError::Unknown(_)
+        | StoreError::Fenced(_)
+        | StoreError::Read(_) => Err(error.into()),
+    })?;
+    let Some(opened) = opened else { return Ok(Record::Purged) };
+    if depth == Depth::Records {
+        return Ok(Record::Committed);
+    }
+    match serde_json::from_str::<Event>(&opened.record) {
+        Ok(event) if event.kind() == entry.leaf.kind => Ok(Record::Event(Box::new(event))),
+        Ok(_) => fault(index, "its leaf says another kind than its record"),
+        Err(error) => fault(index, format!("its record does not parse: {error}")),
+    }
+}
