@@ -192,6 +192,8 @@ pub enum FailureCause {
     BrokerStopped,
     /// A fault of the broker.
     Internal,
+    /// There was no room for the entry of the answer, so the data was thrown away; this entry came when there was room.
+    NoRoom,
 }
 
 /// An exchange ended without an answer.

@@ -240,6 +240,11 @@ impl Registry {
     /// The registry that `file` describes, if it breaks no rule.
     pub fn from_file(file: RegistryFile) -> Result<Self, RegistryFault> {
         rules::check(&file)?;
+        Ok(Self::from_log(file))
+    }
+
+    /// The registry that was in force already. Rules that came later do not undo it; they bind the next change.
+    pub fn from_log(file: RegistryFile) -> Self {
         let mut registry = Self::default();
         for participant in file.participants {
             registry.apply(RegistryChange::PutParticipant(participant));
@@ -253,7 +258,7 @@ impl Registry {
         for habilitation in file.habilitations {
             registry.apply(RegistryChange::PutHabilitation(habilitation));
         }
-        Ok(registry)
+        registry
     }
 
     /// The registry as lists, in the order of names.

@@ -11,9 +11,9 @@ use unefois::pki::Issued;
 use unefois::serve::{Broker, ServeError, Stores};
 use unefois_audit::VerifierKey;
 use unefois_connectors::{Guarded, Limits};
-use unefois_consent::registry::RegistryFile;
+use unefois_consent::registry::{RegistryFile, Role};
 use unefois_engine::replay::Report;
-use unefois_engine::{Clock, SystemClock};
+use unefois_engine::{Clock, Credential, SystemClock, VerifiedParticipant};
 use unefois_store::{EmbeddedStore, MemoryStore};
 
 use crate::source::ScriptedSource;
@@ -152,6 +152,19 @@ impl Sandbox {
     /// The certificate of a client of `unefois init`.
     pub fn issued(&self, name: &str) -> &Issued {
         &self.folder.clients.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    /// A caller as the gate lets it in, for calls that go past the gate to the engine. Its certificate stays valid.
+    pub fn caller(&self, name: &str, role: Role) -> VerifiedParticipant {
+        #[derive(Debug)]
+        struct Valid;
+        impl Credential for Valid {
+            fn is_valid(&self) -> bool {
+                true
+            }
+        }
+        let view = self.broker().engine().registry();
+        VerifiedParticipant::verify(&view.registry, self.issued(name).fingerprint, Arc::new(Valid), role).unwrap()
     }
 
     /// Puts a revocation list of `revoked` in force.

@@ -259,10 +259,11 @@ async fn a_slow_source_is_given_up_before_the_callers_deadline() {
     let town_hall = sandbox.client("ville").await;
     sandbox.source.hold();
     let begun = std::time::Instant::now();
-    let request = within_time(canteen("MARCHAND"), Duration::from_millis(600));
+    let time = Duration::from_secs(3);
+    let request = within_time(canteen("MARCHAND"), time);
     let answer = town_hall.exchange().exchange(request).await.unwrap().into_inner();
     assert_eq!(only_status(&answer), AttributeStatus::SourceDown);
-    assert!(begun.elapsed() < Duration::from_millis(600));
+    assert!(begun.elapsed() < time);
     sandbox.source.release();
     sandbox.finish().await;
 }

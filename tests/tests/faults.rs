@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -63,8 +64,13 @@ async fn a_disk_that_fills_while_a_source_is_asked_gives_no_answer_without_its_e
     sandbox.source.release();
     let status = asking.await.unwrap().unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "STORE_FULL"));
+    assert!(status.message().contains("nothing was delivered"), "{}", status.message());
+    let engine = Arc::clone(sandbox.broker().engine());
+    let size = engine.head().size;
     store.release();
-    // Its end is logged when the broker opens again.
+    // Its end is logged as soon as there is room, without anyone asking.
+    until(|| engine.head().size > size).await;
+    drop(engine);
     sandbox.restart().await.unwrap();
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
     sandbox.finish().await;

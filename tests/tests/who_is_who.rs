@@ -10,6 +10,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -187,6 +188,33 @@ async fn keys_rotate_without_a_gap_and_a_removed_key_stops_at_once() {
         .await;
     assert_refused(exchange(&old, canteen("MARCHAND")).await, "NOT_ALLOWED");
     exchange(&connected, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+/// Invariant 3 at its edge: the gate let the call in, and the key was removed before its step ran.
+#[tokio::test]
+async fn a_key_removed_between_the_gate_and_the_step_does_and_reads_nothing() {
+    let sandbox = Sandbox::start().await;
+    let engine = Arc::clone(sandbox.broker().engine());
+    let (ville, dpo) = (sandbox.caller("ville", Role::Exchange), sandbox.caller("dpo", Role::Audit));
+    let removed = [sandbox.issued("ville").fingerprint, sandbox.issued("dpo").fingerprint];
+    sandbox
+        .change_registry(|file| {
+            file.participants.iter_mut().for_each(|p| p.keys.retain(|k| !removed.contains(&k.fingerprint)));
+        })
+        .await;
+    let before = engine.head().size;
+    let soon = Instant::now() + Duration::from_secs(10);
+    let person = unefois_proto::common::identity("subject", Some(&person("MARCHAND"))).unwrap();
+    let objected = engine.record_objection(ville.clone(), &person, None, soon).await.map(drop);
+    let listed = engine.consents(ville.clone(), &person, None, 10, soon).await.map(drop);
+    let read = engine.entries(&dpo, 0, 10, soon).await.map(drop);
+    let receipt = engine.receipt(&dpo, Role::Audit, 0, soon).await.map(drop);
+    for (what, outcome) in [("objection", objected), ("list", listed), ("entries", read), ("receipt", receipt)] {
+        assert_eq!(outcome.map_err(|error| error.code()), Err("NOT_ALLOWED"), "{what}");
+    }
+    assert_eq!(engine.head().size, before, "a removed key left an entry");
+    drop(engine);
     sandbox.finish().await;
 }
 

@@ -63,6 +63,20 @@ impl VerifiedParticipant {
         self.credential.is_valid()
     }
 
+    /// Whether the key is still enrolled for `role` in `registry` and the certificate still valid. The gate judged both
+    /// against the registry of its moment; a step judges them again at its place in the log.
+    pub fn judge_again(&self, registry: &Registry, role: Role) -> Result<(), EngineError> {
+        if !self.is_still_valid() {
+            return Err(EngineError::NotAllowed("your certificate has ended or was revoked; renew it"));
+        }
+        if !registry.is_enrolled(self.participant, &self.key, role) {
+            return Err(EngineError::NotAllowed(
+                "your key is not enrolled any more; ask the operator to look at the registry",
+            ));
+        }
+        Ok(())
+    }
+
     /// As records name it.
     pub fn actor(&self) -> Actor {
         Actor { participant: self.participant, key: self.key }

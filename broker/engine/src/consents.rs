@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use unefois_consent::consent::{ConsentStatus, ConsentUse};
 use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged};
-use unefois_consent::registry::{Procedure, Registry};
+use unefois_consent::registry::{Procedure, Registry, Role};
 use unefois_consent::{
     AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity,
     ProcedureId, Siret, SubjectRef, Timestamp,
@@ -76,7 +76,10 @@ impl Engine {
         id: ConsentId,
         deadline: Instant,
     ) -> Result<Consent, EngineError> {
-        let step = move |turn: &mut Turn<'_>| own_consent(turn, caller.participant(), id);
+        let step = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&caller, Role::Exchange)?;
+            own_consent(turn, caller.participant(), id)
+        };
         Ok(self.sequencer().submit(deadline, step).await?.value)
     }
 
@@ -92,6 +95,7 @@ impl Engine {
         let tag = self.tagger().identity(identity);
         let limit = limit.clamp(1, MAX_PAGE);
         let step = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&caller, Role::Exchange)?;
             let Some(subject) = turn.subject(&tag)? else { return Ok((Vec::new(), None)) };
             let page = turn.state().consents_of(subject, caller.participant(), after, limit)?;
             let next = if page.len() == limit { page.last().map(|c| c.id) } else { None };
@@ -132,6 +136,7 @@ impl Engine {
     ) -> Result<Objection, EngineError> {
         let tag = self.tagger().identity(identity);
         let step = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&caller, Role::Exchange)?;
             if let Some(id) = &procedure {
                 turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
             }
@@ -150,6 +155,7 @@ fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consen
 }
 
 fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {
+    turn.judge_caller(&call.caller, Role::Exchange)?;
     let (subject, new_subject) = find_or_draw(turn, tag)?;
     let consent = check_grant(turn, call, subject)?;
     let by = Some(call.caller.actor());
@@ -221,6 +227,7 @@ pub(crate) fn longest(procedure: &Procedure) -> Duration {
 }
 
 fn withdraw(turn: &mut Turn<'_>, caller: &VerifiedParticipant, id: ConsentId) -> Result<Consent, EngineError> {
+    turn.judge_caller(caller, Role::Exchange)?;
     let consent = own_consent(turn, caller.participant(), id)?;
     match consent.status {
         ConsentStatus::Withdrawn { .. } => Ok(consent),

@@ -85,11 +85,7 @@ impl Engine {
             entries: metrics::counter!("unefois_entries_total"),
             seconds: metrics::histogram!("unefois_commit_seconds"),
         };
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map_err(|error| EngineError::Halted(error.to_string()))
-        };
-        let commit_thread = spawn("unefois-commit", Box::new(move || committer.run()))?;
+        let commit_thread = halt.spawn("unefois-commit", move || committer.run())?;
         let folder = Folder {
             chunks,
             folded: folded_sender,
@@ -97,7 +93,7 @@ impl Engine {
             met: state.met(),
             halt: Arc::clone(&halt),
         };
-        let fold_thread = spawn("unefois-fold", Box::new(move || folder.run()))?;
+        let fold_thread = halt.spawn("unefois-fold", move || folder.run())?;
         let sequencer_parts = SequencerParts {
             state,
             clock: Arc::clone(&parts.clock),
@@ -108,8 +104,14 @@ impl Engine {
             folded,
         };
         let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
-        let exchanges =
-            Arc::new(Exchanges::new(sequencer.clone(), parts.sources, Arc::clone(&tagger), Arc::clone(&parts.clock)));
+        let registry = Arc::new(ArcSwap::from_pointee(registry));
+        let exchanges = Arc::new(Exchanges::new(
+            sequencer.clone(),
+            parts.sources,
+            Arc::clone(&tagger),
+            parts.clock,
+            Arc::clone(&registry),
+        ));
         let engine = Self {
             sequencer,
             exchanges,
@@ -117,7 +119,7 @@ impl Engine {
             opener,
             tagger,
             head,
-            registry: Arc::new(ArcSwap::from_pointee(registry)),
+            registry,
             halt,
             threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
         };
@@ -135,23 +137,20 @@ impl Engine {
                 let version = turn.state().registry_version();
                 change(turn, None, first_registry, Apply::IfVersion(version))?;
             }
-            let interrupted: Vec<_> = turn.state().open().iter().map(|(index, open)| (*index, open.clone())).collect();
-            for (requested, open) in &interrupted {
-                turn.append(&Event::Failed(Failed {
-                    exchange: open.exchange,
-                    requested: *requested,
-                    subject: open.subject,
-                    cause: FailureCause::BrokerStopped,
-                }))?;
-            }
             let registry = Arc::clone(turn.state().registry());
-            Ok((interrupted.len(), RegistryView { version: turn.state().registry_version(), registry }))
+            Ok(RegistryView { version: turn.state().registry_version(), registry })
         };
-        let (interrupted, view) = self.sequencer.submit_to_end(step).await?.value;
+        publish(&self.registry, self.sequencer.submit_to_end(step).await?.value);
+        let mut interrupted = 0;
+        loop {
+            match self.sequencer.submit_to_end(end_interrupted).await?.value {
+                0 => break,
+                ended => interrupted += ended,
+            }
+        }
         if interrupted > 0 {
             tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
         }
-        publish(&self.registry, view);
         Ok(())
     }
 
@@ -185,7 +184,7 @@ impl Engine {
         self.sequencer.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // A thread that panicked has halted everything already.
+            // A thread that panicked has halted the engine already.
             let _ = thread.join();
         }
     }
@@ -213,4 +212,22 @@ impl Engine {
     pub(crate) fn shared_head(&self) -> &ArcSwap<SignedHead> {
         &self.head
     }
+}
+
+/// Most entries of one step that ends interrupted exchanges.
+const ENDED_AT_ONCE: usize = 4_096;
+
+/// Logs the end of some of the exchanges that were under way when the broker stopped; says of how many.
+fn end_interrupted(turn: &mut Turn<'_>) -> Result<usize, EngineError> {
+    let some = turn.state().open().iter().take(ENDED_AT_ONCE);
+    let interrupted: Vec<_> = some.map(|(index, open)| (*index, open.clone())).collect();
+    for (requested, open) in &interrupted {
+        turn.append(&Event::Failed(Failed {
+            exchange: open.exchange,
+            requested: *requested,
+            subject: open.subject,
+            cause: FailureCause::BrokerStopped,
+        }))?;
+    }
+    Ok(interrupted.len())
 }

@@ -47,12 +47,18 @@ pub enum EngineError {
     /// The log's disk has no room; nothing was asked and nothing was written.
     #[error("{0}")]
     NoRoom(StoreError),
+    /// The log has no room for the end of an exchange; its data was thrown away.
+    #[error("the log took no entry for the answer, so nothing was delivered: {0}")]
+    NotDelivered(Box<EngineError>),
     /// The store or the signer failed; the engine has stopped and refuses everything until it is opened again.
     #[error("the broker has stopped to protect the log: {0}")]
     Halted(String),
     /// A read failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A task was interrupted or a value could not be written as JSON: a fault of this program, not of the log.
+    #[error("the broker failed: {0}")]
+    Internal(&'static str),
     /// A proof or a record does not verify.
     #[error("the log does not verify: {0}")]
     Log(String),
@@ -71,8 +77,10 @@ impl EngineError {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Overloaded => "OVERLOADED",
             Self::NoRoom(_) => "STORE_FULL",
+            Self::NotDelivered(error) => error.code(),
             Self::Halted(_) => "HALTED",
             Self::Store(error) => error.code(),
+            Self::Internal(_) => "INTERNAL",
             Self::Log(_) => "LOG_DOES_NOT_VERIFY",
         }
     }

@@ -4,15 +4,17 @@
 //! while the exchange runs waits for the same answer; see `under_way`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use unefois_audit::{Receipt, Salt};
 use unefois_connectors::{AccessToken, Fetch, Guarded, SourceAnswer};
 use unefois_consent::decide::PermittedDataset;
 use unefois_consent::event::{FailureCause, Provenance};
 use unefois_consent::id::ConnectorName;
+use unefois_consent::registry::Role;
 use unefois_consent::{
     AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Outcome, OutcomeCode, Permit,
     PivotIdentity, ProcedureId, Reason, RequestId, Siret,
@@ -21,7 +23,8 @@ use unefois_consent::{
 use crate::caller::VerifiedParticipant;
 use crate::clock::Clock;
 use crate::error::EngineError;
-use crate::sequencer::Sequencer;
+use crate::registry::RegistryView;
+use crate::sequencer::{Committed, Sequencer, Turn};
 use crate::subject::Tagger;
 
 mod answer;
@@ -29,11 +32,14 @@ mod steps;
 mod under_way;
 
 pub use answer::canonical_values;
-use steps::{Begun, Draft, Finished, Kept};
+use steps::{Begun, Draft, End, Finished, Kept};
 use under_way::UnderWay;
 
 /// Of the time that a caller gives, what is kept back for logging and sending the answer: a tenth, within these bounds.
 const KEPT_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// How often the end of an exchange is tried again where the log takes no entry.
+const TRY_END_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a caller asks.
 #[derive(Debug)]
@@ -98,6 +104,7 @@ pub(crate) struct Exchanges {
     sources: BTreeMap<ConnectorName, Arc<Guarded>>,
     tagger: Arc<Tagger>,
     clock: Arc<dyn Clock>,
+    registry: Arc<ArcSwap<RegistryView>>,
     meters: Meters,
     under_way: UnderWay,
 }
@@ -130,8 +137,9 @@ impl Exchanges {
         sources: BTreeMap<ConnectorName, Arc<Guarded>>,
         tagger: Arc<Tagger>,
         clock: Arc<dyn Clock>,
+        registry: Arc<ArcSwap<RegistryView>>,
     ) -> Self {
-        Self { sequencer, sources, tagger, clock, meters: Meters::bind(), under_way: UnderWay::default() }
+        Self { sequencer, sources, tagger, clock, registry, meters: Meters::bind(), under_way: UnderWay::default() }
     }
 
     /// Runs an exchange to its end, or joins the one under way with this request id and content.
@@ -141,10 +149,17 @@ impl Exchanges {
         let content = self.content(&call, &normalised)?;
         let tag = self.tagger.normalised(&normalised);
         let name = (call.caller.participant(), call.request_id.clone());
+        let caller = call.caller.clone();
         let this = Arc::clone(self);
         let start = || async move { this.exchange(&call, tag, content).await.map(Arc::new) };
         let shared = self.under_way.join_or_start(name, content, start);
-        tokio::time::timeout_at(deadline.into(), shared).await.map_err(|_| EngineError::DeadlineExceeded)?
+        let answer =
+            tokio::time::timeout_at(deadline.into(), shared).await.map_err(|_| EngineError::DeadlineExceeded)??;
+        if answer.withheld.is_empty() {
+            // One that joined has a certificate and a key of its own.
+            caller.judge_again(&self.registry.load().registry, Role::Exchange)?;
+        }
+        Ok(answer)
     }
 
     /// One exchange, from the question to the answer.
@@ -225,15 +240,7 @@ impl Exchanges {
         let started = Instant::now();
         let exchange = permit.exchange();
         let entry = kept.entry();
-        let credential = call.caller.clone();
-        let call_deadline = call.deadline;
-        let step = move |turn: &mut crate::sequencer::Turn<'_>| {
-            let late = (Instant::now() > call_deadline).then_some(FailureCause::DeadlineExceeded);
-            let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
-            steps::finish(turn, &permit, requested, entry, late, certificate)
-        };
-        // The end is logged even when the caller's time is up.
-        let finished = self.sequencer.submit_to_end(step).await?;
+        let finished = self.log_end(call, End { permit, requested, entry }).await?;
         self.meters.finish.record(started.elapsed().as_secs_f64());
         let (attributes, withheld, written, answer_salt) = match finished.value {
             Finished::Answered(written) => {
@@ -254,6 +261,27 @@ impl Exchanges {
         Ok(ExchangeAnswer { exchange, attributes, withheld, receipt: Arc::new(receipt) })
     }
 
+    /// Logs the end, even when the caller's time is up. Where the log takes no entry just now, the data is thrown away and
+    /// the end is logged as Failed when it does: an exchange without its end would stay under way until the next start.
+    async fn log_end(&self, call: &ExchangeCall, end: End) -> Result<Committed<Finished>, EngineError> {
+        // A step that never ran leaves it here.
+        let held = Arc::new(Mutex::new(Some(end)));
+        let taken = Arc::clone(&held);
+        let (credential, deadline) = (call.caller.clone(), call.deadline);
+        let step = move |turn: &mut Turn<'_>| {
+            let late = (Instant::now() > deadline).then_some(FailureCause::DeadlineExceeded);
+            let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
+            steps::finish(turn, take(&taken)?, late, certificate)
+        };
+        match self.sequencer.submit_to_end(step).await {
+            Err(error @ (EngineError::NoRoom(_) | EngineError::Overloaded)) => {
+                tokio::spawn(fail_later(self.sequencer.clone(), take(&held)?));
+                Err(EngineError::NotDelivered(Box::new(error)))
+            }
+            finished => finished,
+        }
+    }
+
     /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
     fn content(&self, call: &ExchangeCall, normalised: &str) -> Result<Digest, EngineError> {
         let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } =
@@ -264,6 +292,26 @@ impl Exchanges {
             (attributes, filters, ground),
             (normalised, usage_name),
         ))
+    }
+}
+
+fn take(held: &Mutex<Option<End>>) -> Result<End, EngineError> {
+    let taken = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    taken.ok_or(EngineError::Internal("the end of an exchange was logged already"))
+}
+
+/// Logs the end of an exchange as Failed as soon as the log takes entries again.
+async fn fail_later(sequencer: Sequencer, end: End) {
+    let held = Arc::new(Mutex::new(Some(end)));
+    loop {
+        tokio::time::sleep(TRY_END_AGAIN).await;
+        let held = Arc::clone(&held);
+        let step = move |turn: &mut Turn<'_>| steps::finish(turn, take(&held)?, Some(FailureCause::NoRoom), None);
+        match sequencer.submit_to_end(step).await {
+            Err(EngineError::NoRoom(_) | EngineError::Overloaded) => {}
+            // Logged; or the engine has stopped, and its next start logs the end.
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The engine's one-way stop: once the store or the signer failed, nothing is decided, asked or answered any more.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
 
@@ -24,6 +25,21 @@ impl Halt {
             metrics::counter!("unefois_halted_total").increment(1);
             self.notify.notify_waiters();
         }
+    }
+
+    /// Starts a thread of the engine. One that panics halts it: the others would wait for it for ever.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<JoinHandle<()>, EngineError> {
+        let guard = HaltsOnPanic { halt: Arc::clone(self), name: name.to_owned() };
+        let guarded = move || {
+            let _guard = guard;
+            work();
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded);
+        thread.map_err(|error| EngineError::Halted(format!("the thread {name} does not start: {error}")))
     }
 
     /// Whether the store had room at the last step; told to the operator when that changes.
@@ -72,5 +88,34 @@ impl Halt {
             }
             notified.await;
         }
+    }
+}
+
+struct HaltsOnPanic {
+    halt: Arc<Halt>,
+    name: String,
+}
+
+impl Drop for HaltsOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.halt.halt(format!("the thread {} panicked", self.name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_halts_the_engine_and_one_that_ends_does_not() {
+        let halt = Arc::new(Halt::default());
+        halt.spawn("ends", || {}).unwrap().join().unwrap();
+        assert!(halt.check().is_ok());
+        let panics = halt.spawn("panics", || panic!("on purpose")).unwrap();
+        assert!(panics.join().is_err());
+        let why = halt.check().unwrap_err().to_string();
+        assert!(why.contains("the thread panics panicked"), "{why}");
     }
 }

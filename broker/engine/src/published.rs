@@ -7,7 +7,7 @@ use unefois_audit::{TileKind, TilePath, encode_bundle, encode_tile};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::store::{Journal, StoreError};
+use crate::store::{Journal, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 
 impl Engine {
@@ -34,7 +34,7 @@ fn read_tile(journal: &dyn Journal, path: TilePath) -> Result<Vec<u8>, StoreErro
             let mut leaves = Vec::with_capacity(width);
             visit_entries(journal, start, end, |_, entry| {
                 leaves.push(entry.leaf);
-                Ok(())
+                Ok(Visit::Continue)
             })?;
             if leaves.len() != width {
                 return Err(StoreError::Corrupt(format!("entries {start} to {end} are not all in the journal")));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use unefois_consent::Malformed;
 use unefois_consent::event::{Actor, Event, RegistryChanged};
-use unefois_consent::registry::{ChangeSummary, Registry, RegistryChange, RegistryFile};
+use unefois_consent::registry::{ChangeSummary, Registry, RegistryChange, RegistryFile, Role};
 
 use crate::caller::VerifiedParticipant;
 use crate::engine::Engine;
@@ -49,17 +49,21 @@ impl Engine {
         apply: Apply,
         deadline: Instant,
     ) -> Result<RegistryPlan, EngineError> {
-        let by = caller.actor();
+        let caller = caller.clone();
         let (sequencer, current) = (self.sequencer().clone(), Arc::clone(self.current_registry()));
         // A task of its own: a caller that goes away must not leave the gate with the registry of before the change.
         let work = tokio::spawn(async move {
-            let committed = sequencer.submit_to_end(move |turn| change(turn, Some(by), file, apply)).await?;
+            let step = move |turn: &mut Turn<'_>| {
+                turn.judge_caller(&caller, Role::Registry)?;
+                change(turn, Some(caller.actor()), file, apply)
+            };
+            let committed = sequencer.submit_to_end(step).await?;
             let (plan, view) = committed.value;
             publish(&current, view);
             Ok(plan)
         });
         let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;
-        done.unwrap_or_else(|_| Err(EngineError::Halted("a change of the registry was interrupted".to_owned())))
+        done.unwrap_or_else(|_| Err(EngineError::Internal("a change of the registry was interrupted")))
     }
 }
 

@@ -13,10 +13,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 use unefois_audit::{Leaf, Salt, commitment};
 use unefois_consent::event::Event;
+use unefois_consent::registry::Role;
 use unefois_consent::{ConsentId, Digest, ExchangeId, SubjectRef, Timestamp};
-
 use zeroize::Zeroizing;
 
+use crate::caller::VerifiedParticipant;
 use crate::clock::Clock;
 use crate::committer::{Commit, Outcome, ToCommit};
 use crate::error::EngineError;
@@ -79,6 +80,11 @@ impl Turn<'_> {
         self.state
     }
 
+    /// Whether `caller` may still act in `role`, by the registry at this place in the log.
+    pub(crate) fn judge_caller(&self, caller: &VerifiedParticipant, role: Role) -> Result<(), EngineError> {
+        caller.judge_again(self.state.registry(), role)
+    }
+
     /// The subject that an identity's tag stands for.
     pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
         self.state.subject(tag)
@@ -102,7 +108,8 @@ impl Turn<'_> {
     /// Appends an entry and folds it into the state. After an error the engine halts: the state may be ahead of the log.
     pub(crate) fn append(&mut self, event: &Event) -> Result<Written, EngineError> {
         let index = self.state.size();
-        let record = serde_json::to_string(event).map_err(|error| EngineError::Log(error.to_string()))?;
+        let record =
+            serde_json::to_string(event).map_err(|_| EngineError::Internal("a record could not be written as JSON"))?;
         self.step_bytes = self.step_bytes.saturating_add(record.len());
         if self.step_bytes > MAX_STEP_BYTES {
             return Err(EngineError::NotAllowed("this change is larger than one commit can hold; cut it into several"));
@@ -224,10 +231,7 @@ impl Sequencer {
     ) -> Result<(Self, std::thread::JoinHandle<()>), EngineError> {
         let (sender, steps) = crossbeam_channel::bounded(QUEUE);
         let halt = Arc::clone(&parts.halt);
-        let thread = std::thread::Builder::new()
-            .name("unefois-sequence".to_owned())
-            .spawn(move || Loop::new(parts, sealer, steps).run())
-            .map_err(|error| EngineError::Halted(error.to_string()))?;
+        let thread = halt.spawn("unefois-sequence", move || Loop::new(parts, sealer, steps).run())?;
         Ok((Self { steps: sender, halt }, thread))
     }
 

@@ -27,7 +27,7 @@ pub(crate) use met::{Learner, MetIds};
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"3";
+const LAYOUT: &[u8] = b"4";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -119,8 +119,7 @@ impl State {
             None => (0, Registry::default()),
             Some(row) => {
                 let (version, file): (u64, RegistryFile) = decode(&row)?;
-                let registry = Registry::from_file(file).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-                (version, registry)
+                (version, Registry::from_log(file))
             }
         };
         let open = rows.get(keys::OPEN)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
@@ -203,7 +202,7 @@ impl State {
         self.rows.get(&key)?.map(|row| decode(&row)).transpose()
     }
 
-    /// At most `limit` consents of a person to a consumer after `after`, in the order of their ids.
+    /// At most `limit` consents of a person to a consumer after `after`, newest first.
     pub(crate) fn consents_of(
         &self,
         subject: SubjectRef,
@@ -211,7 +210,14 @@ impl State {
         after: Option<ConsentId>,
         limit: usize,
     ) -> Result<Vec<Consent>, StoreError> {
-        let after = after.map(|id| keys::consent(subject, consumer, id));
+        let after = match after {
+            None => None,
+            // A consent of somebody else is no place in this list.
+            Some(id) => match self.consent(id)?.filter(|c| c.subject == subject && c.consumer == consumer) {
+                None => return Ok(Vec::new()),
+                Some(consent) => Some(keys::consent(&consent)),
+            },
+        };
         let rows = self.rows.scan(&keys::consents(subject, consumer), after.as_deref(), limit)?;
         rows.iter().map(|(_, row)| decode(row)).collect()
     }
@@ -222,16 +228,18 @@ impl State {
         &self,
         subject: SubjectRef,
         consumer: Siret,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
     ) -> Result<PersonFacts, StoreError> {
         let mut person = PersonFacts::default();
         match wanted {
             Wanted::Nothing => {}
             Wanted::Consent(id) => person.consents.extend(self.consent(id)?),
             Wanted::Consents => person.consents = self.consents_of(subject, consumer, None, MAX_CONSENTS_LOOKED_AT)?,
-            Wanted::Objections => {
-                let rows = self.rows.scan(&keys::objections(subject, consumer), None, MAX_OBJECTIONS)?;
-                person.objections = rows.iter().map(|(_, row)| decode::<Objection>(row)).collect::<Result<_, _>>()?;
+            Wanted::Objections(procedure) => {
+                for procedure in [None, Some(procedure.as_str())] {
+                    let row = self.rows.get(&keys::objection(subject, consumer, procedure))?;
+                    person.objections.extend(row.map(|row| decode::<Objection>(&row)).transpose()?);
+                }
             }
         }
         person.consents.retain(|c| c.subject == subject && c.consumer == consumer);
@@ -293,13 +301,12 @@ impl State {
 
     fn apply_grant(&mut self, index: u64, event: &ConsentGranted) -> Result<(), StoreError> {
         let consent = &event.consent;
-        let place = keys::consent(consent.subject, consent.consumer, consent.id);
-        self.rows.put(index, keys::consent_place(consent.id), place);
+        self.rows.put(index, keys::consent_place(consent.id), keys::consent(consent));
         self.put_consent(index, consent)
     }
 
     fn put_consent(&mut self, index: u64, consent: &Consent) -> Result<(), StoreError> {
-        self.rows.put(index, keys::consent(consent.subject, consent.consumer, consent.id), encode(consent)?);
+        self.rows.put(index, keys::consent(consent), encode(consent)?);
         Ok(())
     }
 
@@ -394,34 +401,34 @@ impl State {
 const MAX_SUBJECTS_AT_HAND: usize = 100_000;
 /// Most consents of one person that a question without a consent id looks through.
 const MAX_CONSENTS_LOOKED_AT: usize = 1_000;
-/// Most objections of one person against one administration.
-const MAX_OBJECTIONS: usize = 1_000;
 
 /// What of the person a decision needs, by its ground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Wanted<'a> {
     Nothing,
     Consent(ConsentId),
+    /// The newest [`MAX_CONSENTS_LOOKED_AT`].
     Consents,
-    Objections,
+    /// Those that cover this procedure.
+    Objections(&'a ProcedureId),
 }
 
-impl Wanted {
+impl<'a> Wanted<'a> {
     /// For the decision on a question.
-    pub(crate) fn by(question: &Question) -> Self {
+    pub(crate) fn by(question: &'a Question) -> Self {
         match &question.ground {
             Ground::Consent { consent: Some(id) } => Self::Consent(*id),
             Ground::Consent { consent: None } => Self::Consents,
-            Ground::Proactive { .. } => Self::Objections,
+            Ground::Proactive { .. } => Self::Objections(&question.procedure),
             Ground::LawRequest { .. } | Ground::ExplicitRequest { .. } => Self::Nothing,
         }
     }
 
     /// For the second look at a permit.
-    pub(crate) fn by_permit(permit: &Permit) -> Self {
+    pub(crate) fn by_permit(permit: &'a Permit) -> Self {
         match (permit.consent(), permit.ground()) {
             (Some(id), _) => Self::Consent(id),
-            (None, GroundKind::Proactive) => Self::Objections,
+            (None, GroundKind::Proactive) => Self::Objections(permit.procedure()),
             (None, GroundKind::LawRequest | GroundKind::Consent | GroundKind::ExplicitRequest) => Self::Nothing,
         }
     }

@@ -33,7 +33,8 @@ impl Tagger {
     /// HMAC of the content of a request: its parts as JSON, identity included.
     pub(crate) fn content(&self, parts: &impl Serialize) -> Result<Digest, EngineError> {
         let mut tag = self.begin(b"unefois/content/v1");
-        serde_json::to_writer(Updating(&mut tag), parts).map_err(|error| EngineError::Log(error.to_string()))?;
+        serde_json::to_writer(Updating(&mut tag), parts)
+            .map_err(|_| EngineError::Internal("a question could not be written as JSON"))?;
         Ok(finish(tag))
     }
 

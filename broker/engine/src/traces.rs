@@ -18,6 +18,8 @@ use crate::store::{Journal, SealedEntry, StoreError, Visit};
 
 /// Most entries on one page of a list.
 pub const MAX_ENTRIES: u64 = 1_000;
+/// A page ends with the entry that brings its records to so many bytes.
+pub const MAX_PAGE_BYTES: usize = 2 << 20;
 
 /// One entry as an auditor sees it.
 #[derive(Debug, Clone)]
@@ -48,7 +50,9 @@ impl Engine {
         self.shared_head().load_full()
     }
 
-    /// Up to `limit` entries from index `from`, for an auditor. The reading is an entry too, durable before this returns.
+    /// Up to `limit` entries from index `from`, for an auditor: at most [`MAX_ENTRIES`], and not many more than
+    /// [`MAX_PAGE_BYTES`] of records. The reading is an entry too, durable before this returns; where there is nothing to
+    /// read yet, there is no entry.
     pub async fn entries(
         &self,
         caller: &VerifiedParticipant,
@@ -57,14 +61,10 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Vec<EntryView>, EngineError> {
         let limit = limit.clamp(1, MAX_ENTRIES);
-        let by = caller.actor();
-        let step = move |turn: &mut Turn<'_>| {
-            let to = from.saturating_add(limit).min(turn.state().size());
-            turn.append(&Event::TracesRead(TracesRead { by, scope: TraceScope::Entries { from, to } }))?;
-            Ok(to)
-        };
-        let to = self.sequencer().submit(deadline, step).await?.value;
-        self.read_entries(from, to).await
+        let page = self.read_entries(from, from.saturating_add(limit)).await?;
+        let to = from.saturating_add(page.len() as u64);
+        self.log_reading(caller, Role::Audit, TraceScope::Entries { from, to }, deadline).await?;
+        Ok(page)
     }
 
     /// The receipt of an entry against the newest head. An auditor may have any; a consumer those of the
@@ -91,12 +91,7 @@ impl Engine {
             Role::Exchange | Role::Audit => {}
             Role::Registry => return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit")),
         }
-        let by = caller.actor();
-        let step = move |turn: &mut Turn<'_>| {
-            turn.append(&Event::TracesRead(TracesRead { by, scope: TraceScope::Receipt { index } }))?;
-            Ok(())
-        };
-        self.sequencer().submit(deadline, step).await?;
+        self.log_reading(caller, role, TraceScope::Receipt { index }, deadline).await?;
         let (head, hashes) = self.inclusion(index).await?;
         let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
         Ok(Receipt {
@@ -141,14 +136,36 @@ impl Engine {
         Ok((head, hashes))
     }
 
+    /// The entry of a reading, by the caller's right at this place in the log.
+    async fn log_reading(
+        &self,
+        caller: &VerifiedParticipant,
+        role: Role,
+        scope: TraceScope,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        let caller = caller.clone();
+        let step = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&caller, role)?;
+            let nothing = matches!(scope, TraceScope::Entries { from, to } if from >= to);
+            if !nothing {
+                turn.append(&Event::TracesRead(TracesRead { by: caller.actor(), scope }))?;
+            }
+            Ok(())
+        };
+        self.sequencer().submit(deadline, step).await?;
+        Ok(())
+    }
+
     async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
         let journal = Arc::clone(self.journal());
         let opener = Arc::clone(self.opener());
         blocking(move || {
-            let mut views = Vec::new();
+            let (mut views, mut bytes) = (Vec::new(), 0);
             visit_entries(&*journal, from, to, |index, entry| {
-                views.push(view(&opener, index, entry)?);
-                Ok(())
+                bytes += entry.sealed.len();
+                views.push(EntryView { index, leaf: entry.leaf, record: opener.open(index, entry)? });
+                Ok(if bytes < MAX_PAGE_BYTES { Visit::Continue } else { Visit::Stop })
             })?;
             Ok(views)
         })
@@ -156,24 +173,28 @@ impl Engine {
     }
 }
 
-/// Calls `visit` with each of the entries `from..to` that the journal has, in order, until it fails.
+/// Calls `visit` with each of the entries `from..to` that the journal has, in order, until it fails or stops.
 pub(crate) fn visit_entries(
     journal: &dyn Journal,
     from: u64,
     to: u64,
-    mut visit: impl FnMut(u64, &SealedEntry) -> Result<(), StoreError>,
+    mut visit: impl FnMut(u64, &SealedEntry) -> Result<Visit, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut visited = Ok(());
+    let mut failed = Ok(());
     journal.read(from, &mut |batch| {
-        let mut within = (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index));
-        visited = within.try_for_each(|(index, entry)| visit(index, entry));
-        if visited.is_err() || batch.end() >= to { Visit::Stop } else { Visit::Continue }
+        for (index, entry) in (batch.first..).zip(&batch.entries).filter(|(index, _)| (from..to).contains(index)) {
+            match visit(index, entry) {
+                Ok(Visit::Continue) => {}
+                Ok(Visit::Stop) => return Visit::Stop,
+                Err(error) => {
+                    failed = Err(error);
+                    return Visit::Stop;
+                }
+            }
+        }
+        if batch.end() >= to { Visit::Stop } else { Visit::Continue }
     })?;
-    visited
-}
-
-fn view(opener: &crate::seal::Opener, index: u64, entry: &SealedEntry) -> Result<EntryView, StoreError> {
-    Ok(EntryView { index, leaf: entry.leaf, record: opener.open(index, entry)? })
+    failed
 }
 
 /// Whether a record is an answer that `consumer` got. Its questions and refusals are for auditors: their records say
@@ -201,7 +222,5 @@ fn is_answer_to(record: &str, consumer: Siret) -> bool {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(EngineError::Halted("a read was interrupted".to_owned())))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(EngineError::Internal("a read was interrupted")))
 }

@@ -63,6 +63,7 @@ fn shade(event: &Event) -> Option<String> {
             FailureCause::DeadlineExceeded => "deadline".to_owned(),
             FailureCause::BrokerStopped => "stopped".to_owned(),
             FailureCause::Internal => "internal".to_owned(),
+            FailureCause::NoRoom => "no room".to_owned(),
         }),
         Event::TracesRead(e) => Some(match e.scope {
             TraceScope::Entries { .. } => "entries".to_owned(),

@@ -46,8 +46,14 @@ pub(super) enum Begun {
     Refused(LoggedRefusal),
 }
 
+/// Most exchanges under way at once. A source that hangs must not make the broker remember without end.
+const MAX_UNDER_WAY: usize = 50_000;
+
 /// Decides on a question and logs the decision.
 pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineError> {
+    if turn.state().open().len() >= MAX_UNDER_WAY {
+        return Err(EngineError::Overloaded);
+    }
     let (subject, new_subject) = find_or_draw(turn, draft.tag)?;
     let question = Question { subject, ..draft.question };
     let exchange = turn.draw_exchange()?;
@@ -115,12 +121,18 @@ pub(super) enum Finished {
     Failed,
 }
 
+/// What the end of an exchange is logged from.
+pub(super) struct End {
+    pub(super) permit: Permit,
+    /// Index of the entry Requested.
+    pub(super) requested: u64,
+    pub(super) entry: KeptEntry,
+}
+
 /// Judges the permit again and logs the end of the exchange.
 pub(super) fn finish(
     turn: &mut Turn<'_>,
-    permit: &Permit,
-    requested: u64,
-    entry: KeptEntry,
+    End { permit, requested, entry }: End,
     late: Option<FailureCause>,
     certificate: Option<Reason>,
 ) -> Result<Finished, EngineError> {
@@ -129,8 +141,8 @@ pub(super) fn finish(
         turn.append(&Event::Failed(Failed { exchange, requested, subject, cause }))?;
         return Ok(Finished::Failed);
     }
-    let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(permit))?;
-    let judged = still_permitted(turn.state().registry(), &person, permit, turn.now());
+    let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(&permit))?;
+    let judged = still_permitted(turn.state().registry(), &person, &permit, turn.now());
     let mut reasons = judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
     reasons.extend(certificate);
     if !reasons.is_empty() {

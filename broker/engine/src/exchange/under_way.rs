@@ -92,7 +92,7 @@ impl Future for GoesOn {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let Some(work) = &mut self.work else {
-            return Poll::Ready(Err(EngineError::Halted("the exchange has ended already".to_owned())));
+            return Poll::Ready(Err(EngineError::Internal("the exchange has ended already")));
         };
         let polled = work.poll_unpin(cx);
         if polled.is_ready() {
@@ -112,7 +112,7 @@ impl Drop for GoesOn {
             table.remove(&name, content);
             answer
         };
-        let interrupted = |_| Err(EngineError::Halted("the exchange was interrupted".to_owned()));
+        let interrupted = |_| Err(EngineError::Internal("the exchange was interrupted"));
         let shared = runtime.spawn(ends).map(move |joined| joined.unwrap_or_else(interrupted)).boxed().shared();
         let mut table = self.table.lock();
         // It may have ended already; then its entry must not come back.

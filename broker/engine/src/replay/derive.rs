@@ -6,7 +6,8 @@ use std::sync::Arc;
 use unefois_audit::VerifierKey;
 use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
 use unefois_consent::event::{
-    Actor, Answered, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Refused, Requested, TracesRead,
+    Actor, Answered, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Refused, Requested,
+    TraceScope, TracesRead,
 };
 use unefois_consent::registry::Role;
 use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
@@ -149,8 +150,12 @@ impl Derivation {
                 self.take_permit(failed.requested, failed.exchange, failed.subject)?;
                 false
             }
-            Event::TracesRead(TracesRead { by, .. }) => {
-                self.enrolled(*by, &[Role::Audit, Role::Exchange])?;
+            Event::TracesRead(TracesRead { by, scope }) => {
+                let roles: &[Role] = match scope {
+                    TraceScope::Entries { .. } => &[Role::Audit],
+                    TraceScope::Receipt { .. } => &[Role::Audit, Role::Exchange],
+                };
+                self.enrolled(*by, roles)?;
                 false
             }
         };

@@ -1,6 +1,6 @@
 //! Keys of the rows: one letter for the table, then fixed-width parts, so that a prefix names exactly one owner.
 
-use unefois_consent::{ConsentId, Digest, HabilitationId, RequestId, Siret, SubjectRef};
+use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, RequestId, Siret, SubjectRef};
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
@@ -25,19 +25,16 @@ pub(super) fn consents(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
     join(&[b"c", &subject.0, consumer.as_str().as_bytes()])
 }
 
-/// Subject, consumer and consent → consent.
-pub(super) fn consent(subject: SubjectRef, consumer: Siret, id: ConsentId) -> Vec<u8> {
-    join(&[b"c", &subject.0, consumer.as_str().as_bytes(), &id.0])
+/// Subject, consumer, time (newest first) and consent → consent.
+pub(super) fn consent(consent: &Consent) -> Vec<u8> {
+    let newest_first = !consent.granted_at.as_millis();
+    let owner = consents(consent.subject, consent.consumer);
+    join(&[&owner, &newest_first.to_be_bytes(), &consent.id.0])
 }
 
 /// Consent → the key of its row.
 pub(super) fn consent_place(id: ConsentId) -> Vec<u8> {
     join(&[b"i", &id.0])
-}
-
-/// All objections of a subject against a consumer.
-pub(super) fn objections(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
-    join(&[b"o", &subject.0, consumer.as_str().as_bytes()])
 }
 
 /// Subject, consumer and procedure (empty: all) → objection.

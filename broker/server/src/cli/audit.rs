@@ -100,16 +100,16 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     let client = args.connection.client().await?;
     let (mut start, mut left) = (args.start, args.count);
     let mut entries = Vec::new();
-    while left > 0 {
+    // Each page is an entry too: the list ends where the log ended at the first one.
+    let mut end = None;
+    while left > 0 && end.is_none_or(|end| start < end) {
         let page_size = u32::try_from(left.min(1_000)).unwrap_or(1_000);
         let request = v1::ListEntriesRequest { start, page_size };
         let page = client.audit().list_entries(args.connection.request(request)).await?.into_inner();
-        let read = page.entries.len() as u64;
+        left = left.saturating_sub(page.entries.len() as u64);
+        start = page.next_start;
+        end.get_or_insert(page.tree_size);
         entries.extend(page.entries);
-        (start, left) = (page.next_start, left.saturating_sub(read));
-        if read < u64::from(page_size) {
-            break;
-        }
     }
     if args.connection.json {
         json(&entries.iter().map(entry_json).collect());

@@ -62,7 +62,7 @@ pub fn of(error: &EngineError) -> Status {
         EngineError::RegistryMoved => Code::Aborted,
         EngineError::DeadlineExceeded => Code::DeadlineExceeded,
         EngineError::Overloaded => Code::ResourceExhausted,
-        EngineError::NoRoom(_) => Code::Unavailable,
+        EngineError::NoRoom(_) | EngineError::NotDelivered(_) => Code::Unavailable,
         EngineError::Halted(_) => Code::Unavailable,
         EngineError::Store(error) => match error {
             StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => {
@@ -70,7 +70,7 @@ pub fn of(error: &EngineError) -> Status {
             }
             StoreError::Corrupt(_) | StoreError::Read(_) => Code::Internal,
         },
-        EngineError::Log(_) => Code::Internal,
+        EngineError::Internal(_) | EngineError::Log(_) => Code::Internal,
     };
     plain(code, error.code(), message(error, code))
 }
@@ -81,10 +81,13 @@ fn message(error: &EngineError, code: Code) -> String {
         (EngineError::NoRoom(_), _) => {
             "the broker's disk is full: nothing was asked and nothing was logged; try again later with the same request_id".to_owned()
         }
+        (EngineError::NotDelivered(_), _) => {
+            "the broker's log took no entry for the answer, so nothing was delivered; try again later with the same request_id".to_owned()
+        }
         (EngineError::Halted(_) | EngineError::Store(_), Code::Unavailable) => {
             "the broker has stopped to protect its log; try again later with the same request_id".to_owned()
         }
-        (EngineError::Store(_) | EngineError::Log(_) | EngineError::Halted(_), _) => {
+        (EngineError::Store(_) | EngineError::Log(_) | EngineError::Internal(_) | EngineError::Halted(_), _) => {
             tracing::error!(%error, code = error.code(), "a call failed");
             "the broker failed; its operator finds the cause in its log".to_owned()
         }
