@@ -99,7 +99,7 @@ impl Sandbox {
         let (store, stores) = match &self.memory {
             Some(memory) => (None, memory_stores(memory)),
             None => {
-                let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store.options()).unwrap();
+                let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options()).unwrap();
                 let stores = Stores::from(&store);
                 (Some(store), stores)
             }
@@ -217,5 +217,5 @@ impl Sandbox {
 
 fn memory_stores(memory: &MemoryStore) -> Stores {
     let memory = Arc::new(memory.clone());
-    Stores { journal: memory.clone(), fold: memory.clone(), keys: memory }
+    Stores { journal: memory.clone(), fold: memory.clone(), keys: memory.clone(), head: memory }
 }

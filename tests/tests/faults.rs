@@ -191,8 +191,13 @@ async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
     ]);
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
     assert!(String::from_utf8_lossy(&verified.stderr).contains("are no whole batch"), "{verified:?}");
+    let error = sandbox.restart().await.unwrap_err().to_string();
+    assert!(error.contains("it is older than the log that was shown to others"), "{error}");
+    // Without its head file the fold still tells.
+    std::fs::write(sandbox.folder.path.join("data.head"), [0; 8192]).unwrap();
     for _ in 0..2 {
         let error = sandbox.restart().await.unwrap_err().to_string();
+        std::fs::write(sandbox.folder.path.join("data.head"), [0; 8192]).unwrap();
         assert!(error.contains("acknowledged ones are missing") && error.contains("move fold/ away"), "{error}");
     }
     std::fs::rename(sandbox.data().join("fold"), sandbox.data().join("fold.kept")).unwrap();

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use unefois::mirror::{Mirror, MirrorError, Source, Update};
 use unefois_audit::{Checkpoint, Frontier, decode_bundle};
-use unefois_tests::files;
 use unefois_tests::sandbox::Sandbox;
+use unefois_tests::{copy_folder, files};
 
 /// Status, headers in lower case, body.
 fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
@@ -112,14 +112,6 @@ async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update
     Mirror::open(folder, &sandbox.key)?.update(&Source::new(source)?, &mut |_, _| {}).await
 }
 
-fn copy(from: &Path, to: &Path) {
-    for file in files(from) {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(&file, &target).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_mirror_follows_a_log_step_by_step_and_is_a_log_itself() {
     let sandbox = Sandbox::start().await;
@@ -163,7 +155,7 @@ async fn a_mirror_refuses_every_flipped_byte_a_rollback_and_a_fork() {
         let length = std::fs::metadata(file).unwrap().len() as usize;
         for at in [0, length / 2, length - 2] {
             let forged = root.path().join(format!("forged-{n}-{at}"));
-            copy(&whole, &forged);
+            copy_folder(&whole, &forged);
             let target = forged.join(file.strip_prefix(&whole).unwrap());
             let mut bytes = std::fs::read(&target).unwrap();
             bytes[at] ^= 1;

@@ -14,12 +14,13 @@ use crate::committer::{Committer, Folder, SignedHead};
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
 use crate::halt::Halt;
+use crate::head::Keeper;
 use crate::open::{Opened, open};
 use crate::registry::{Apply, RegistryView, change, publish};
 use crate::seal::{Opener, Sealer};
 use crate::sequencer::{Sequencer, SequencerParts, Turn};
 use crate::signer::Signer;
-use crate::store::{Fold, Journal, RecordKeys};
+use crate::store::{Fold, HeadFile, Journal, RecordKeys};
 use crate::subject::Tagger;
 
 /// What an engine works with.
@@ -31,6 +32,8 @@ pub struct EngineParts {
     pub fold: Arc<dyn Fold>,
     /// Keys of records and subjects.
     pub keys: Arc<dyn RecordKeys>,
+    /// The newest head, kept apart.
+    pub head: Arc<dyn HeadFile>,
     /// Key of the log.
     pub signer: Arc<dyn Signer>,
     /// Time.
@@ -56,6 +59,8 @@ pub struct Engine {
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    keeper: Arc<Keeper>,
+    keeper_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -94,7 +99,13 @@ impl Engine {
             halt: Arc::clone(&halt),
         };
         let fold_thread = halt.spawn("unefois-fold", move || folder.run())?;
+        let keeper = Arc::new(Keeper::new(parts.head, Arc::clone(&head), Arc::clone(&halt)));
+        let keeper_thread = halt.spawn("unefois-head", {
+            let keeper = Arc::clone(&keeper);
+            move || keeper.run()
+        })?;
         let sequencer_parts = SequencerParts {
+            keeper: Arc::clone(&keeper),
             state,
             clock: Arc::clone(&parts.clock),
             journal: Arc::clone(&parts.journal),
@@ -122,6 +133,8 @@ impl Engine {
             registry,
             halt,
             threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
+            keeper,
+            keeper_thread: Mutex::new(Some(keeper_thread)),
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
         Ok(engine)
@@ -185,6 +198,11 @@ impl Engine {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A thread that panicked has halted the engine already.
+            let _ = thread.join();
+        }
+        // Last, so that it writes the head of the last commit.
+        self.keeper.close();
+        if let Some(thread) = self.keeper_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }

@@ -3,6 +3,8 @@
 //! One thread decides in the order of the log, one makes batches durable, one keeps the fold. [`Engine`] is the way in.
 //! Deliberately absent: wire formats, TLS and configuration (the server), and how data is kept (the store).
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod caller;
 pub mod clock;
 pub mod committer;
@@ -11,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod exchange;
 pub mod halt;
+mod head;
 mod open;
 mod published;
 pub mod registry;

@@ -7,6 +7,7 @@ use unefois_consent::event::Event;
 use crate::committer::SignedHead;
 use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
+use crate::head;
 use crate::seal::Opener;
 use crate::signer::Signer;
 use crate::state::{State, tie_rows};
@@ -26,6 +27,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened, EngineError> {
     let end = parts.journal.end();
     let head = verify_end(&end, &*parts.signer)?;
+    head::check(parts, &head)?;
     let mut state = State::load(parts.fold.clone())?;
     if !is_fold_of(&state, &head, parts)? {
         tracing::warn!(

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::committer::{Commit, Outcome, ToCommit};
 use crate::error::EngineError;
 use crate::halt::Halt;
+use crate::head::Keeper;
 use crate::seal::Sealer;
 use crate::state::State;
 use crate::store::{Journal, SealedEntry, StoreError};
@@ -216,6 +217,7 @@ pub(crate) struct SequencerParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) halt: Arc<Halt>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) to_commit: Sender<ToCommit>,
     /// The committer is ready for the next batch.
     pub(crate) ready: Receiver<()>,

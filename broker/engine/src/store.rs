@@ -124,6 +124,21 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
 }
 
+/// The newest signed head, kept apart from the data, so that data put back from an older copy is noticed.
+///
+/// - **Durability.** When `write` returns `Ok`, the head survives a power cut.
+/// - **Atomicity.** After any failure `read` gives the head of before or the new one.
+pub trait HeadFile: Send + Sync + fmt::Debug {
+    /// What an operator calls it: its path.
+    fn name(&self) -> String;
+
+    /// The head: a signed note, empty where only the empty log was kept so far; `None` where there is no such file.
+    fn read(&self) -> Result<Option<String>, StoreError>;
+
+    /// Replaces the head.
+    fn write(&self, note: &str) -> Result<(), StoreError>;
+}
+
 /// One row of the fold: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 

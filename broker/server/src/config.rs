@@ -95,6 +95,9 @@ pub struct LogConfig {
     pub origin: String,
     /// Its Ed25519 key, PKCS#8 in PEM, mode 0600.
     pub signing_key: PathBuf,
+    /// The file that keeps the newest head apart from the data, so that data put back from an older copy is noticed. Best
+    /// on another disk. Default: the data folder's name with `.head`, beside it.
+    pub head_file: Option<PathBuf>,
     /// Address and port of the public log over HTTP (C2SP tlog-tiles); not served where absent.
     pub listen: Option<SocketAddr>,
 }
@@ -116,13 +119,14 @@ pub struct StoreConfig {
     pub fold_cache_mb: u64,
 }
 
-impl StoreConfig {
-    /// In the store's words.
-    pub fn options(&self) -> Options {
+impl Config {
+    /// The embedded store's options.
+    pub fn store_options(&self) -> Options {
         Options {
-            segment_bytes: self.segment_mb << 20,
-            min_free_bytes: self.min_free_mb << 20,
-            fold_cache_bytes: self.fold_cache_mb << 20,
+            segment_bytes: self.store.segment_mb << 20,
+            min_free_bytes: self.store.min_free_mb << 20,
+            fold_cache_bytes: self.store.fold_cache_mb << 20,
+            head: self.log.head_file.clone(),
             ..Options::default()
         }
     }
@@ -212,7 +216,10 @@ impl Config {
             &mut self.log.signing_key,
             &mut self.store.path,
             &mut self.registry.bootstrap,
-        ] {
+        ]
+        .into_iter()
+        .chain(&mut self.log.head_file)
+        {
             *path = base.join(&*path);
         }
         for path in &mut self.tls.crl {

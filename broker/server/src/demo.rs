@@ -72,7 +72,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     crate::http::install_metrics();
     let verifier_key = loaded.signer.verifier_key().to_string();
     let data = loaded.config.store.path.clone();
-    let store = EmbeddedStore::open(&data, &loaded.config.store.options())
+    let store = EmbeddedStore::open(&data, &loaded.config.store_options())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let broker = Broker::start(loaded, Stores::from(&store), Arc::new(SystemClock), &mut |_, _| {}).await?;
     let stage = Stage { folder, source, verifier_key, data };

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use unefois_engine::store::{Fold, Journal, RecordKeys};
+use unefois_engine::store::{Fold, HeadFile, Journal, RecordKeys};
 use unefois_engine::{Clock, Engine, EngineError, EngineParts};
 use unefois_proto::v1::audit_service_server::AuditServiceServer;
 use unefois_proto::v1::consent_service_server::ConsentServiceServer;
@@ -75,11 +75,18 @@ pub struct Stores {
     pub fold: Arc<dyn Fold>,
     /// Keys of records and subjects.
     pub keys: Arc<dyn RecordKeys>,
+    /// The newest head, kept apart.
+    pub head: Arc<dyn HeadFile>,
 }
 
 impl From<&EmbeddedStore> for Stores {
     fn from(store: &EmbeddedStore) -> Self {
-        Self { journal: store.journal.clone(), fold: store.fold.clone(), keys: store.keys.clone() }
+        Self {
+            journal: store.journal.clone(),
+            fold: store.fold.clone(),
+            keys: store.keys.clone(),
+            head: store.head.clone(),
+        }
     }
 }
 
@@ -98,8 +105,9 @@ impl Broker {
         access::check_complete().map_err(ServeError::Contract)?;
         let Loaded { config, tls, signer, registry, connectors } = loaded;
         let verifier_key = signer.verifier_key().to_string();
-        let Stores { journal, fold, keys } = stores;
-        let parts = EngineParts { journal, fold, keys, signer, clock, sources: connectors, first_registry: registry };
+        let Stores { journal, fold, keys, head } = stores;
+        let parts =
+            EngineParts { journal, fold, keys, head, signer, clock, sources: connectors, first_registry: registry };
         let engine = Arc::new(Engine::open(parts, progress).await?);
         let listener = bind("server.listen", config.server.listen).await?;
         let address = listener.local_addr().map_err(|error| ServeError::Listen {

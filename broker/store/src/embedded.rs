@@ -8,6 +8,8 @@
 //! keys/records/     one key a month, mode 0600; destroying one is the purge
 //! keys/subject.key  the key under which identities become tags, mode 0600
 //! ```
+//!
+//! Beside the folder, or where the options say, lies the head file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use unefois_engine::store::{Batch, StoreError};
 mod files;
 mod fold;
 mod frame;
+mod head;
 mod journal;
 mod keys;
 mod segment;
@@ -25,6 +28,7 @@ mod tiles;
 
 pub use files::check_private;
 pub use fold::SledFold;
+pub use head::FileHead;
 pub use journal::{FileJournal, JournalReader};
 pub use keys::FileKeys;
 
@@ -49,6 +53,8 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Memory that sled may use for its cache, in bytes.
     pub fold_cache_bytes: u64,
+    /// Where the newest head is kept, on another disk for choice; `FOLDER.head` beside the data folder where `None`.
+    pub head: Option<PathBuf>,
     /// Names the boot of the machine; a fold that was not closed in this boot is rebuilt.
     pub boot: String,
 }
@@ -59,8 +65,20 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             min_free_bytes: 64 << 20,
             fold_cache_bytes: 24 << 20,
+            head: None,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         }
+    }
+}
+
+impl Options {
+    /// The head file of the data folder `folder`.
+    pub fn head_of(&self, folder: &Path) -> PathBuf {
+        self.head.clone().unwrap_or_else(|| {
+            let mut beside = folder.as_os_str().to_owned();
+            beside.push(".head");
+            beside.into()
+        })
     }
 }
 
@@ -73,6 +91,8 @@ pub struct EmbeddedStore {
     pub fold: Arc<SledFold>,
     /// The keys.
     pub keys: Arc<FileKeys>,
+    /// The newest head, kept apart.
+    pub head: Arc<FileHead>,
     folder: PathBuf,
     _lock: File,
 }
@@ -89,6 +109,7 @@ impl EmbeddedStore {
             journal: Arc::new(journal),
             fold: Arc::new(fold),
             keys: Arc::new(keys),
+            head: Arc::new(FileHead::new(&options.head_of(folder))),
             folder: folder.to_owned(),
             _lock: lock,
         })

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{
-    Batch, Fold, Journal, JournalEnd, Month, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
+    Batch, Fold, HeadFile, Journal, JournalEnd, Month, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
 };
 
 /// An operation that the hook may disturb.
@@ -27,6 +27,8 @@ pub enum Operation {
     FoldRead,
     /// [`RecordKeys::get_or_create`].
     KeyCreate,
+    /// [`HeadFile::write`].
+    HeadWrite,
 }
 
 /// What the hook does to an operation.
@@ -55,6 +57,7 @@ struct Disk {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     folded: u64,
     keys: BTreeMap<String, [u8; 32]>,
+    head: Option<String>,
     hook: Option<Hook>,
     hung: bool,
     failed: bool,
@@ -216,6 +219,22 @@ impl Fold for MemoryStore {
         disk.rows.clear();
         disk.folded = 0;
         Ok(())
+    }
+}
+
+impl HeadFile for MemoryStore {
+    fn name(&self) -> String {
+        "in memory".to_owned()
+    }
+
+    fn read(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.disk().head.clone())
+    }
+
+    fn write(&self, note: &str) -> Result<(), StoreError> {
+        let (mut disk, fails) = self.enter(Operation::HeadWrite)?;
+        disk.head = Some(note.to_owned());
+        end_of(fails)
     }
 }
 

@@ -225,7 +225,11 @@ impl Loop {
         self.parts.halt.check()?;
         // What is reserved holds for the whole batch.
         let begun = !self.writer.entries.is_empty();
-        let reserved = if begun { Ok(()) } else { self.parts.journal.reserve(RESERVE_BYTES) };
+        let reserved = if begun {
+            Ok(())
+        } else {
+            self.parts.keeper.until_fresh().and_then(|()| self.parts.journal.reserve(RESERVE_BYTES))
+        };
         let prepared = reserved.and_then(|()| self.writer.sealer.prepare(Month::of(now.as_millis())));
         self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
-use unefois_audit::VerifierKey;
+use unefois_audit::{Checkpoint, VerifierKey};
 use unefois_engine::replay::{LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::StoreError;
+use unefois_engine::store::{HeadFile, Journal, StoreError};
 use unefois_proto::v1;
-use unefois_store::Options;
 use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::{EmbeddedStore, Options};
 
 use super::exchange::time_text;
 use super::output::{json, line, moves, progress};
@@ -41,6 +41,23 @@ pub(crate) enum AuditCommand {
     /// copy as it was. Run it from cron to keep watch.
     #[command(after_help = "Example:\n  unefois audit mirror https://unefois.ville.example ./ville --key VKEY")]
     Mirror(MirrorArgs),
+    /// Take the data folder as the newest where its head file is lost or newer
+    ///
+    /// A broker refuses data that is older than its head file, or that has none: it may be a copy from which acknowledged
+    /// entries are missing. This command is for an operator who knows better, or has nothing newer. The old head file is
+    /// kept beside the new one as proof. Entries that are lost stay lost; whoever holds a receipt of one can prove it.
+    #[command(after_help = "Example:\n  unefois audit accept-head --config unefois.toml --entries 1234")]
+    AcceptHead(AcceptHeadArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AcceptHeadArgs {
+    /// The configuration of the broker, which must not be running
+    #[arg(long, short, value_name = "FILE", default_value = "unefois.toml")]
+    config: PathBuf,
+    /// How many entries the data folder holds, to say that you looked
+    #[arg(long, value_name = "N")]
+    entries: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,6 +110,7 @@ pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::Verify(args) => check(&args, Check::Verify),
         AuditCommand::Replay(args) => check(&args, Check::Replay),
         AuditCommand::Mirror(args) => mirror(args).await,
+        AuditCommand::AcceptHead(args) => accept_head(&args),
     }
 }
 
@@ -240,6 +258,41 @@ async fn mirror(args: MirrorArgs) -> Result<(), Failure> {
             after - before
         ));
     }
+    Ok(())
+}
+
+fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
+    let failed = |error: StoreError| Failure::Failed(error.to_string());
+    let loaded = Loaded::open(&args.config)?;
+    let (data, options) = (&loaded.config.store.path, loaded.config.store_options());
+    // Holds the folder's lock: a running broker is refused here.
+    let store = EmbeddedStore::open(data, &options).map_err(failed)?;
+    let end = store.journal.end();
+    let size = end.frontier.size();
+    if size != args.entries {
+        return Err(Failure::Failed(format!(
+            "{} holds {size} entries, not {}; compare with the newest receipt or checkpoint that anyone holds",
+            data.display(),
+            args.entries
+        )));
+    }
+    let Some(signature) = end.signature else {
+        return Err(Failure::Failed(format!("{} holds no entry yet; there is nothing to accept", data.display())));
+    };
+    let key = loaded.signer.verifier_key();
+    let head = Checkpoint { origin: key.name().to_owned(), size, root: end.frontier.root() };
+    let note = head.signed(&signature, key.id());
+    Checkpoint::open(&note, key, key.name())
+        .map_err(|error| Failure::Failed(format!("the log's last head is not signed by {key}: {error}")))?;
+    let path = options.head_of(data);
+    let aside = path.with_added_extension(format!("before-{size}"));
+    match std::fs::rename(&path, &aside) {
+        Ok(()) => line(format!("the old head file is kept as {}", aside.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Failure::Failed(format!("{}: {error}", path.display()))),
+    }
+    store.head.write(&note).map_err(failed)?;
+    line(format!("{} now says {size} entries, root {}", path.display(), head.root));
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let loaded = Loaded::open(&args.config)?;
     crate::http::install_metrics();
-    let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store.options())
+    let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let bar = progress("catching up with the journal");
     let broker = Broker::start(loaded, Stores::from(&store), Arc::new(SystemClock), &mut moves(&bar)).await?;

@@ -53,6 +53,8 @@ struct Room {
     free_space_at: Option<Instant>,
     /// Makes the next spare segment.
     maker: Option<std::thread::JoinHandle<Result<PathBuf, StoreError>>>,
+    /// Of the maker.
+    pace: Pace,
 }
 
 impl FileJournal {
@@ -118,15 +120,16 @@ impl FileJournal {
     fn ensure_spare(&self, room: &mut Room, needed: u64) -> Result<(), StoreError> {
         room.wait_for_maker();
         if segment::find_spare(&self.folder, needed).is_none() {
-            segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), Pace::Now)?;
+            segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), &Pace::now())?;
         }
         Ok(())
     }
 
     /// Makes the next spare segment beside the work.
     fn make_spare_behind(&self, room: &mut Room) {
-        let (folder, bytes) = (self.folder.clone(), self.options.segment_bytes);
-        let make = move || segment::make_spare(&folder, bytes, Pace::Gentle);
+        let (folder, bytes, pace) = (self.folder.clone(), self.options.segment_bytes, Pace::default());
+        room.pace = pace.clone();
+        let make = move || segment::make_spare(&folder, bytes, &pace);
         room.maker = std::thread::Builder::new().name("unefois-spare".to_owned()).spawn(make).ok();
     }
 
@@ -158,6 +161,9 @@ impl Journal for FileJournal {
     fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
         let mut room = self.room();
         self.check_free_space(&mut room)?;
+        if self.left.load(Ordering::Acquire) < self.options.segment_bytes / 2 {
+            room.pace.hurry();
+        }
         // A batch of this size may be on its way already, beside the one that is asked about.
         if self.left.load(Ordering::Acquire) >= 2 * bytes as u64 {
             return Ok(());
@@ -234,6 +240,7 @@ impl Room {
     /// A maker that failed is tried again by whoever needs the segment, where its error reaches the caller.
     fn wait_for_maker(&mut self) {
         if let Some(maker) = self.maker.take() {
+            self.pace.hurry();
             let _ = maker.join();
         }
     }
@@ -253,7 +260,7 @@ fn new_tail(file: File, path: PathBuf, offset: u64) -> Result<Tail, StoreError> 
 
 fn begin_empty(folder: &Path, options: &Options) -> Result<(Tail, JournalEnd), StoreError> {
     let end = JournalEnd { frontier: Frontier::new(), signature: None, last_time_ms: 0 };
-    let spare = segment::make_spare(folder, options.segment_bytes, Pace::Now)?;
+    let spare = segment::make_spare(folder, options.segment_bytes, &Pace::now())?;
     let (file, path) = segment::begin(folder, &spare, &end)?;
     Ok((new_tail(file, path, segment::FRAMES)?, end))
 }

@@ -10,6 +10,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use unefois_audit::{Frontier, Hash};
@@ -86,17 +88,31 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<JournalEnd, StoreE
     decode_header(&bytes).ok_or_else(|| StoreError::Corrupt(format!("{} has no valid header", path.display())))
 }
 
-/// How fast a spare segment is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Somebody waits for it.
-    Now,
-    /// Beside commits, which a burst of writes would hold up.
-    Gentle,
+/// How fast a spare segment is made: gently, beside commits that a burst of writes would hold up, until somebody needs it
+/// soon.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace(Arc<AtomicBool>);
+
+impl Pace {
+    /// As fast as the disk can.
+    pub(super) fn now() -> Self {
+        let pace = Self::default();
+        pace.hurry();
+        pace
+    }
+
+    /// Somebody needs the segment soon.
+    pub(super) fn hurry(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_gentle(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Makes the spare segment: its blocks are written, so that later commits into it change no metadata.
-pub(super) fn make_spare(folder: &Path, bytes: u64, pace: Pace) -> Result<PathBuf, StoreError> {
+pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathBuf, StoreError> {
     let path = folder.join(SPARE);
     let draft = folder.join("spare.draft");
     let write = || -> io::Result<()> {
@@ -107,7 +123,7 @@ pub(super) fn make_spare(folder: &Path, bytes: u64, pace: Pace) -> Result<PathBu
             let count = left.min(zeros.len() as u64);
             file.write_all(zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default())?;
             left -= count;
-            if pace == Pace::Gentle {
+            if pace.is_gentle() {
                 file.sync_data()?;
                 std::thread::sleep(Duration::from_millis(4));
             }
