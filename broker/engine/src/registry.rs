@@ -63,7 +63,7 @@ impl Engine {
             Ok(plan)
         });
         let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;
-        done.unwrap_or_else(|_| Err(EngineError::Internal("a change of the registry was interrupted")))
+        done.unwrap_or(Err(EngineError::Internal("a change of the registry was interrupted")))
     }
 }
 

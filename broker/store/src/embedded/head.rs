@@ -122,8 +122,9 @@ mod tests {
         file.write("").unwrap();
         assert_eq!(file.read().unwrap(), Some(String::new()));
         for size in 1..6 {
-            // As another process would go on.
-            let file = if size % 2 == 0 { FileHead::new(&path) } else { FileHead::new(&path) };
+            // Every other time as a new process would go on.
+            let reopened = FileHead::new(&path);
+            let file = if size % 2 == 0 { &reopened } else { &file };
             file.write(&note(size)).unwrap();
             assert_eq!(file.read().unwrap(), Some(note(size)));
         }
