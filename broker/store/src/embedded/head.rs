@@ -49,8 +49,9 @@ fn size(slot: &[u8]) -> Option<(u64, &str)> {
     let end = slot.iter().position(|byte| *byte == 0).unwrap_or(slot.len());
     let note = std::str::from_utf8(slot.get(..end)?).ok()?;
     let size = note.lines().nth(1)?.parse().ok()?;
-    // Its last line, the signature, is the last to be written.
-    note.ends_with('\n').then_some((size, note))
+    // A note that was torn lacks its signature or the end of that line.
+    let (_, signatures) = note.split_once("\n\n")?;
+    (signatures.starts_with('\u{2014}') && signatures.ends_with('\n')).then_some((size, note))
 }
 
 /// The slots of a file, newest first.
