@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::RegistryChange;
 use crate::{
     AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint,
-    Objection, OutcomeCode, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
+    Objection, OutcomeCode, ProcedureId, Question, Reason, RecordPeriod, Siret, SubjectRef, Timestamp,
 };
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
@@ -238,6 +238,36 @@ pub struct TracesRead {
     pub scope: TraceScope,
 }
 
+/// A fact of an older record that still has effect after that record is destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum CarriedFact {
+    /// Which reference a person has, whose traces are not all purged.
+    Subject(NewSubject),
+    /// An objection that was not lifted.
+    Objection(Objection),
+}
+
+/// A fact was carried over from an older record, before that record's key was destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carried {
+    /// Index of the entry that recorded it first.
+    pub from: u64,
+    /// SHA-256 of that entry's leaf, as the tree has it: this entry commits to the old one.
+    pub leaf_hash: Digest,
+    /// The fact.
+    pub fact: CarriedFact,
+}
+
+/// The records of one period were purged: their key is destroyed. Their leaves stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Purged {
+    /// Month and retention of the records.
+    pub period: RecordPeriod,
+}
+
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -254,6 +284,10 @@ pub enum Event {
     ObjectionRecorded(ObjectionChanged),
     /// Kind 6.
     ObjectionLifted(ObjectionChanged),
+    /// Kind 7.
+    Carried(Carried),
+    /// Kind 8.
+    Purged(Purged),
     /// Kind 16.
     Requested(Box<Requested>),
     /// Kind 17.
@@ -269,6 +303,13 @@ pub enum Event {
 }
 
 impl Event {
+    /// The kind byte of [`Event::Carried`]; it tells a reader which records to open first.
+    pub const CARRIED: u8 = 7;
+    /// The kind byte of [`Event::Requested`]: it tells of a purged record that it began an exchange.
+    pub const REQUESTED: u8 = 16;
+    /// The kind byte of [`Event::Purged`], likewise.
+    pub const PURGED: u8 = 8;
+
     /// The kind byte of the entry's public leaf.
     pub fn kind(&self) -> u8 {
         match self {
@@ -278,7 +319,9 @@ impl Event {
             Self::ConsentWithdrawn(_) => 4,
             Self::ObjectionRecorded(_) => 5,
             Self::ObjectionLifted(_) => 6,
-            Self::Requested(_) => 16,
+            Self::Carried(_) => Self::CARRIED,
+            Self::Purged(_) => Self::PURGED,
+            Self::Requested(_) => Self::REQUESTED,
             Self::Refused(_) => 17,
             Self::Answered(_) => 18,
             Self::Dropped(_) => 19,
@@ -296,13 +339,15 @@ impl Event {
             4 => "consent withdrawn",
             5 => "objection recorded",
             6 => "objection lifted",
+            7 => "carried over",
+            8 => "purged",
             16 => "requested",
             17 => "refused",
             18 => "answered",
             19 => "dropped",
             20 => "failed",
             32 => "traces read",
-            0 | 7..=15 | 21..=31 | 33.. => "unknown",
+            0 | 9..=15 | 21..=31 | 33.. => "unknown",
         }
     }
 
@@ -316,6 +361,8 @@ impl Event {
             Self::LogOpened(_)
             | Self::RegistryChanged(_)
             | Self::ConsentWithdrawn(_)
+            | Self::Carried(_)
+            | Self::Purged(_)
             | Self::Answered(_)
             | Self::Dropped(_)
             | Self::Failed(_)

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod outcome;
 pub mod reason;
 pub mod registry;
+pub mod retention;
 pub mod siret;
 #[cfg(test)]
 mod testing;
@@ -31,8 +32,9 @@ pub use identity::PivotIdentity;
 pub use outcome::{Outcome, OutcomeCode};
 pub use reason::Reason;
 pub use registry::{Registry, Role};
+pub use retention::{RecordPeriod, Retention};
 pub use siret::Siret;
-pub use time::Timestamp;
+pub use time::{Month, Timestamp};
 
 /// A field that does not have the form it must have. Says which rule it breaks and never what the field held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

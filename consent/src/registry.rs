@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ConnectorName;
 use crate::{
-    AttributeId, DatasetId, Digest, GroundKind, HabilitationId, KeyFingerprint, Language, ProcedureId, Siret, Timestamp,
+    AttributeId, DatasetId, Digest, GroundKind, HabilitationId, KeyFingerprint, Language, ProcedureId, Retention,
+    Siret, Timestamp,
 };
 
 mod change;
@@ -91,8 +92,19 @@ pub struct Procedure {
     /// Oldest showing of a notice that still informs, in days.
     #[serde(default = "default_notice_days")]
     pub notice_max_age_days: u32,
+    /// For how many months the traces of its exchanges are kept: 1 to 36.
+    #[serde(default = "default_trace_months", skip_serializing_if = "is_default_trace_months")]
+    pub trace_months: u8,
     /// Its notices.
     pub notices: Vec<Notice>,
+}
+
+fn default_trace_months() -> u8 {
+    Retention::TRACES.months()
+}
+
+fn is_default_trace_months(months: &u8) -> bool {
+    *months == default_trace_months()
 }
 
 fn default_consent_days() -> u32 {

@@ -45,10 +45,10 @@ impl Timestamp {
         self.0 / DAY_MS
     }
 
-    /// Year and month (UTC).
-    pub fn year_month(self) -> (i16, i8) {
+    /// The calendar month (UTC).
+    pub fn month(self) -> Month {
         let date = self.civil();
-        (date.year(), date.month())
+        Month { year: date.year(), month: date.month() }
     }
 
     /// Year, month and day (UTC).
@@ -61,6 +61,56 @@ impl Timestamp {
         i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default()
     }
 }
+
+/// A calendar month (UTC). Written `2026-09`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    /// Year.
+    pub year: i16,
+    /// Month from 1.
+    pub month: i8,
+}
+
+impl Month {
+    /// Months since January of year 0, which no month of a log comes before.
+    pub fn number(self) -> u32 {
+        let months = i32::from(self.year) * 12 + i32::from(self.month) - 1;
+        u32::try_from(months).unwrap_or(0)
+    }
+
+    /// The month that has this number.
+    pub fn from_number(number: u32) -> Self {
+        let year = i16::try_from(number / 12).unwrap_or(i16::MAX);
+        let month = i8::try_from(number % 12).unwrap_or_default();
+        Self { year, month: month + 1 }
+    }
+
+    /// How many months after `earlier` this one comes; 0 where it does not.
+    pub fn since(self, earlier: Self) -> u32 {
+        self.number().saturating_sub(earlier.number())
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+impl FromStr for Month {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let malformed = || Malformed::new("", "a month such as 2026-09");
+        let (year, month) = text.split_once('-').ok_or_else(malformed)?;
+        let parsed =
+            Self { year: year.parse().map_err(|_| malformed())?, month: month.parse().map_err(|_| malformed())? };
+        let same = (1..=12).contains(&parsed.month) && parsed.year >= 0 && parsed.to_string() == text;
+        if same { Ok(parsed) } else { Err(malformed()) }
+    }
+}
+
+serde_as_text!(Month);
 
 impl FromStr for Timestamp {
     type Err = Malformed;
@@ -98,6 +148,21 @@ mod tests {
         assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
         assert_eq!("2026-01-01T01:00:00+01:00".parse::<Timestamp>().unwrap().as_millis(), 1_767_225_600_000);
         assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_month_prints_parses_and_counts() {
+        let month = |text: &str| text.parse::<Month>();
+        assert_eq!(Timestamp::from_millis(1_767_225_599_999).month(), month("2025-12").unwrap());
+        assert_eq!(Timestamp::from_millis(1_767_225_600_000).month(), month("2026-01").unwrap());
+        assert_eq!(month("2026-01").unwrap().since(month("2022-12").unwrap()), 37);
+        assert_eq!(month("2022-12").unwrap().since(month("2026-01").unwrap()), 0);
+        for text in ["0000-01", "2026-01", "2026-12", "9999-12"] {
+            assert_eq!(Month::from_number(month(text).unwrap().number()).to_string(), text);
+        }
+        for bad in ["2026-13", "2026-00", "2026-1", "26-01", "2026-01-01", "", "-001-01"] {
+            assert!(month(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use unefois_consent::registry::{
     Attribute, Dataset, DatasetClass, EnrolledKey, Habilitation, HabilitationStatus, Notice, Participant, Procedure,
     RegistryFile, Role,
 };
-use unefois_consent::{GroundKind, Malformed};
+use unefois_consent::{GroundKind, Malformed, Retention};
 
 use crate::common::{ground_kind, wire_ground_kind};
 use crate::fields::{enum_conversion, instant, parse, parse_each, wire_instant};
@@ -53,6 +53,10 @@ fn procedure(message: &v1::Procedure) -> Result<Procedure, Malformed> {
         title: message.title.clone(),
         consent_max_days: message.consent_max_days,
         notice_max_age_days: message.notice_max_age_days,
+        trace_months: match message.trace_months {
+            0 => Retention::TRACES.months(),
+            months => u8::try_from(months).map_err(|_| Malformed::new("trace_months", "from 1 to 36"))?,
+        },
         notices: message.notices.iter().map(notice).collect(),
     })
 }
@@ -124,6 +128,7 @@ pub fn wire_procedure(procedure: &Procedure) -> v1::Procedure {
         consent_max_days: procedure.consent_max_days,
         notice_max_age_days: procedure.notice_max_age_days,
         notices: procedure.notices.iter().map(notice).collect(),
+        trace_months: procedure.trace_months.into(),
     }
 }
 

@@ -28,7 +28,9 @@ pub fn check(data: &Path, key: &VerifierKey) -> Report {
     assert_eq!(report.open, 0, "an exchange was left without its end");
     let fold = SledFold::open(&data.join("fold"), &Options::default()).unwrap();
     assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");
-    assert_eq!(fold_digest(&fold).unwrap(), report.state, "the fold is not what a replay gives");
+    if report.purged == 0 {
+        assert_eq!(fold_digest(&fold).unwrap(), report.state, "the fold is not what a replay gives");
+    }
     report
 }
 
@@ -49,7 +51,7 @@ pub fn check_memory(store: &MemoryStore, key: &VerifierKey) -> Report {
     let opener = Opener::new(Arc::new(store.clone()));
     let report = replay(&Memory(store), key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
     assert_eq!(report.open, 0, "an exchange was left without its end");
-    if store.folded().unwrap() == report.entries {
+    if store.folded().unwrap() == report.entries && report.purged == 0 {
         assert_eq!(fold_digest(store).unwrap(), report.state, "the fold is not what a replay gives");
     }
     report

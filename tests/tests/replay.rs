@@ -17,11 +17,11 @@ use unefois::config::Loaded;
 use unefois_audit::{Checkpoint, Frontier, Leaf, Salt, VerifierKey, commitment};
 use unefois_consent::event::{Actor, Event, Refused, Requested};
 use unefois_consent::registry::{Procedure, RegistryChange};
-use unefois_consent::{OutcomeCode, Reason, SubjectRef};
+use unefois_consent::{OutcomeCode, Reason, RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::Signer;
 use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
 use unefois_engine::seal::{Opener, seal_record};
-use unefois_engine::store::{Batch, Month, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_engine::store::{Batch, RecordKeys, SealedEntry, StoreError, Visit};
 use unefois_proto::v1;
 use unefois_store::MemoryStore;
 use unefois_store::embedded::{FileKeys, JournalReader};
@@ -34,6 +34,7 @@ use unefois_tests::world;
 struct Entry {
     time_ms: u64,
     kind: u8,
+    retention: Retention,
     event: Event,
 }
 
@@ -110,10 +111,10 @@ impl Log {
             Visit::Continue
         };
         reader.read(0, keep).unwrap();
-        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| entry.leaf);
+        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| (entry.leaf, entry.retention));
         let entries = leaves
             .zip(world::events(&sandbox.data()))
-            .map(|(leaf, (_, event))| Entry { time_ms: leaf.time_ms, kind: leaf.kind, event })
+            .map(|((leaf, retention), (_, event))| Entry { time_ms: leaf.time_ms, kind: leaf.kind, retention, event })
             .collect();
         Self {
             batches,
@@ -176,8 +177,10 @@ impl Log {
         let salt = Salt(random());
         let record = serde_json::to_string(&entry.event).unwrap();
         let leaf = Leaf { kind: entry.kind, time_ms: entry.time_ms, commitment: commitment(&salt, record.as_bytes()) };
-        let month_key = self.keys.get(Month::of(entry.time_ms)).unwrap().unwrap();
-        SealedEntry { leaf, sealed: seal_record(&month_key, index, &leaf, &salt, &record, random()).unwrap() }
+        let retention = entry.retention;
+        let period = RecordPeriod::new(Timestamp::from_millis(entry.time_ms), retention);
+        let key = self.keys.get_or_create(period).unwrap();
+        SealedEntry { leaf, retention, sealed: seal_record(&key, index, &leaf, &salt, &record, random()).unwrap() }
     }
 
     fn opener(&self) -> Opener {

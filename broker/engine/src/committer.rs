@@ -15,7 +15,7 @@ use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::sequencer::{BoxedReply, Written};
 use crate::signer::Signer;
-use crate::state::{Learner, MetIds, tie_rows};
+use crate::state::{Learner, MetIds, Sweeper, tie_rows};
 use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry, StoreError};
 
 /// A batch on its way to the journal.
@@ -144,23 +144,27 @@ pub(crate) struct Folder {
     pub(crate) folded: Sender<u64>,
     pub(crate) fold: Arc<dyn Fold>,
     pub(crate) met: Arc<MetIds>,
+    pub(crate) sweeper: Sweeper,
+    /// How many entries the fold reflects.
+    pub(crate) position: u64,
     pub(crate) halt: Arc<Halt>,
 }
 
 impl Folder {
-    /// Applies chunks to the fold, and between them learns the request ids of earlier runs. A fold that fails halts the
-    /// engine: decisions read it, and opening rebuilds it.
-    pub(crate) fn run(self) {
+    /// Applies chunks to the fold. Between them it learns the request ids of earlier runs, and removes rows of purged
+    /// records. A fold that fails halts the engine: decisions read it, and opening rebuilds it.
+    pub(crate) fn run(mut self) {
         let mut learner = Learner::default();
         loop {
-            let chunk = if learner.is_done() {
+            let chunk = if learner.is_done() && self.sweeper.is_done() {
                 self.chunks.recv().map_err(|_| TryRecvError::Disconnected)
             } else {
                 self.chunks.try_recv()
             };
             let done = match chunk {
                 Ok(chunk) => self.apply(chunk),
-                Err(TryRecvError::Empty) => learner.learn(&*self.fold, &self.met),
+                Err(TryRecvError::Empty) if !learner.is_done() => learner.learn(&*self.fold, &self.met),
+                Err(TryRecvError::Empty) => self.sweep(),
                 Err(TryRecvError::Disconnected) => return,
             };
             if let Err(error) = done {
@@ -170,8 +174,17 @@ impl Folder {
         }
     }
 
-    fn apply(&self, chunk: FoldChunk) -> Result<(), StoreError> {
+    fn sweep(&mut self) -> Result<(), StoreError> {
+        let gone = self.sweeper.sweep(&*self.fold)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.fold.apply(gone.into_iter().map(|key| (key, None)).collect(), self.position)
+    }
+
+    fn apply(&mut self, chunk: FoldChunk) -> Result<(), StoreError> {
         self.fold.apply(chunk.changes, chunk.position)?;
+        self.position = chunk.position;
         // The sequencer may have ended.
         let _ = self.folded.send(chunk.position);
         Ok(())

@@ -8,7 +8,7 @@ use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionC
 use unefois_consent::registry::{Procedure, Registry, Role};
 use unefois_consent::{
     AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity,
-    ProcedureId, Siret, SubjectRef, Timestamp,
+    ProcedureId, Retention, Siret, SubjectRef, Timestamp,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -96,8 +96,8 @@ impl Engine {
         let limit = limit.clamp(1, MAX_PAGE);
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
-            let Some(subject) = turn.subject(&tag)? else { return Ok((Vec::new(), None)) };
-            let page = turn.state().consents_of(subject, caller.participant(), after, limit)?;
+            let Some(known) = turn.subject(&tag)? else { return Ok((Vec::new(), None)) };
+            let page = turn.state().consents_of(known.subject, caller.participant(), after, limit)?;
             let next = if page.len() == limit { page.last().map(|c| c.id) } else { None };
             Ok((page, next))
         };
@@ -151,7 +151,11 @@ impl Engine {
 
 fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consent, EngineError> {
     // Another consumer's consent reads as if there were none.
-    turn.state().consent(id)?.filter(|c| c.consumer == consumer).ok_or(EngineError::NotFound("this consent"))
+    let own = turn.state().consent(id)?.filter(|c| c.consumer == consumer);
+    // One that ended so long ago that its record is about to be purged is as good as gone.
+    let month = turn.now().month();
+    own.filter(|c| month.since(c.expires_at.month()) <= u32::from(Retention::TRACES.months()))
+        .ok_or(EngineError::NotFound("this consent"))
 }
 
 fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {

@@ -20,6 +20,7 @@ use crate::registry::{Apply, RegistryView, change, publish};
 use crate::seal::{Opener, Sealer};
 use crate::sequencer::{Sequencer, SequencerParts, Turn};
 use crate::signer::Signer;
+use crate::state::Sweeper;
 use crate::store::{Fold, HeadFile, Journal, RecordKeys};
 use crate::subject::Tagger;
 
@@ -53,6 +54,8 @@ pub struct Engine {
     sequencer: Sequencer,
     exchanges: Arc<Exchanges>,
     journal: Arc<dyn Journal>,
+    fold: Arc<dyn Fold>,
+    keys: Arc<dyn RecordKeys>,
     opener: Arc<Opener>,
     tagger: Arc<Tagger>,
     head: Arc<ArcSwap<SignedHead>>,
@@ -96,6 +99,8 @@ impl Engine {
             folded: folded_sender,
             fold: Arc::clone(&parts.fold),
             met: state.met(),
+            sweeper: Sweeper::new(Arc::clone(state.purged())),
+            position: state.size(),
             halt: Arc::clone(&halt),
         };
         let fold_thread = halt.spawn("unefois-fold", move || folder.run())?;
@@ -127,6 +132,8 @@ impl Engine {
             sequencer,
             exchanges,
             journal: parts.journal,
+            fold: parts.fold,
+            keys: parts.keys,
             opener,
             tagger,
             head,
@@ -137,6 +144,7 @@ impl Engine {
             keeper_thread: Mutex::new(Some(keeper_thread)),
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
+        engine.finish_purges().await?;
         Ok(engine)
     }
 
@@ -221,6 +229,14 @@ impl Engine {
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    pub(crate) fn fold(&self) -> &Arc<dyn Fold> {
+        &self.fold
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<dyn RecordKeys> {
+        &self.keys
     }
 
     pub(crate) fn opener(&self) -> &Arc<Opener> {

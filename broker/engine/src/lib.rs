@@ -16,6 +16,7 @@ pub mod halt;
 mod head;
 mod open;
 mod published;
+pub mod purge;
 pub mod registry;
 pub mod replay;
 mod rows;

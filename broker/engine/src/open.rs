@@ -8,10 +8,11 @@ use crate::committer::SignedHead;
 use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
 use crate::head;
+use crate::purge::{Past, whole};
 use crate::seal::Opener;
 use crate::signer::Signer;
 use crate::state::{State, tie_rows};
-use crate::store::{Batch, JournalEnd, StoreError, Visit};
+use crate::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 use crate::traces::Tiles;
 
 /// The fold is given what it missed in chunks of so many entries.
@@ -99,9 +100,9 @@ fn catch_up(
     if begin == head.size {
         return Ok(());
     }
-    let opener = Opener::new(parts.keys.clone());
+    let mut folding = Folding { opener: Opener::new(parts.keys.clone()), journal: &*parts.journal, past: None };
     let mut fault = None;
-    parts.journal.read(begin, &mut |batch| match fold_batch(&opener, state, &batch) {
+    parts.journal.read(begin, &mut |batch| match folding.batch(state, &batch) {
         Ok(()) => {
             let lag = state.waiting().1 as u64;
             if lag >= CATCH_UP_CHUNK
@@ -135,20 +136,34 @@ fn flush(parts: &EngineParts, state: &mut State, root: &Hash) -> Result<(), Engi
     Ok(())
 }
 
-/// Folds the entries of `batch` that `state` does not have yet.
-pub(crate) fn fold_batch(opener: &Opener, state: &mut State, batch: &Batch) -> Result<(), EngineError> {
-    for (index, entry) in (batch.first..).zip(&batch.entries) {
-        if index < state.size() {
-            continue;
+/// Folds entries that are in the journal.
+struct Folding<'a> {
+    opener: Opener,
+    journal: &'a dyn Journal,
+    /// Read at the first record that was purged.
+    past: Option<Past>,
+}
+
+impl Folding<'_> {
+    /// Folds the entries of `batch` that `state` does not have yet.
+    fn batch(&mut self, state: &mut State, batch: &Batch) -> Result<(), EngineError> {
+        for (index, entry) in (batch.first..).zip(&batch.entries) {
+            if index < state.size() {
+                continue;
+            }
+            let time = Timestamp::from_millis(entry.leaf.time_ms);
+            let Some(opened) = self.opener.open(index, entry)? else {
+                let past = match &mut self.past {
+                    Some(past) => past,
+                    None => self.past.insert(Past::read(whole(self.journal), &self.opener)?),
+                };
+                state.apply_purged(index, time, past.of(index, entry.period())?)?;
+                continue;
+            };
+            let event: Event = serde_json::from_str(&opened.record)
+                .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
+            state.apply(index, time, &event)?;
         }
-        let opened = opener.open(index, entry)?.ok_or_else(|| {
-            StoreError::Corrupt(format!(
-                "the key that opens entry {index} is missing; the state cannot be rebuilt without it"
-            ))
-        })?;
-        let event: Event = serde_json::from_str(&opened.record)
-            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
-        state.apply(index, Timestamp::from_millis(entry.leaf.time_ms), &event)?;
+        Ok(())
     }
-    Ok(())
 }

@@ -7,19 +7,19 @@
 
 use std::sync::Arc;
 
-use unefois_audit::{Frontier, VerifierKey};
-use unefois_consent::Timestamp;
-
+use crate::purge::Past;
 use crate::seal::Opener;
 use crate::store::{Batch, Fold, StoreError, Visit};
+use unefois_audit::{Frontier, VerifierKey};
 
 mod derive;
 mod digest;
+mod past;
 mod prepare;
 
-use derive::Derivation;
+use derive::{Derivation, Derived};
 pub use digest::fold_digest;
-use prepare::{Depth, Prepared, Record, in_order};
+use prepare::{Depth, Prepared, PreparedEntry, Record, in_order};
 
 /// Reads a journal's batches in order.
 pub trait BatchSource: Sync {
@@ -42,9 +42,12 @@ pub struct Report {
     pub purged: u64,
     /// Decisions derived again.
     pub decisions: u64,
+    /// Decisions that rest on records that were purged, and are taken as they are.
+    pub underived: u64,
     /// Exchanges under way at the end.
     pub open: u64,
-    /// Digest of all rows of the state, zero where nothing was replayed; equal to [`fold_digest`] of a fold of this log.
+    /// Digest of all rows of the state, zero where nothing was replayed or a record was purged (what it counted is gone);
+    /// equal to [`fold_digest`] of a fold of this log.
     pub state: [u8; 32],
 }
 
@@ -100,7 +103,8 @@ fn walk(
 ) -> Result<Report, LogFault> {
     let total = source.size();
     let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
-    let mut walk = Walk { key, frontier: Frontier::new(), time_ms: 0, report: Report::default(), derivation };
+    let (report, past) = (Report::default(), None);
+    let mut walk = Walk { source, key, opener, frontier: Frontier::new(), time_ms: 0, report, past, derivation };
     in_order(source, key, opener, depth, &mut |batch| {
         walk.batch(batch)?;
         progress(walk.report.entries, total);
@@ -111,16 +115,23 @@ fn walk(
     }
     if let Some(derivation) = &mut walk.derivation {
         walk.report.open = derivation.open();
-        walk.report.state = derivation.digest()?;
+        let state = derivation.digest()?;
+        if walk.report.purged == 0 {
+            walk.report.state = state;
+        }
     }
     Ok(walk.report)
 }
 
 struct Walk<'a> {
+    source: &'a dyn BatchSource,
     key: &'a VerifierKey,
+    opener: &'a Opener,
     frontier: Frontier,
     time_ms: u64,
     report: Report,
+    /// Read at the first record that was purged.
+    past: Option<Past>,
     derivation: Option<Derivation>,
 }
 
@@ -129,13 +140,14 @@ impl Walk<'_> {
         if batch.first != self.frontier.size() {
             return fault(self.frontier.size(), format!("is missing: the next batch begins with {}", batch.first));
         }
-        for (index, entry) in (batch.first..).zip(batch.entries) {
-            if entry.time_ms < self.time_ms {
+        for (index, mut entry) in (batch.first..).zip(batch.entries) {
+            if entry.leaf.time_ms < self.time_ms {
                 return fault(index, "its time is before the time of the entry before it");
             }
-            self.time_ms = entry.time_ms;
+            self.time_ms = entry.leaf.time_ms;
             self.frontier.append(entry.leaf_hash);
-            self.record(index, entry.record)?;
+            let record = std::mem::replace(&mut entry.record, Ok(Record::Committed));
+            self.record(index, &entry, record?)?;
             self.report.entries += 1;
         }
         let last = self.frontier.size().saturating_sub(1);
@@ -149,18 +161,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn record(&mut self, index: u64, record: Result<Record, LogFault>) -> Result<(), LogFault> {
-        match record? {
-            Record::Purged => {
-                self.report.purged += 1;
-                match self.derivation {
-                    None => Ok(()),
-                    Some(_) => fault(
-                        index,
-                        "its record was purged, or its key is missing: decisions cannot be derived without it",
-                    ),
-                }
-            }
+    fn record(&mut self, index: u64, entry: &PreparedEntry, record: Record) -> Result<(), LogFault> {
+        match record {
+            Record::Purged => self.purged(index, entry),
             Record::Committed => {
                 self.report.records += 1;
                 Ok(())
@@ -168,13 +171,33 @@ impl Walk<'_> {
             Record::Event(event) => {
                 self.report.records += 1;
                 let Some(derivation) = &mut self.derivation else { return Ok(()) };
-                let decided = derivation.entry(index, Timestamp::from_millis(self.time_ms), &event);
-                self.report.decisions += u64::from(decided.map_err(|what| match what {
-                    derive::Fault::DoesNotFollow(what) => LogFault::Entry { index, what },
-                    derive::Fault::Store(error) => error.into(),
-                })?);
+                match derivation.entry(index, entry, &event).map_err(|fault| at(index, fault))? {
+                    Derived::Decision => self.report.decisions += 1,
+                    Derived::Rests => self.report.underived += 1,
+                    Derived::Nothing => {}
+                }
                 Ok(())
             }
         }
+    }
+
+    fn purged(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {
+        self.report.purged += 1;
+        let past = match &mut self.past {
+            Some(past) => past,
+            None => self.past.insert(Past::read(|visit| self.source.read(visit), self.opener)?),
+        };
+        let kept = past.of(index, entry.period()).or_else(|error| fault(index, error.to_string()))?;
+        match &mut self.derivation {
+            None => Ok(()),
+            Some(derivation) => derivation.purged(index, entry, kept).map_err(|fault| at(index, fault)),
+        }
+    }
+}
+
+fn at(index: u64, fault: derive::Fault) -> LogFault {
+    match fault {
+        derive::Fault::DoesNotFollow(what) => LogFault::Entry { index, what },
+        derive::Fault::Store(error) => error.into(),
     }
 }

@@ -59,6 +59,13 @@ impl Rows {
         Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).take(limit).collect())
     }
 
+    /// The rows under `prefix` that the fold may not have yet.
+    pub(crate) fn recent(&self, prefix: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let rows = self.recent.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let under = rows.take_while(move |(key, _)| key.starts_with(prefix));
+        under.filter_map(|(key, recent)| Some((key.as_slice(), recent.value.as_deref()?)))
+    }
+
     pub(crate) fn put(&mut self, index: u64, key: Vec<u8>, value: Vec<u8>) {
         self.write(index, key, Some(value));
     }

@@ -1,4 +1,4 @@
-//! Sealing of records: AES-256-GCM under the key of the entry's month.
+//! Sealing of records: AES-256-GCM under the key of the entry's month and of the record's retention.
 //!
 //! Plaintext: salt (32 bytes) ‖ record. Additional data: index (8 bytes, big-endian) ‖ leaf (42 bytes), so that a sealed
 //! record cannot be moved to another entry. Stored: nonce (12 bytes, random) ‖ ciphertext ‖ tag (16 bytes).
@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use unefois_audit::{Leaf, Salt, commitment};
+use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
-use crate::store::{Month, RecordKeys, SealedEntry, SecretKey, StoreError};
+use crate::store::{RecordKeys, SealedEntry, SecretKey, StoreError};
 
 /// A record that was unsealed and found to be what its leaf commits to.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ fn additional_data(index: u64, leaf: &Leaf) -> [u8; 8 + Leaf::LEN] {
     data
 }
 
-/// Seals one record under the key of its leaf's month. `nonce` must be random: one that is used twice under a key gives
+/// Seals one record under `key`, which must be that of its period. `nonce` must be random: one that is used twice under a key gives
 /// both records away.
 pub fn seal_record(
     key: &SecretKey,
@@ -75,47 +76,55 @@ fn seal_with(
     Ok(sealed)
 }
 
-/// Seals the records of one writer; keeps the current month's cipher at hand.
+/// Seals the records of one writer; keeps the current month's ciphers at hand.
 pub(crate) struct Sealer {
     keys: Arc<dyn RecordKeys>,
-    current: Option<(Month, LessSafeKey)>,
+    current: Vec<(RecordPeriod, LessSafeKey)>,
 }
 
 impl Sealer {
     pub(crate) fn new(keys: Arc<dyn RecordKeys>) -> Self {
-        Self { keys, current: None }
+        Self { keys, current: Vec::new() }
     }
 
-    /// Makes sure that the key of `month` exists and is durable. The only step of sealing that can fail for want of a
-    /// disk, so it comes before anything is decided.
-    pub(crate) fn prepare(&mut self, month: Month) -> Result<(), StoreError> {
-        if self.current.as_ref().is_none_or(|(current, _)| *current != month) {
-            self.current = Some((month, cipher(&self.keys.get_or_create(month)?)?));
-        }
-        Ok(())
+    /// Makes sure that the key of most records of `now` exists and is durable. That can fail for want of a disk, so it
+    /// comes before anything is decided.
+    pub(crate) fn prepare(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.cipher(RecordPeriod::new(now, Retention::TRACES)).map(drop)
     }
 
-    /// Seals one record for the month that was prepared.
+    fn cipher(&mut self, period: RecordPeriod) -> Result<&LessSafeKey, StoreError> {
+        let at = match self.current.iter().position(|(known, _)| *known == period) {
+            Some(at) => at,
+            None => {
+                self.current.retain(|(known, _)| known.month == period.month);
+                self.current.push((period, cipher(&self.keys.get_or_create(period)?)?));
+                self.current.len() - 1
+            }
+        };
+        let found = self.current.get(at).map(|(_, cipher)| cipher);
+        found.ok_or_else(|| StoreError::NotWritten("no record key is at hand".to_owned()))
+    }
+
+    /// Seals one record under the key of its period.
     pub(crate) fn seal(
-        &self,
+        &mut self,
         index: u64,
         leaf: &Leaf,
-        salt: &Salt,
-        record: &str,
+        retention: Retention,
+        (salt, record): (&Salt, &str),
         nonce: [u8; NONCE_LEN],
     ) -> Result<Vec<u8>, StoreError> {
-        let Some((_, cipher)) = &self.current else {
-            return Err(StoreError::NotWritten("no record key was prepared".to_owned()));
-        };
-        seal_with(cipher, index, leaf, salt, record, nonce)
+        let period = RecordPeriod::new(Timestamp::from_millis(leaf.time_ms), retention);
+        seal_with(self.cipher(period)?, index, leaf, salt, record, nonce)
     }
 }
 
-/// Opens sealed records; keeps the ciphers of the months it has met.
+/// Opens sealed records; keeps the ciphers of the periods it has met.
 #[derive(Debug)]
 pub struct Opener {
     keys: Arc<dyn RecordKeys>,
-    ciphers: RwLock<BTreeMap<Month, Arc<LessSafeKey>>>,
+    ciphers: RwLock<BTreeMap<RecordPeriod, Arc<LessSafeKey>>>,
 }
 
 impl Opener {
@@ -124,10 +133,10 @@ impl Opener {
         Self { keys, ciphers: RwLock::new(BTreeMap::new()) }
     }
 
-    /// The record of entry `index`, or `None` where its month's key was destroyed. A record that does not open, or that
+    /// The record of entry `index`, or `None` where its key was destroyed. A record that does not open, or that
     /// its leaf does not commit to, is `Corrupt`.
     pub fn open(&self, index: u64, entry: &SealedEntry) -> Result<Option<OpenRecord>, StoreError> {
-        let Some(cipher) = self.cipher(Month::of(entry.leaf.time_ms))? else { return Ok(None) };
+        let Some(cipher) = self.cipher(entry.period())? else { return Ok(None) };
         let damaged = || {
             StoreError::Corrupt(format!("the record of entry {index} does not open or is not what its leaf commits to"))
         };
@@ -145,14 +154,19 @@ impl Opener {
         Ok(Some(OpenRecord { salt, record }))
     }
 
-    fn cipher(&self, month: Month) -> Result<Option<Arc<LessSafeKey>>, StoreError> {
-        if let Some(known) = self.ciphers.read().unwrap_or_else(PoisonError::into_inner).get(&month) {
+    /// Forgets the cipher of a period whose key was destroyed.
+    pub(crate) fn forget(&self, period: RecordPeriod) {
+        self.ciphers.write().unwrap_or_else(PoisonError::into_inner).remove(&period);
+    }
+
+    fn cipher(&self, period: RecordPeriod) -> Result<Option<Arc<LessSafeKey>>, StoreError> {
+        if let Some(known) = self.ciphers.read().unwrap_or_else(PoisonError::into_inner).get(&period) {
             return Ok(Some(Arc::clone(known)));
         }
-        let found = self.keys.get(month)?.map(|key| cipher(&key)).transpose()?.map(Arc::new);
-        // A month without a key may get one later, so only what was found is kept.
+        let found = self.keys.get(period)?.map(|key| cipher(&key)).transpose()?.map(Arc::new);
+        // A period without a key may get one later, so only what was found is kept.
         if let Some(cipher) = &found {
-            self.ciphers.write().unwrap_or_else(PoisonError::into_inner).insert(month, Arc::clone(cipher));
+            self.ciphers.write().unwrap_or_else(PoisonError::into_inner).insert(period, Arc::clone(cipher));
         }
         Ok(found)
     }

@@ -11,10 +11,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
-use unefois_audit::{Leaf, Salt, commitment};
+use unefois_audit::{Hash, Leaf, Salt, commitment};
 use unefois_consent::event::Event;
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentId, Digest, ExchangeId, SubjectRef, Timestamp};
+use unefois_consent::{ConsentId, Digest, ExchangeId, Retention, SubjectRef, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::caller::VerifiedParticipant;
@@ -24,7 +24,7 @@ use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::head::Keeper;
 use crate::seal::Sealer;
-use crate::state::State;
+use crate::state::{KnownSubject, State};
 use crate::store::{Journal, SealedEntry, StoreError};
 
 mod thread;
@@ -67,6 +67,7 @@ pub struct Committed<T> {
 pub struct Turn<'a> {
     state: &'a mut State,
     writer: &'a mut Writer,
+    journal: &'a dyn Journal,
     now: Timestamp,
     step_bytes: usize,
 }
@@ -87,8 +88,14 @@ impl Turn<'_> {
     }
 
     /// The subject that an identity's tag stands for.
-    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
+    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<KnownSubject>, StoreError> {
         self.state.subject(tag)
+    }
+
+    /// The hash of the leaf of an older entry, as the tree has it.
+    pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, EngineError> {
+        let hashes = self.journal.tile_hashes(0, index, 1)?;
+        hashes.first().copied().ok_or(EngineError::Internal("an older entry is not in the tree"))
     }
 
     /// Draws a name for a subject.
@@ -115,7 +122,8 @@ impl Turn<'_> {
         if self.step_bytes > MAX_STEP_BYTES {
             return Err(EngineError::NotAllowed("this change is larger than one commit can hold; cut it into several"));
         }
-        let written = self.writer.write(index, self.now, event.kind(), record)?;
+        let retention = self.state.retention(self.now, event)?;
+        let written = self.writer.write(index, (self.now, event.kind(), retention), record)?;
         self.state.apply(index, self.now, event)?;
         Ok(written)
     }
@@ -170,15 +178,20 @@ impl Writer {
         self.random.draw()
     }
 
-    fn write(&mut self, index: u64, now: Timestamp, kind: u8, record: String) -> Result<Written, EngineError> {
+    fn write(
+        &mut self,
+        index: u64,
+        (now, kind, retention): (Timestamp, u8, Retention),
+        record: String,
+    ) -> Result<Written, EngineError> {
         let drawn: [u8; 44] = self.random()?;
         let (salt, nonce) = drawn.split_first_chunk::<32>().ok_or(EngineError::Halted("no randomness".to_owned()))?;
         let nonce: [u8; 12] = nonce.try_into().map_err(|_| EngineError::Halted("no randomness".to_owned()))?;
         let salt = Salt(*salt);
         let leaf = Leaf { kind, time_ms: now.as_millis(), commitment: commitment(&salt, record.as_bytes()) };
-        let sealed = self.sealer.seal(index, &leaf, &salt, &record, nonce)?;
+        let sealed = self.sealer.seal(index, &leaf, retention, (&salt, &record), nonce)?;
         self.bytes = self.bytes.saturating_add(sealed.len());
-        self.entries.push(SealedEntry { leaf, sealed });
+        self.entries.push(SealedEntry { leaf, retention, sealed });
         Ok(Written { index, leaf, salt, record })
     }
 

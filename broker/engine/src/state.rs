@@ -4,30 +4,35 @@
 //! state from the same entries. The registry and the exchanges under way live in memory; everything that grows with the
 //! number of persons is in [`Rows`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use unefois_audit::Hash;
 use unefois_consent::decide::{Earlier, Permit, PersonFacts, UsedToday};
-use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged, Requested};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    Consent, ConsentId, ConsentStatus, Digest, ExchangeId, Ground, GroundKind, HabilitationId, Objection, ProcedureId,
-    Question, RequestId, Siret, SubjectRef, Timestamp,
+    Consent, ConsentId, Digest, ExchangeId, Ground, GroundKind, HabilitationId, Objection, ProcedureId, Question,
+    RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
 };
 
 use crate::rows::Rows;
 use crate::store::{Fold, RowChange, StoreError};
 
+mod apply;
 mod keys;
 mod met;
+mod purge;
+mod stamp;
 
 pub(crate) use met::{Learner, MetIds};
+pub(crate) use purge::{Sweeper, candidates};
+pub(crate) use stamp::PurgedPeriods;
+use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"4";
+const LAYOUT: &[u8] = b"5";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -44,6 +49,8 @@ pub(crate) fn is_tie_row(key: &[u8]) -> bool {
 pub(crate) struct OpenExchange {
     pub(crate) exchange: ExchangeId,
     pub(crate) subject: SubjectRef,
+    /// Of its records.
+    pub(crate) retention: Retention,
 }
 
 /// What is kept of a request id: exchange 16 ‖ content 32 ‖ at u64 ‖ attempts u32 ‖ consent 16 or nothing. One row an
@@ -97,8 +104,18 @@ pub(crate) struct State {
     open: BTreeMap<u64, OpenExchange>,
     rows: Rows,
     met: Arc<MetIds>,
-    /// Subjects met lately. A tag never changes its subject, so this is never stale.
-    subjects: HashMap<Digest, SubjectRef>,
+    purged: Arc<PurgedPeriods>,
+    purged_dirty: bool,
+    /// Subjects met lately, and the records that they come from.
+    subjects: HashMap<Digest, KnownSubject>,
+}
+
+/// A person who was met before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KnownSubject {
+    pub(crate) subject: SubjectRef,
+    /// The record that says so.
+    pub(crate) stamp: Stamp,
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -122,6 +139,8 @@ impl State {
                 (version, Registry::from_log(file))
             }
         };
+        let purged: BTreeSet<RecordPeriod> =
+            rows.get(keys::PURGED)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
         let open = rows.get(keys::OPEN)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
         Ok(Self {
             size,
@@ -132,6 +151,8 @@ impl State {
             open,
             rows,
             met: Arc::new(MetIds::new()),
+            purged: Arc::new(PurgedPeriods::from_row(purged)),
+            purged_dirty: false,
             subjects: HashMap::new(),
         })
     }
@@ -154,6 +175,11 @@ impl State {
     /// The request ids met, for whoever makes them known.
     pub(crate) fn met(&self) -> Arc<MetIds> {
         Arc::clone(&self.met)
+    }
+
+    /// The periods that were purged.
+    pub(crate) fn purged(&self) -> &Arc<PurgedPeriods> {
+        &self.purged
     }
 
     /// How many entries the state reflects.
@@ -181,25 +207,36 @@ impl State {
         &self.open
     }
 
-    /// The subject that an identity's tag stands for.
-    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<SubjectRef>, StoreError> {
-        if let Some(subject) = self.subjects.get(tag) {
-            return Ok(Some(*subject));
+    /// The row of `key` with its stamp, unless its record was purged.
+    fn live(&self, key: &[u8]) -> Result<Option<(Stamp, Vec<u8>)>, StoreError> {
+        let Some(row) = self.rows.get(key)? else { return Ok(None) };
+        let (stamp, value) = Stamp::split(&row)?;
+        Ok((!self.purged.contains(stamp.period)).then(|| (stamp, value.to_vec())))
+    }
+
+    /// The person that an identity's tag stands for.
+    pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<KnownSubject>, StoreError> {
+        if let Some(known) = self.subjects.get(tag) {
+            return Ok(Some(*known));
         }
-        let Some(row) = self.rows.get(&keys::subject(tag))? else { return Ok(None) };
-        let bytes =
-            row.as_slice().try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
+        let Some((stamp, value)) = self.live(&keys::subject(tag))? else { return Ok(None) };
+        let bytes = value.try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
+        let known = KnownSubject { subject: SubjectRef(bytes), stamp };
         if self.subjects.len() >= MAX_SUBJECTS_AT_HAND {
             self.subjects.clear();
         }
-        self.subjects.insert(*tag, SubjectRef(bytes));
-        Ok(Some(SubjectRef(bytes)))
+        self.subjects.insert(*tag, known);
+        Ok(Some(known))
     }
 
     /// One consent.
     pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
-        let Some(key) = self.rows.get(&keys::consent_place(id))? else { return Ok(None) };
-        self.rows.get(&key)?.map(|row| decode(&row)).transpose()
+        Ok(self.consent_with_stamp(id)?.map(|(_, consent)| consent))
+    }
+
+    fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
+        let Some((_, key)) = self.live(&keys::consent_place(id))? else { return Ok(None) };
+        self.live(&key)?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
     }
 
     /// At most `limit` consents of a person to a consumer after `after`, newest first.
@@ -219,7 +256,14 @@ impl State {
             },
         };
         let rows = self.rows.scan(&keys::consents(subject, consumer), after.as_deref(), limit)?;
-        rows.iter().map(|(_, row)| decode(row)).collect()
+        let mut consents = Vec::with_capacity(rows.len());
+        for (_, row) in &rows {
+            let (stamp, value) = Stamp::split(row)?;
+            if !self.purged.contains(stamp.period) {
+                consents.push(decode(value)?);
+            }
+        }
+        Ok(consents)
     }
 
     /// What a decision on a question by `consumer` about `subject` looks at: the named consent, or all that this person
@@ -237,8 +281,8 @@ impl State {
             Wanted::Consents => person.consents = self.consents_of(subject, consumer, None, MAX_CONSENTS_LOOKED_AT)?,
             Wanted::Objections(procedure) => {
                 for procedure in [None, Some(procedure.as_str())] {
-                    let row = self.rows.get(&keys::objection(subject, consumer, procedure))?;
-                    person.objections.extend(row.map(|row| decode::<Objection>(&row)).transpose()?);
+                    let row = self.live(&keys::objection(subject, consumer, procedure))?;
+                    person.objections.extend(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?);
                 }
             }
         }
@@ -253,7 +297,7 @@ impl State {
         if !self.met.may_have(&key) {
             return Ok(None);
         }
-        let Some(row) = self.rows.get(&key)? else { return Ok(None) };
+        let Some((_, row)) = self.live(&key)? else { return Ok(None) };
         let damaged = || StoreError::Corrupt("a row of an earlier request does not parse".to_owned());
         decode_earlier(&row).map(Some).ok_or_else(damaged)
     }
@@ -267,108 +311,6 @@ impl State {
             }
         }
         Ok(usage)
-    }
-
-    /// The state after one more entry. Fails only where the store does.
-    pub(crate) fn apply(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<(), StoreError> {
-        if let Some(new) = event.new_subject() {
-            self.rows.put(index, keys::subject(&new.tag), new.subject.0.to_vec());
-        }
-        match event {
-            Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
-            Event::RegistryChanged(event) => {
-                Arc::make_mut(&mut self.registry).apply(event.change.clone());
-                self.registry_version = index.saturating_add(1);
-                self.registry_dirty = true;
-            }
-            Event::ConsentGranted(event) => self.apply_grant(index, event)?,
-            Event::ConsentWithdrawn(event) => self.apply_withdrawal(index, time, event)?,
-            Event::ObjectionRecorded(event) => self.apply_objection(index, event, true)?,
-            Event::ObjectionLifted(event) => self.apply_objection(index, event, false)?,
-            Event::Requested(event) => self.apply_request(index, time, event)?,
-            Event::Answered(event) => self.close(event.requested),
-            Event::Dropped(event) => self.close(event.requested),
-            Event::Failed(event) => self.close(event.requested),
-        }
-        self.size = index.saturating_add(1);
-        self.time = self.time.max(time);
-        Ok(())
-    }
-
-    fn close(&mut self, requested: u64) {
-        self.open.remove(&requested);
-    }
-
-    fn apply_grant(&mut self, index: u64, event: &ConsentGranted) -> Result<(), StoreError> {
-        let consent = &event.consent;
-        self.rows.put(index, keys::consent_place(consent.id), keys::consent(consent));
-        self.put_consent(index, consent)
-    }
-
-    fn put_consent(&mut self, index: u64, consent: &Consent) -> Result<(), StoreError> {
-        self.rows.put(index, keys::consent(consent), encode(consent)?);
-        Ok(())
-    }
-
-    fn apply_withdrawal(&mut self, index: u64, time: Timestamp, event: &ConsentWithdrawn) -> Result<(), StoreError> {
-        if let Some(mut consent) = self.consent(event.consent)? {
-            consent.status = ConsentStatus::Withdrawn { at: time };
-            self.put_consent(index, &consent)?;
-        }
-        Ok(())
-    }
-
-    fn apply_objection(&mut self, index: u64, event: &ObjectionChanged, objects: bool) -> Result<(), StoreError> {
-        let objection = &event.objection;
-        let key = keys::objection(
-            objection.subject,
-            objection.consumer,
-            objection.procedure.as_ref().map(ProcedureId::as_str),
-        );
-        if objects {
-            self.rows.put(index, key, encode(objection)?);
-        } else {
-            self.rows.remove(index, key);
-        }
-        Ok(())
-    }
-
-    fn apply_request(&mut self, index: u64, time: Timestamp, event: &Requested) -> Result<(), StoreError> {
-        let question = &event.question;
-        let first = event.attempt == 1;
-        let at =
-            if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
-        let row = Earlier {
-            exchange: event.exchange,
-            content: question.content,
-            at,
-            attempts: event.attempt,
-            consent: event.consent,
-        };
-        let key = keys::request(question.consumer, &question.request_id);
-        self.met.add(&key);
-        self.rows.put(index, key, encode_earlier(&row));
-        if first {
-            self.count_use(index, time, &event.habilitation)?;
-            if let Some(mut consent) = event.consent.map(|id| self.consent(id)).transpose()?.flatten() {
-                consent.uses = consent.uses.saturating_add(1);
-                self.put_consent(index, &consent)?;
-            }
-        }
-        self.open.insert(index, OpenExchange { exchange: event.exchange, subject: question.subject });
-        Ok(())
-    }
-
-    fn count_use(&mut self, index: u64, time: Timestamp, id: &HabilitationId) -> Result<(), StoreError> {
-        if self.registry.habilitation(id).is_none_or(|h| h.quota_per_day.is_none()) {
-            return Ok(());
-        }
-        let key = keys::usage(id);
-        let today = time.day();
-        let row: Option<UsageRow> = self.rows.get(&key)?.map(|row| decode(&row)).transpose()?;
-        let count = row.filter(|row| row.day == today).map_or(0, |row| row.count).saturating_add(1);
-        self.rows.put(index, key, encode(&UsageRow { day: today, count })?);
-        Ok(())
     }
 
     /// The log's time is at least `time`.
@@ -385,6 +327,9 @@ impl State {
     pub(crate) fn take_chunk(&mut self) -> Result<Vec<RowChange>, StoreError> {
         let mut chunk = self.rows.take_chunk();
         chunk.push((keys::OPEN.to_vec(), Some(encode(&self.open)?)));
+        if std::mem::take(&mut self.purged_dirty) {
+            chunk.push((keys::PURGED.to_vec(), Some(encode(&self.purged.all())?)));
+        }
         if std::mem::take(&mut self.registry_dirty) {
             chunk.push((keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?)));
         }

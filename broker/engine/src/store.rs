@@ -8,14 +8,24 @@
 use std::fmt;
 
 use unefois_audit::{Frontier, Hash, Leaf};
+use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
 /// One entry as it lies in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedEntry {
     /// The public leaf.
     pub leaf: Leaf,
+    /// How long the record is kept; with the leaf's month it names the key.
+    pub retention: Retention,
     /// Nonce (12 bytes) and AES-256-GCM ciphertext with tag of salt and record; see `FORMAT.md`.
     pub sealed: Vec<u8>,
+}
+
+impl SealedEntry {
+    /// Which key seals the record.
+    pub fn period(&self) -> RecordPeriod {
+        RecordPeriod::new(Timestamp::from_millis(self.leaf.time_ms), self.retention)
+    }
 }
 
 /// What one commit makes durable: entries, and the signed tree head after them.
@@ -168,29 +178,6 @@ pub trait Fold: Send + Sync + fmt::Debug {
     fn clear(&self) -> Result<(), StoreError>;
 }
 
-/// A calendar month (UTC) whose records share a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Month {
-    /// Year.
-    pub year: i16,
-    /// Month from 1.
-    pub month: i8,
-}
-
-impl Month {
-    /// The month of an instant of the log.
-    pub fn of(time_ms: u64) -> Self {
-        let (year, month) = unefois_consent::Timestamp::from_millis(time_ms).year_month();
-        Self { year, month }
-    }
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
-    }
-}
-
 /// 32 secret bytes; wiped when dropped, never printed.
 #[derive(Clone)]
 pub struct SecretKey(zeroize::Zeroizing<[u8; 32]>);
@@ -213,13 +200,19 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The keys that seal records, one a month, and the key that names subjects.
+/// The keys that seal records, one a period, and the key that names subjects.
 pub trait RecordKeys: Send + Sync + fmt::Debug {
-    /// The key of `month`; `None` where it was never made or was destroyed.
-    fn get(&self, month: Month) -> Result<Option<SecretKey>, StoreError>;
+    /// The key of `period`; `None` where it was never made or was destroyed.
+    fn get(&self, period: RecordPeriod) -> Result<Option<SecretKey>, StoreError>;
 
-    /// The key of `month`, made and durable before this returns where it did not exist.
-    fn get_or_create(&self, month: Month) -> Result<SecretKey, StoreError>;
+    /// The key of `period`, made and durable before this returns where it did not exist.
+    fn get_or_create(&self, period: RecordPeriod) -> Result<SecretKey, StoreError>;
+
+    /// The periods that have a key, in no order.
+    fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError>;
+
+    /// Destroys the key of `period` for good; durable when this returns. One that is not there is no fault.
+    fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError>;
 
     /// The key under which identities become tags; made and durable on first use.
     fn subject_key(&self) -> Result<SecretKey, StoreError>;

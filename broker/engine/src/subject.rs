@@ -2,10 +2,11 @@
 
 use ring::hmac;
 use serde::Serialize;
-use unefois_consent::event::NewSubject;
+use unefois_consent::event::{CarriedFact, NewSubject};
 use unefois_consent::{Digest, PivotIdentity, SubjectRef};
 
 use crate::error::EngineError;
+use crate::purge::carry;
 use crate::sequencer::Turn;
 use crate::store::SecretKey;
 
@@ -68,8 +69,14 @@ impl std::io::Write for Updating<'_> {
 
 /// The reference of an identity's tag: the known one, or a new one that the step's first entry must introduce.
 pub(crate) fn find_or_draw(turn: &mut Turn<'_>, tag: Digest) -> Result<(SubjectRef, Option<NewSubject>), EngineError> {
-    if let Some(subject) = turn.subject(&tag)? {
-        return Ok((subject, None));
+    if let Some(known) = turn.subject(&tag)? {
+        let period = known.stamp.period;
+        if period.is_over(turn.now().month()) {
+            // Its record is about to be purged, and what comes now must find the person later.
+            let fact = CarriedFact::Subject(NewSubject { tag, subject: known.subject });
+            carry(turn, known.stamp.from, fact)?;
+        }
+        return Ok((known.subject, None));
     }
     let subject = turn.draw_subject()?;
     Ok((subject, Some(NewSubject { tag, subject })))

@@ -211,6 +211,8 @@ fn is_answer_to(record: &str, consumer: Siret) -> bool {
             | Event::ConsentWithdrawn(_)
             | Event::ObjectionRecorded(_)
             | Event::ObjectionLifted(_)
+            | Event::Carried(_)
+            | Event::Purged(_)
             | Event::Dropped(_)
             | Event::Failed(_)
             | Event::TracesRead(_),

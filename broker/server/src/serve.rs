@@ -144,6 +144,7 @@ impl Broker {
         let mut helpers = vec![
             tokio::spawn(accept(listener, Arc::clone(&tls), bounds, accepted)),
             tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
+            tokio::spawn(purge(Arc::clone(&engine))),
         ];
         let metrics_address = match config.metrics.listen {
             None => None,
@@ -197,6 +198,20 @@ impl Broker {
         }
         // Joining threads would block the runtime.
         let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+    }
+}
+
+/// How often records that are over are looked for. They are over by the month.
+const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Purges what is over, now and from time to time.
+async fn purge(engine: Arc<Engine>) {
+    loop {
+        if let Err(error) = engine.purge().await {
+            tracing::error!(%error, code = error.code(), "records that are over could not be purged; it is tried again");
+            metrics::counter!("unefois_purge_failures_total").increment(1);
+        }
+        tokio::time::sleep(PURGE_EVERY).await;
     }
 }
 

@@ -105,6 +105,7 @@ impl EmbeddedStore {
         let journal = FileJournal::open(folder, options)?;
         let fold = SledFold::open(&folder.join("fold"), options)?;
         let keys = FileKeys::open(&folder.join("keys"))?;
+        keys.finish_destruction()?;
         Ok(Self {
             journal: Arc::new(journal),
             fold: Arc::new(fold),

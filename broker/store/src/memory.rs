@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois_audit::{Frontier, Hash};
+use unefois_consent::RecordPeriod;
 use unefois_engine::store::{
-    Batch, Fold, HeadFile, Journal, JournalEnd, Month, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
+    Batch, Fold, HeadFile, Journal, JournalEnd, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
 };
 
 /// An operation that the hook may disturb.
@@ -27,6 +28,8 @@ pub enum Operation {
     FoldRead,
     /// [`RecordKeys::get_or_create`].
     KeyCreate,
+    /// [`RecordKeys::destroy`].
+    KeyDestroy,
     /// [`HeadFile::write`].
     HeadWrite,
 }
@@ -251,12 +254,22 @@ impl MemoryStore {
 }
 
 impl RecordKeys for MemoryStore {
-    fn get(&self, month: Month) -> Result<Option<SecretKey>, StoreError> {
-        Ok(self.disk().keys.get(&month.to_string()).copied().map(SecretKey::new))
+    fn get(&self, period: RecordPeriod) -> Result<Option<SecretKey>, StoreError> {
+        Ok(self.disk().keys.get(&period.to_string()).copied().map(SecretKey::new))
     }
 
-    fn get_or_create(&self, month: Month) -> Result<SecretKey, StoreError> {
-        self.key(month.to_string())
+    fn get_or_create(&self, period: RecordPeriod) -> Result<SecretKey, StoreError> {
+        self.key(period.to_string())
+    }
+
+    fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError> {
+        Ok(self.disk().keys.keys().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError> {
+        let (mut disk, fails) = self.enter(Operation::KeyDestroy)?;
+        disk.keys.remove(&period.to_string());
+        end_of(fails)
     }
 
     fn subject_key(&self) -> Result<SecretKey, StoreError> {

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, TileHashes, TileNodes, root_at};
-use unefois_engine::store::{Batch, Fold, Journal, Month, RecordKeys, Row, SealedEntry, StoreError, Visit};
+use unefois_consent::{RecordPeriod, Retention};
+use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, Row, SealedEntry, StoreError, Visit};
 use unefois_store::{EmbeddedStore, MemoryStore, Options};
 
 /// A store under test that can be closed and opened again.
@@ -88,6 +89,7 @@ fn batch(frontier: &Frontier, count: u8) -> (Batch, BatchProofs) {
     let first = frontier.size();
     let entry = |n: u8| SealedEntry {
         leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + first + u64::from(n), commitment: Hash([n; 32]) },
+        retention: Retention::TRACES,
         sealed: vec![n; 300 + usize::from(n)],
     };
     let entries: Vec<_> = (0..count).map(entry).collect();
@@ -206,9 +208,13 @@ fn a_chunk_of_rows_comes_whole_with_its_position<S: Subject>() {
     assert_eq!(keys(fold.scan(b"c", None, 10).unwrap()), [""; 0]);
 }
 
+fn period(text: &str) -> RecordPeriod {
+    text.parse().unwrap()
+}
+
 fn a_key_is_made_once_and_stays<S: Subject>() {
     let store = S::create();
-    let month = Month { year: 2026, month: 11 };
+    let month = period("2026-11");
     assert!(store.keys().get(month).unwrap().is_none());
     let key = *store.keys().get_or_create(month).unwrap().expose();
     let subject = *store.keys().subject_key().unwrap().expose();
@@ -217,7 +223,29 @@ fn a_key_is_made_once_and_stays<S: Subject>() {
     assert_eq!(store.keys().get_or_create(month).unwrap().expose(), &key);
     assert_eq!(store.keys().subject_key().unwrap().expose(), &subject);
     assert_ne!(key, subject);
-    assert!(store.keys().get(Month { year: 2026, month: 12 }).unwrap().is_none());
+    assert!(store.keys().get(period("2026-12")).unwrap().is_none());
+}
+
+fn a_destroyed_key_is_gone_for_good_and_the_others_stay<S: Subject>() {
+    let store = S::create();
+    let (short, long) = (period("2026-11.12"), period("2026-11"));
+    let destroyed = *store.keys().get_or_create(short).unwrap().expose();
+    let kept = *store.keys().get_or_create(long).unwrap().expose();
+    assert_ne!(destroyed, kept);
+    store.keys().subject_key().unwrap();
+    let periods = |store: &S| {
+        let mut periods = store.keys().periods().unwrap();
+        periods.sort();
+        periods
+    };
+    assert_eq!(periods(&store), [short, long]);
+    store.keys().destroy(short).unwrap();
+    store.keys().destroy(short).unwrap();
+    let store = store.reopen();
+    assert!(store.keys().get(short).unwrap().is_none());
+    assert_eq!(store.keys().get(long).unwrap().unwrap().expose(), &kept);
+    assert_eq!(periods(&store), [long]);
+    assert_ne!(store.keys().get_or_create(short).unwrap().expose(), &destroyed);
 }
 
 macro_rules! contract {
@@ -228,6 +256,7 @@ macro_rules! contract {
             readers_beside_an_appender_see_whole_batches_in_order,
             a_chunk_of_rows_comes_whole_with_its_position,
             a_key_is_made_once_and_stays,
+            a_destroyed_key_is_gone_for_good_and_the_others_stay,
         );
     };
     ($module:ident, $store:ty: $($promise:ident),* $(,)?) => {

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Hash, Leaf};
-use unefois_engine::store::{Batch, Fold, Journal, Month, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_consent::{RecordPeriod, Retention};
+use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, SealedEntry, StoreError, Visit};
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -32,6 +33,7 @@ fn append(journal: &dyn Journal, count: u8) {
     let entries: Vec<_> = (0..count)
         .map(|n| SealedEntry {
             leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([n; 32]) },
+            retention: Retention::TRACES,
             sealed: vec![n; 500],
         })
         .collect();
@@ -148,7 +150,7 @@ fn two_processes_cannot_write_one_folder() {
 fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
     let (_folder, data) = filled();
     let store = open(&data).unwrap();
-    let month = Month { year: 2026, month: 11 };
+    let month: RecordPeriod = "2026-11".parse().unwrap();
     store.keys.get_or_create(month).unwrap();
     let path = data.join("keys/records/2026-11.key");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

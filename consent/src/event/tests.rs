@@ -7,13 +7,15 @@ use super::*;
 const GOLDEN: &str = include_str!("../../testdata/events-v1.jsonl");
 
 /// Kind byte and name of every event, in the order of the golden file.
-const KINDS: [(u8, &str, &str); 12] = [
+const KINDS: [(u8, &str, &str); 14] = [
     (1, "log_opened", "log opened"),
     (2, "registry_changed", "registry changed"),
     (3, "consent_granted", "consent granted"),
     (4, "consent_withdrawn", "consent withdrawn"),
     (5, "objection_recorded", "objection recorded"),
     (6, "objection_lifted", "objection lifted"),
+    (7, "carried", "carried over"),
+    (8, "purged", "purged"),
     (16, "requested", "requested"),
     (17, "refused", "refused"),
     (18, "answered", "answered"),
@@ -35,12 +37,14 @@ fn position(event: &Event) -> usize {
         Event::ConsentWithdrawn(_) => 3,
         Event::ObjectionRecorded(_) => 4,
         Event::ObjectionLifted(_) => 5,
-        Event::Requested(_) => 6,
-        Event::Refused(_) => 7,
-        Event::Answered(_) => 8,
-        Event::Dropped(_) => 9,
-        Event::Failed(_) => 10,
-        Event::TracesRead(_) => 11,
+        Event::Carried(_) => 6,
+        Event::Purged(_) => 7,
+        Event::Requested(_) => 8,
+        Event::Refused(_) => 9,
+        Event::Answered(_) => 10,
+        Event::Dropped(_) => 11,
+        Event::Failed(_) => 12,
+        Event::TracesRead(_) => 13,
     }
 }
 
@@ -58,6 +62,10 @@ fn shade(event: &Event) -> Option<String> {
     };
     match event {
         Event::RegistryChanged(e) => Some(change(&e.change).to_owned()),
+        Event::Carried(e) => Some(match e.fact {
+            CarriedFact::Subject(_) => "subject".to_owned(),
+            CarriedFact::Objection(_) => "objection".to_owned(),
+        }),
         Event::Requested(e) => Some(e.question.ground.kind().as_str().to_owned()),
         Event::Failed(e) => Some(match e.cause {
             FailureCause::DeadlineExceeded => "deadline".to_owned(),
@@ -74,6 +82,7 @@ fn shade(event: &Event) -> Option<String> {
         | Event::ConsentWithdrawn(_)
         | Event::ObjectionRecorded(_)
         | Event::ObjectionLifted(_)
+        | Event::Purged(_)
         | Event::Refused(_)
         | Event::Answered(_)
         | Event::Dropped(_) => None,
@@ -107,7 +116,7 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
     let shown: BTreeSet<_> = golden.iter().map(position).collect();
     assert_eq!(shown.len(), KINDS.len());
     let shades: BTreeSet<_> = golden.iter().filter_map(shade).collect();
-    assert_eq!(shades.len(), 8 + 4 + 3 + 2);
+    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 2);
     let told: Vec<_> =
         golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
     assert_eq!(told, [&Reason::ALL.to_vec()]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{DatasetClass, Habilitation, Procedure, Registry, RegistryChange, RegistryFile, Role};
-use crate::GroundKind;
+use crate::{GroundKind, Retention};
 
 /// Longest retention of exchanged data at a consumer, in months.
 const MAX_RETENTION_MONTHS: u16 = 120;
@@ -96,6 +96,9 @@ fn check_participants(file: &RegistryFile) -> Result<(), RegistryFault> {
     Ok(())
 }
 
+/// A consent must not outlive the record of its use, or a one-time consent could be used again after a rebuild.
+const CONSENT_MAX_DAYS: u32 = 1_095;
+
 fn check_procedures(file: &RegistryFile) -> Result<(), RegistryFault> {
     unique("procedure", file.procedures.iter().map(|p| p.id.clone()))?;
     for procedure in &file.procedures {
@@ -109,6 +112,15 @@ fn check_procedures(file: &RegistryFile) -> Result<(), RegistryFault> {
         }
         if procedure.consent_max_days == 0 || procedure.notice_max_age_days == 0 {
             return fault(place, "consent_max_days and notice_max_age_days are at least 1");
+        }
+        if procedure.consent_max_days > CONSENT_MAX_DAYS {
+            return fault(
+                place,
+                "consent_max_days is at most 1095: that a consent was used is remembered for 36 months",
+            );
+        }
+        if !(1..=Retention::TRACES.months()).contains(&procedure.trace_months) {
+            return fault(place, "trace_months is from 1 to 36");
         }
     }
     Ok(())

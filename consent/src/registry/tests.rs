@@ -73,6 +73,12 @@ fn a_procedure_informs_persons_in_two_languages() {
     let days = "procedure cantine: consent_max_days and notice_max_age_days are at least 1";
     assert_eq!(fault(|f| f.procedures[0].consent_max_days = 0), days);
     assert_eq!(fault(|f| f.procedures[0].notice_max_age_days = 0), days);
+    let longest =
+        "procedure cantine: consent_max_days is at most 1095: that a consent was used is remembered for 36 months";
+    assert_eq!(fault(|f| f.procedures[0].consent_max_days = 1_096), longest);
+    let months = "procedure cantine: trace_months is from 1 to 36";
+    assert_eq!(fault(|f| f.procedures[0].trace_months = 0), months);
+    assert_eq!(fault(|f| f.procedures[0].trace_months = 37), months);
 }
 
 #[test]

@@ -4,21 +4,41 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use unefois_audit::VerifierKey;
-use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
+use unefois_consent::decide::{Earlier, Facts, Permit, decide, still_permitted};
 use unefois_consent::event::{
-    Actor, Answered, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Refused, Requested,
-    TraceScope, TracesRead,
+    Actor, Answered, Carried, CarriedFact, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Purged,
+    Refused, Requested, TraceScope, TracesRead,
 };
 use unefois_consent::registry::Role;
 use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
 use super::digest::fold_digest;
+use super::past::PurgedPast;
+use super::prepare::PreparedEntry;
 use crate::consents::{longest, may_collect};
+use crate::purge::Kept;
 use crate::state::{State, Wanted};
 use crate::store::{Fold, RowChange, StoreError};
 
 /// The rows of a replay go to its fold in chunks of so many.
 const CHUNK_ROWS: usize = 20_000;
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Derived {
+    /// It decides nothing.
+    Nothing,
+    /// It decides, and follows from the entries before it.
+    Decision,
+    /// It decides, and rests on a record that was purged.
+    Rests,
+}
+
+impl Derived {
+    fn decision(decides: bool) -> Self {
+        if decides { Self::Decision } else { Self::Nothing }
+    }
+}
 
 pub(super) enum Fault {
     DoesNotFollow(String),
@@ -74,6 +94,7 @@ pub(super) struct Derivation {
     state: State,
     permits: BTreeMap<u64, Permit>,
     subjects: SubjectRefs,
+    past: PurgedPast,
     /// The first registry is given by the operator; it ends with the first entry of another kind.
     first_registry: bool,
 }
@@ -86,7 +107,8 @@ impl Derivation {
         }
         let state = State::load(Arc::clone(&fold))?;
         let subjects = SubjectRefs { fold: Arc::clone(&fold), recent: BTreeSet::new() };
-        Ok(Self { key, fold, state, permits: BTreeMap::new(), subjects, first_registry: true })
+        let (permits, past) = (BTreeMap::new(), PurgedPast::default());
+        Ok(Self { key, fold, state, permits, subjects, past, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -100,18 +122,38 @@ impl Derivation {
         fold_digest(&*self.fold)
     }
 
-    /// Derives one entry and folds it. Says whether it was a decision.
-    pub(super) fn entry(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<bool, Fault> {
+    /// Derives one entry and folds it.
+    pub(super) fn entry(&mut self, index: u64, entry: &PreparedEntry, event: &Event) -> Result<Derived, Fault> {
+        let time = entry.time();
         if let Some(new) = event.new_subject() {
             must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
             must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
         }
         let decided = self.derive(index, time, event)?;
+        let kept = self.state.retention(time, event)?;
+        must(
+            kept == entry.retention || self.past.may_hide_retention(event),
+            "is kept for another time than the law says",
+        )?;
         self.state.apply(index, time, event)?;
         if self.state.waiting().1 >= CHUNK_ROWS {
             self.flush()?;
         }
         Ok(decided)
+    }
+
+    /// Folds what is known of an entry whose record was purged.
+    pub(super) fn purged(&mut self, index: u64, entry: &PreparedEntry, kept: &[Kept]) -> Result<(), Fault> {
+        for Kept { carried, .. } in kept {
+            must(carried.leaf_hash.0 == entry.leaf_hash.0, "is not the entry that its fact was carried over from")?;
+            if let CarriedFact::Subject(new) = &carried.fact {
+                must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
+            }
+        }
+        self.past.purged(index, entry.leaf.kind);
+        self.state.apply_purged(index, entry.time(), kept)?;
+        self.first_registry = false;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -122,13 +164,13 @@ impl Derivation {
         Ok(())
     }
 
-    fn derive(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<bool, Fault> {
+    fn derive(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<Derived, Fault> {
         must((index == 0) == matches!(event, Event::LogOpened(_)), "the log opens with its first entry and no other")?;
         let decides = match event {
             Event::LogOpened(opened) => {
                 let same = opened.origin == self.key.name() && opened.verifier_key == self.key.to_string();
                 must(same, "opens another log")?;
-                return Ok(false);
+                return Ok(Derived::Nothing);
             }
             Event::RegistryChanged(changed) => {
                 match changed.by {
@@ -137,18 +179,22 @@ impl Derivation {
                 }
                 self.state.registry().check_change(&changed.change).or_else(|fault| no(fault.to_string()))?;
                 self.first_registry &= changed.by.is_none();
-                return Ok(false);
+                return Ok(Derived::Nothing);
             }
-            Event::ConsentGranted(granted) => self.grant(time, granted)?,
-            Event::ConsentWithdrawn(withdrawn) => self.withdrawal(withdrawn)?,
-            Event::ObjectionRecorded(changed) | Event::ObjectionLifted(changed) => self.objection(changed)?,
+            Event::ConsentGranted(granted) => Derived::decision(self.grant(time, granted)?),
+            Event::ConsentWithdrawn(withdrawn) => Derived::decision(self.withdrawal(withdrawn)?),
+            Event::ObjectionRecorded(changed) | Event::ObjectionLifted(changed) => {
+                Derived::decision(self.objection(changed)?)
+            }
+            Event::Carried(carried) => self.carried(carried)?,
+            Event::Purged(purged) => self.purge(time, purged)?,
             Event::Requested(requested) => self.requested(index, time, requested)?,
             Event::Refused(refused) => self.refused(time, refused)?,
             Event::Answered(answered) => self.answered(time, answered)?,
             Event::Dropped(dropped) => self.dropped(time, dropped)?,
             Event::Failed(failed) => {
                 self.take_permit(failed.requested, failed.exchange, failed.subject)?;
-                false
+                Derived::Nothing
             }
             Event::TracesRead(TracesRead { by, scope }) => {
                 let roles: &[Role] = match scope {
@@ -156,7 +202,7 @@ impl Derivation {
                     TraceScope::Receipt { .. } => &[Role::Audit, Role::Exchange],
                 };
                 self.enrolled(*by, roles)?;
-                false
+                Derived::Nothing
             }
         };
         self.first_registry = false;
@@ -217,23 +263,46 @@ impl Derivation {
         Ok(true)
     }
 
+    fn carried(&mut self, carried: &Carried) -> Result<Derived, Fault> {
+        let known = match &carried.fact {
+            CarriedFact::Subject(new) => self
+                .state
+                .subject(&new.tag)?
+                .is_some_and(|known| known.subject == new.subject && known.stamp.from == carried.from),
+            CarriedFact::Objection(objection) => self.state.has_objection(objection, carried.from)?,
+        };
+        must(known, "carries over what was not there")?;
+        Ok(Derived::Nothing)
+    }
+
+    fn purge(&mut self, time: Timestamp, purged: &Purged) -> Result<Derived, Fault> {
+        must(purged.period.is_over(time.month()), "purges records before their time")?;
+        must(!self.state.purged().contains(purged.period), "purges records twice")?;
+        let forgotten = self.state.has_objection_of(purged.period)?;
+        must(!forgotten, "purges an objection that is in force and was not carried over")?;
+        Ok(Derived::Nothing)
+    }
+
     fn decide_again(
         &self,
         question: &Question,
         exchange: ExchangeId,
         time: Timestamp,
+        purged_attempt: Option<Earlier>,
     ) -> Result<Result<Permit, Refusal>, Fault> {
         self.known(question.subject)?;
         let person = self.state.person(question.subject, question.consumer, Wanted::by(question))?;
         let usage = self.state.usage(question.consumer)?;
-        let earlier = self.state.earlier(question.consumer, &question.request_id)?;
+        let earlier = self.state.earlier(question.consumer, &question.request_id)?.or(purged_attempt);
         let registry = self.state.registry();
         let facts = Facts { registry, person: &person, used_today: &usage, earlier: earlier.as_ref() };
         Ok(decide(&facts, question, exchange, time))
     }
 
-    fn requested(&mut self, index: u64, time: Timestamp, requested: &Requested) -> Result<bool, Fault> {
-        let permit = match self.decide_again(&requested.question, requested.exchange, time)? {
+    fn requested(&mut self, index: u64, time: Timestamp, requested: &Requested) -> Result<Derived, Fault> {
+        let purged_attempt = self.past.attempt_before(time, requested);
+        let rests = purged_attempt.is_some();
+        let permit = match self.decide_again(&requested.question, requested.exchange, time, purged_attempt)? {
             Ok(permit) => permit,
             Err(refusal) => return no(format!("was permitted and must be refused: {}", refusal.first().code())),
         };
@@ -243,21 +312,29 @@ impl Derivation {
             && permit.consent() == requested.consent;
         must(same, "was permitted on other terms")?;
         self.permits.insert(index, permit);
-        Ok(true)
+        Ok(if rests { Derived::Rests } else { Derived::Decision })
     }
 
-    fn refused(&self, time: Timestamp, refused: &Refused) -> Result<bool, Fault> {
-        match self.decide_again(&refused.question, refused.exchange, time)? {
+    fn refused(&self, time: Timestamp, refused: &Refused) -> Result<Derived, Fault> {
+        match self.decide_again(&refused.question, refused.exchange, time, None)? {
+            Err(refusal) if refusal.reasons() == refused.reasons => Ok(Derived::Decision),
+            Ok(_) | Err(_) if self.past.may_explain(&refused.reasons) => Ok(Derived::Rests),
             Ok(_) => no("was refused and must be permitted"),
-            Err(refusal) if refusal.reasons() == refused.reasons => Ok(true),
             Err(refusal) => no(format!("was refused for other reasons than {}", refusal.first().code())),
         }
     }
 
-    fn take_permit(&mut self, requested: u64, exchange: ExchangeId, subject: SubjectRef) -> Result<Permit, Fault> {
+    /// The permit of the exchange that ends; `None` where the record of its beginning was purged.
+    fn take_permit(
+        &mut self,
+        requested: u64,
+        exchange: ExchangeId,
+        subject: SubjectRef,
+    ) -> Result<Option<Permit>, Fault> {
         match self.permits.remove(&requested) {
-            Some(permit) if permit.exchange() == exchange && permit.subject() == subject => Ok(permit),
+            Some(permit) if permit.exchange() == exchange && permit.subject() == subject => Ok(Some(permit)),
             Some(_) => no("ends an exchange that is another"),
+            None if self.past.ends(requested) => Ok(None),
             None => no("ends an exchange that was not under way"),
         }
     }
@@ -268,8 +345,10 @@ impl Derivation {
         Ok(judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default())
     }
 
-    fn answered(&mut self, time: Timestamp, answered: &Answered) -> Result<bool, Fault> {
-        let permit = self.take_permit(answered.requested, answered.exchange, answered.subject)?;
+    fn answered(&mut self, time: Timestamp, answered: &Answered) -> Result<Derived, Fault> {
+        let Some(permit) = self.take_permit(answered.requested, answered.exchange, answered.subject)? else {
+            return Ok(Derived::Rests);
+        };
         let reasons = self.judge_again(&permit, time)?;
         if let Some(reason) = reasons.first() {
             return no(format!("was answered and must be dropped: {}", reason.code()));
@@ -281,16 +360,18 @@ impl Derivation {
             && answered.procedure == *permit.procedure()
             && answered.ground == permit.ground();
         must(same, "answers another question")?;
-        Ok(true)
+        Ok(Derived::Decision)
     }
 
-    fn dropped(&mut self, time: Timestamp, dropped: &Dropped) -> Result<bool, Fault> {
-        let permit = self.take_permit(dropped.requested, dropped.exchange, dropped.subject)?;
+    fn dropped(&mut self, time: Timestamp, dropped: &Dropped) -> Result<Derived, Fault> {
+        let Some(permit) = self.take_permit(dropped.requested, dropped.exchange, dropped.subject)? else {
+            return Ok(Derived::Rests);
+        };
         let reasons = self.judge_again(&permit, time)?;
         // A certificate lies outside the log: that it ended cannot be derived.
         let mut derived = dropped.reasons.clone();
         derived.retain(|reason| *reason != Reason::CertificateEnded);
         must(derived == reasons && !dropped.reasons.is_empty(), "was dropped for other reasons")?;
-        Ok(true)
+        Ok(Derived::Decision)
     }
 }

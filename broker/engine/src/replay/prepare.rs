@@ -4,8 +4,9 @@
 //! short, so memory does not grow with the log.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use unefois_audit::{Checkpoint, Hash, VerifierKey};
+use unefois_audit::{Checkpoint, Hash, Leaf, VerifierKey};
 use unefois_consent::event::Event;
+use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
 use super::{BatchSource, LogFault, fault};
 use crate::seal::Opener;
@@ -31,9 +32,20 @@ pub(super) enum Record {
 }
 
 pub(super) struct PreparedEntry {
-    pub(super) time_ms: u64,
+    pub(super) leaf: Leaf,
     pub(super) leaf_hash: Hash,
+    pub(super) retention: Retention,
     pub(super) record: Result<Record, LogFault>,
+}
+
+impl PreparedEntry {
+    pub(super) fn time(&self) -> Timestamp {
+        Timestamp::from_millis(self.leaf.time_ms)
+    }
+
+    pub(super) fn period(&self) -> RecordPeriod {
+        RecordPeriod::new(self.time(), self.retention)
+    }
 }
 
 /// A batch, hashed and opened.
@@ -98,8 +110,9 @@ fn visit_all(
 
 fn prepare(batch: &Batch, key: &VerifierKey, opener: &Opener, depth: Depth) -> Prepared {
     let entries = (batch.first..).zip(&batch.entries).map(|(index, entry)| PreparedEntry {
-        time_ms: entry.leaf.time_ms,
+        leaf: entry.leaf,
         leaf_hash: entry.leaf.hash(),
+        retention: entry.retention,
         record: open(index, entry, opener, depth),
     });
     Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed: is_signed(batch, key) }

@@ -11,7 +11,7 @@ use super::{
 use crate::committer::{FoldChunk, ToCommit};
 use crate::error::EngineError;
 use crate::seal::Sealer;
-use crate::store::{Month, StoreError};
+use crate::store::StoreError;
 
 /// Room that must be there before a step decides: a full batch, and the largest single step on top.
 const RESERVE_BYTES: usize = 3 * MAX_BATCH_BYTES;
@@ -213,7 +213,13 @@ impl Loop {
             }
             return;
         }
-        let mut turn = Turn { state: &mut self.parts.state, writer: &mut self.writer, now, step_bytes: 0 };
+        let mut turn = Turn {
+            state: &mut self.parts.state,
+            writer: &mut self.writer,
+            journal: &*self.parts.journal,
+            now,
+            step_bytes: 0,
+        };
         match step(Ok(&mut turn)) {
             Ok(Some(reply)) => self.replies.push(reply),
             Ok(None) => {}
@@ -230,7 +236,7 @@ impl Loop {
         } else {
             self.parts.keeper.until_fresh().and_then(|()| self.parts.journal.reserve(RESERVE_BYTES))
         };
-        let prepared = reserved.and_then(|()| self.writer.sealer.prepare(Month::of(now.as_millis())));
+        let prepared = reserved.and_then(|()| self.writer.sealer.prepare(now));
         self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {
             StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),

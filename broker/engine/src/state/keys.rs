@@ -50,6 +50,35 @@ pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
     join(&[REQUESTS, half])
 }
 
+/// The periods that were purged.
+pub(super) const PURGED: &[u8] = b"p";
+/// Tables whose rows come from one record each, and go with it.
+pub(super) const STAMPED: [&[u8]; 6] = [SUBJECTS, b"c", b"i", OBJECTIONS, REQUESTS, b"t"];
+/// All persons.
+pub(super) const SUBJECTS: &[u8] = b"s";
+/// All objections.
+pub(super) const OBJECTIONS: &[u8] = b"o";
+
+/// All consents of a subject.
+pub(super) fn consents_of_all(subject: SubjectRef) -> Vec<u8> {
+    join(&[b"c", &subject.0])
+}
+
+/// All objections of a subject.
+pub(super) fn objections_of(subject: SubjectRef) -> Vec<u8> {
+    join(&[OBJECTIONS, &subject.0])
+}
+
+/// The records that name a subject, but for the ends of exchanges.
+pub(super) fn traces(subject: SubjectRef) -> Vec<u8> {
+    join(&[b"t", &subject.0])
+}
+
+/// Subject and index → nothing.
+pub(super) fn trace(subject: SubjectRef, index: u64) -> Vec<u8> {
+    join(&[b"t", &subject.0, &index.to_be_bytes()])
+}
+
 /// Habilitation → uses today.
 pub(super) fn usage(id: &HabilitationId) -> Vec<u8> {
     join(&[b"u", id.as_str().as_bytes()])

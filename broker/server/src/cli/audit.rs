@@ -308,8 +308,11 @@ pub(crate) fn report_text(report: &Report, check: Check) -> String {
     if report.purged > 0 {
         text.push_str(&format!(", {} records were purged", report.purged));
     }
-    if report.state != [0; 32] {
+    if report.decisions > 0 {
         text.push_str(&format!("; {} decisions follow from what was before them", report.decisions));
+    }
+    if report.underived > 0 {
+        text.push_str(&format!(", {} more rest on purged records", report.underived));
     }
     text
 }
@@ -321,6 +324,7 @@ fn report_json(report: &Report) -> serde_json::Value {
         "records": report.records,
         "purged": report.purged,
         "decisions": report.decisions,
+        "decisions_on_purged_records": report.underived,
         "open_exchanges": report.open,
         "state_sha256": hex::encode(report.state),
     })

@@ -1,16 +1,19 @@
 //! The frame: one batch on disk. Byte for byte in `FORMAT.md`; all integers are big-endian.
 //!
 //! ```text
-//! "UFRM" ‖ length u32 ‖ first u64 ‖ count u32
-//!   ‖ count × (leaf 42 bytes ‖ sealed length u32 ‖ sealed)
+//! "UFR2" ‖ length u32 ‖ first u64 ‖ count u32
+//!   ‖ count × (leaf 42 bytes ‖ retention u8 ‖ sealed length u32 ‖ sealed)
 //!   ‖ root 32 ‖ signature 64 ‖ CRC-32C u32 of all before it ‖ zeros to a multiple of 8
 //! ```
-//! `length` counts from the frame's first byte to the end of the checksum.
+//! Version 1 begins with "UFRM" and has no retention: 36 months. `length` counts from the frame's first byte to the end of the checksum.
 
 use unefois_audit::{Hash, Leaf};
+use unefois_consent::Retention;
 use unefois_engine::store::{Batch, SealedEntry};
 
-pub(super) const MAGIC: [u8; 4] = *b"UFRM";
+const MAGIC: [u8; 4] = *b"UFR2";
+/// Version 1 is read and not written any more.
+const MAGIC_1: [u8; 4] = *b"UFRM";
 /// Frames start at multiples of this.
 pub(super) const ALIGN: usize = 8;
 /// Magic, length, first, count.
@@ -54,7 +57,7 @@ impl FrameHead {
         let first = reader.u64().ok_or(NoFrame::Damaged)?;
         let count = reader.u32().ok_or(NoFrame::Damaged)?;
         let length = usize::try_from(length).map_err(|_| NoFrame::Damaged)?;
-        if magic != MAGIC || !(HEAD + TAIL..=MAX_FRAME).contains(&length) || count == 0 {
+        if !(magic == MAGIC || magic == MAGIC_1) || !(HEAD + TAIL..=MAX_FRAME).contains(&length) || count == 0 {
             return Err(NoFrame::Damaged);
         }
         Ok(Self { length, first, count })
@@ -64,7 +67,7 @@ impl FrameHead {
 /// Appends the frame of `batch`, with its padding, to `out`.
 pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
-    let sealed: usize = batch.entries.iter().map(|e| Leaf::LEN + 4 + e.sealed.len()).sum();
+    let sealed: usize = batch.entries.iter().map(|e| Leaf::LEN + 1 + 4 + e.sealed.len()).sum();
     let length = HEAD + sealed + TAIL;
     out.reserve(length.next_multiple_of(ALIGN));
     out.extend_from_slice(&MAGIC);
@@ -73,6 +76,7 @@ pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&u32::try_from(batch.entries.len()).ok()?.to_be_bytes());
     for entry in &batch.entries {
         out.extend_from_slice(&entry.leaf.encode());
+        out.push(entry.retention.months());
         out.extend_from_slice(&u32::try_from(entry.sealed.len()).ok()?.to_be_bytes());
         out.extend_from_slice(&entry.sealed);
     }
@@ -82,6 +86,11 @@ pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&checksum.to_be_bytes());
     out.resize(start + length.next_multiple_of(ALIGN), 0);
     Some(())
+}
+
+/// Whether `bytes` begin like a frame.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC) || bytes.starts_with(&MAGIC_1)
 }
 
 /// Reads the frame at the start of `bytes`, and how many bytes it takes with its padding.
@@ -97,13 +106,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Batch, usize), NoFrame> {
 }
 
 fn decode_body(body: &[u8], head: &FrameHead) -> Option<Batch> {
+    let has_retention = body.starts_with(&MAGIC);
     let mut reader = Reader(body.get(HEAD..)?);
     // The count is bounded by the bytes that are there, not by what it says.
     let mut entries = Vec::with_capacity((head.count as usize).min(body.len() / (Leaf::LEN + 4)));
     for _ in 0..head.count {
         let leaf = Leaf::decode(reader.take(Leaf::LEN)?).ok()?;
+        let retention = if has_retention {
+            let [months] = reader.array()?;
+            Retention::from_months(months)
+        } else {
+            Retention::TRACES
+        };
         let sealed_length = usize::try_from(reader.u32()?).ok()?;
-        entries.push(SealedEntry { leaf, sealed: reader.take(sealed_length)?.to_vec() });
+        entries.push(SealedEntry { leaf, retention, sealed: reader.take(sealed_length)?.to_vec() });
     }
     let root = Hash(reader.array()?);
     let signature = reader.array()?;
@@ -140,6 +156,7 @@ mod tests {
     fn batch() -> Batch {
         let entry = |n: u8| SealedEntry {
             leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + u64::from(n), commitment: Hash([n; 32]) },
+            retention: Retention::from_months(12 * n),
             sealed: vec![n; 60 + usize::from(n)],
         };
         Batch { first: 7, entries: (0..5).map(entry).collect(), root: Hash([9; 32]), signature: [3; 64] }
@@ -156,11 +173,19 @@ mod tests {
     /// What is on disks today is read for ever; a change of these bytes is a new format.
     #[test]
     fn the_bytes_of_a_frame_stay() {
-        let golden = hex::decode(include_str!("../../testdata/frame-v1.hex").replace('\n', "")).unwrap();
+        let golden = hex::decode(include_str!("../../testdata/frame-v2.hex").replace('\n', "")).unwrap();
         let mut bytes = Vec::new();
         encode(&batch(), &mut bytes).unwrap();
         assert!(bytes == golden, "{}", hex::encode(&bytes));
         assert_eq!(decode(&golden).unwrap(), (batch(), golden.len()));
+    }
+
+    #[test]
+    fn a_frame_of_version_1_is_read() {
+        let golden = hex::decode(include_str!("../../testdata/frame-v1.hex").replace('\n', "")).unwrap();
+        let mut expected = batch();
+        expected.entries.iter_mut().for_each(|entry| entry.retention = Retention::TRACES);
+        assert_eq!(decode(&golden).unwrap(), (expected, golden.len()));
     }
 
     #[test]

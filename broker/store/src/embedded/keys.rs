@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use unefois_engine::store::{Month, RecordKeys, SecretKey, StoreError};
+use unefois_consent::RecordPeriod;
+use unefois_engine::store::{RecordKeys, SecretKey, StoreError};
 use zeroize::Zeroizing;
 
 use super::files;
+
+/// Extension of a key on its way to nothing.
+const DESTROYED: &str = "destroyed";
 
 /// The folder `keys/`.
 #[derive(Debug)]
@@ -23,8 +28,24 @@ impl FileKeys {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    fn record_path(&self, month: Month) -> PathBuf {
-        self.folder.join("records").join(format!("{month}.key"))
+    /// Ends what a crash in [`RecordKeys::destroy`] left half done.
+    pub(super) fn finish_destruction(&self) -> Result<(), StoreError> {
+        let folder = self.records();
+        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
+            let path = entry.map_err(|error| files::read_error(&folder, &error))?.path();
+            if path.extension().is_some_and(|extension| extension == DESTROYED) {
+                wipe(&path).map_err(|error| files::not_written(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> PathBuf {
+        self.folder.join("records")
+    }
+
+    fn record_path(&self, period: RecordPeriod) -> PathBuf {
+        self.records().join(format!("{period}.key"))
     }
 }
 
@@ -51,13 +72,48 @@ fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
     Ok(SecretKey::new(*bytes))
 }
 
+/// Where the file system writes in place the bytes are gone after this; elsewhere the name is.
+fn wipe(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&[0; 32], 0)?;
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    files::sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
 impl RecordKeys for FileKeys {
-    fn get(&self, month: Month) -> Result<Option<SecretKey>, StoreError> {
-        read(&self.record_path(month))
+    fn get(&self, period: RecordPeriod) -> Result<Option<SecretKey>, StoreError> {
+        read(&self.record_path(period))
     }
 
-    fn get_or_create(&self, month: Month) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.record_path(month))
+    fn get_or_create(&self, period: RecordPeriod) -> Result<SecretKey, StoreError> {
+        read_or_create(&self.record_path(period))
+    }
+
+    fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError> {
+        let folder = self.records();
+        let mut periods = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
+            let name = entry.map_err(|error| files::read_error(&folder, &error))?.file_name();
+            let period = name.to_str().and_then(|name| name.strip_suffix(".key"));
+            periods.extend(period.and_then(|period| period.parse::<RecordPeriod>().ok()));
+        }
+        Ok(periods)
+    }
+
+    fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError> {
+        let path = self.record_path(period);
+        let destroyed = path.with_added_extension(DESTROYED);
+        let destroy = || -> io::Result<()> {
+            // ORDER: the name goes first. A key that is half wiped must never be taken for one.
+            match fs::rename(&path, &destroyed) {
+                Ok(()) => files::sync_folder(&self.records())?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            wipe(&destroyed)
+        };
+        destroy().map_err(|error| files::not_written(&path, &error))
     }
 
     fn subject_key(&self) -> Result<SecretKey, StoreError> {

@@ -218,9 +218,7 @@ impl<'a> Frames<'a> {
         let mut rest = vec![0; usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(0)];
         self.file.read_exact_at(&mut rest, self.offset).map_err(|error| files::read_error(self.path, &error))?;
         let starts = (0..rest.len()).step_by(frame::ALIGN).skip(1);
-        Ok(starts
-            .filter_map(|at| rest.get(at..))
-            .any(|bytes| bytes.starts_with(&frame::MAGIC) && frame::decode(bytes).is_ok()))
+        Ok(starts.filter_map(|at| rest.get(at..)).any(|bytes| frame::begins(bytes) && frame::decode(bytes).is_ok()))
     }
 
     /// Bytes from the offset to the last one that is not zero.

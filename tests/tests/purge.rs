@@ -1,0 +1,248 @@
+//! The purge over simulated years: what is over becomes unreadable, what has effect stays, the log verifies and replays.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use unefois_consent::event::{CarriedFact, Event};
+use unefois_consent::registry::RegistryFile;
+use unefois_consent::{Month, RecordPeriod, Retention, SubjectRef, Timestamp};
+use unefois_engine::ManualClock;
+use unefois_engine::replay::{Report, replay, verify};
+use unefois_engine::seal::Opener;
+use unefois_engine::store::{Fold, RecordKeys, Visit};
+use unefois_proto::fields::wire_instant;
+use unefois_proto::v1;
+use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::{MemoryStore, Options};
+use unefois_tests::ask::*;
+use unefois_tests::copy_folder;
+use unefois_tests::sandbox::Sandbox;
+
+/// The middle of a month, so many months after January 2027.
+fn middle(months: u32) -> Timestamp {
+    let month = Month::from_number("2027-01".parse::<Month>().unwrap().number() + months);
+    format!("{month}-15T12:00:00Z").parse().unwrap()
+}
+
+fn months_of(time: Timestamp) -> u32 {
+    time.month().number()
+}
+
+/// Each entry's period and what its record says; `None` where it cannot be read any more.
+fn records(data: &Path) -> Vec<(RecordPeriod, Option<Event>)> {
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
+    let mut records = Vec::new();
+    let reader = JournalReader::open(data).unwrap();
+    reader
+        .read(0, &mut |batch| {
+            for (index, entry) in (batch.first..).zip(&batch.entries) {
+                let opened = opener.open(index, entry).unwrap();
+                records.push((entry.period(), opened.map(|opened| serde_json::from_str(&opened.record).unwrap())));
+            }
+            Visit::Continue
+        })
+        .unwrap();
+    records
+}
+
+fn check(sandbox: &Sandbox) -> Report {
+    let data = sandbox.data();
+    let reader = JournalReader::open(&data).unwrap();
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
+    verify(&reader, &sandbox.key, &opener, &mut |_, _| {}).unwrap();
+    replay(&reader, &sandbox.key, &opener, Arc::new(MemoryStore::new()), &mut |_, _| {}).unwrap()
+}
+
+/// A question whose notice was shown today, by the clock of the test.
+fn today(mut question: v1::ExchangeRequest, now: Timestamp) -> v1::ExchangeRequest {
+    use v1::exchange_request::Ground;
+    let shown = match question.ground.as_mut().unwrap() {
+        Ground::LawRequest(ground) => ground.notice.as_mut(),
+        Ground::Proactive(ground) => ground.notice.as_mut(),
+        Ground::Consent(_) | Ground::ExplicitRequest(_) => None,
+    };
+    if let Some(shown) = shown {
+        shown.shown_at = Some(wire_instant(now));
+    }
+    question
+}
+
+/// Lets every habilitation last longer than the test.
+fn for_long(file: &mut RegistryFile) {
+    file.habilitations.iter_mut().for_each(|held| held.valid_until = "2099-01-01T00:00:00Z".parse().unwrap());
+}
+
+/// The references under which persons were asked about, by their names in the test.
+fn subjects_of(records: &[(RecordPeriod, Option<Event>)]) -> BTreeSet<SubjectRef> {
+    let asked = records.iter().filter_map(|(_, event)| match event {
+        Some(Event::Requested(event)) => Some(event.question.subject),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_years_what_is_over_goes_and_what_has_effect_stays() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    let proactive_for_long = |file: &mut RegistryFile| {
+        allow_proactive(file);
+        for_long(file);
+    };
+    sandbox.change_registry(proactive_for_long).await;
+    let objects = v1::RecordObjectionRequest { subject: Some(person("PETIT")), procedure: String::new() };
+    sandbox.client("ville").await.consent().record_objection(within(objects)).await.unwrap();
+    let mut carried = 0;
+    for months in 0..90 {
+        let now = middle(months);
+        clock.set(now);
+        let engine = Arc::clone(sandbox.broker().engine());
+        let purged = engine.purge().await.unwrap();
+        carried += purged.carried;
+        drop(engine);
+        let town_hall = sandbox.client("ville").await;
+        // One person is asked about each month, another in the first year only, a third proactively, a fourth objected.
+        exchange(&town_hall, today(canteen("MARCHAND"), now)).await.unwrap();
+        if months < 12 {
+            exchange(&town_hall, today(canteen("DURAND"), now)).await.unwrap();
+        }
+        exchange(&town_hall, today(proactive(canteen("MOREAU")), now)).await.unwrap();
+        assert_refused(exchange(&town_hall, today(proactive(canteen("PETIT")), now)).await, "OBJECTION");
+        if months % 10 == 9 {
+            // Also from a fold that is rebuilt out of what is left.
+            sandbox.stop().await;
+            if months % 20 == 19 {
+                std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
+            }
+            sandbox.restart().await.unwrap();
+            let report = check(&sandbox);
+            assert_eq!((report.purged > 0, report.open), (months > 12, 0), "{months}");
+        }
+    }
+    assert!(carried > 0);
+    sandbox.stop().await;
+    let report = check(&sandbox);
+    let records = records(&sandbox.data());
+    let now = months_of(middle(89));
+    for (index, (period, record)) in records.iter().enumerate() {
+        let age = now - period.month.number();
+        let over = period.retention != Retention::LOG && age > u32::from(period.retention.months());
+        assert_eq!(record.is_none(), over, "entry {index} of {period}");
+    }
+    let count = records.iter().filter(|(_, record)| record.is_none()).count();
+    assert_eq!(report.purged, count as u64);
+    // 90 months, of which 37 are kept; proactive ones 13. Everyone who is still asked about has one reference.
+    let kept = |retention: Retention| {
+        let of = records.iter().filter(|(period, record)| period.retention == retention && record.is_some());
+        of.map(|(period, _)| period.month).collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((kept(Retention::TRACES), kept(Retention::PROACTIVE)), (37, 13));
+    assert_eq!(subjects_of(&records).len(), 2, "MARCHAND and MOREAU, each under one reference for ever");
+    let objections = records.iter().filter(
+        |(_, record)| matches!(record, Some(Event::Carried(event)) if matches!(event.fact, CarriedFact::Objection(_))),
+    );
+    assert_eq!(objections.count(), 1, "the objection of 2027 was carried over and is in force");
+    // No row of the fold is of a purged record, and the keys are gone.
+    let fold = SledFold::open(&sandbox.data().join("fold"), &Options::default()).unwrap();
+    assert!(fold.scan(b"q", None, 100_000).unwrap().len() <= 37 + 13 + 37);
+    for period in FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap() {
+        assert!(!period.is_over(middle(89).month()), "the key of {period} is still there");
+    }
+    drop(fold);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_consent_is_kept_with_what_rests_on_it_and_a_shorter_procedure_goes_earlier() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox
+        .change_registry(|file| {
+            file.procedures.iter_mut().for_each(|procedure| {
+                if procedure.id.as_str() == CANTEEN {
+                    procedure.trace_months = 3
+                } else {
+                    procedure.consent_max_days = 800
+                }
+            })
+        })
+        .await;
+    let department = sandbox.client("departement").await;
+    let consent = v1::GrantConsentRequest { expires_at: Some(wire_instant(middle(20))), ..grant("MARCHAND") };
+    let granted = department.consent().grant_consent(within(consent)).await.unwrap().into_inner().consent.unwrap();
+    exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(0))).await.unwrap();
+    let mut kept = BTreeMap::new();
+    for months in 0..=58 {
+        clock.set(middle(months));
+        if months == 19 {
+            let again = allowance("MARCHAND", Some(&granted.id));
+            exchange(&sandbox.client("departement").await, again).await.unwrap();
+        }
+        let engine = Arc::clone(sandbox.broker().engine());
+        engine.purge().await.unwrap();
+        drop(engine);
+        for (period, record) in records(&sandbox.data()) {
+            if record.is_some() {
+                kept.insert(period.to_string(), months);
+            }
+        }
+    }
+    // The town hall's exchange for 3 months; the department's of month 19 for 36; the consent, which ended in month 20,
+    // for 36 months after that.
+    assert_eq!(kept["2027-01.3"], 3);
+    assert_eq!(kept["2028-08"], 19 + 36);
+    assert_eq!(kept["2027-01.56"], 56);
+    sandbox.restart().await.unwrap();
+    let report = check(&sandbox);
+    assert!(report.purged >= 4, "{report:?}");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_purge_that_was_interrupted_is_finished_and_a_missing_key_is_not_taken_for_one() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox.change_registry(for_long).await;
+    exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(0))).await.unwrap();
+    clock.set(middle(36));
+    exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(36))).await.unwrap();
+    clock.set(middle(37));
+    let key = sandbox.data().join("keys/records/2027-01.key");
+    let kept = std::fs::read(&key).unwrap();
+    let engine = Arc::clone(sandbox.broker().engine());
+    let report = engine.purge().await.unwrap();
+    assert_eq!((report.periods, report.carried), (vec!["2027-01".parse().unwrap()], 1));
+    assert_eq!(engine.purge().await.unwrap().periods, [], "once is enough");
+    drop(engine);
+    assert!(!key.exists());
+    // A crash between the entry and the key.
+    sandbox.stop().await;
+    std::fs::write(&key, &kept).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    sandbox.restart().await.unwrap();
+    assert!(!key.exists(), "the start did not finish the purge");
+    assert_eq!(check(&sandbox).purged, 2);
+
+    // A key that nobody purged is missed by verify, and by a start that needs it.
+    sandbox.stop().await;
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(&sandbox.data(), copy.path());
+    let lost = copy.path().join("keys/records/2030-01.key");
+    std::fs::remove_file(&lost).unwrap();
+    let reader = JournalReader::open(copy.path()).unwrap();
+    let opener = Opener::new(Arc::new(FileKeys::open(&copy.path().join("keys")).unwrap()));
+    let fault = verify(&reader, &sandbox.key, &opener, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(fault.contains("no entry says that it was purged"), "{fault}");
+    sandbox.restart().await.unwrap();
+    sandbox.finish().await;
+}
