@@ -1,6 +1,7 @@
 //! Checkpoints (C2SP tlog-checkpoint): the signed statement that the log had this root at this size.
 //!
-//! Extension lines are refused: this log never writes them, and no auditor could check them.
+//! Extension lines are refused: this log never writes them, and no auditor could check them. Only a witness, which serves
+//! logs of others too, reads past them ([`Checkpoint::parse_extended`]).
 
 use crate::MAX_TREE_SIZE;
 use crate::error::{AuditError, Format};
@@ -32,14 +33,38 @@ impl Checkpoint {
     /// # Errors
     /// [`AuditError::Malformed`] for anything else, and for an empty tree with a root that is not [`EMPTY_ROOT`].
     pub fn parse_text(text: &str) -> Result<Self, AuditError> {
+        let (checkpoint, extensions) = Self::read_lines(text)?;
+        if !extensions.is_empty() {
+            return Err(Format::Checkpoint.broken("it must have three lines and no more"));
+        }
+        if checkpoint.size == 0 && checkpoint.root != EMPTY_ROOT {
+            return Err(Format::Checkpoint.broken("the root of an empty tree must be that of no leaves"));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads a text that may go on with extension lines, and whose empty tree may have any root: a witness answers that
+    /// fault in a way of its own (tlog-witness).
+    ///
+    /// # Errors
+    /// [`AuditError::Malformed`] for any other deviation from tlog-checkpoint.
+    pub fn parse_extended(text: &str) -> Result<Self, AuditError> {
+        let (checkpoint, mut extensions) = Self::read_lines(text)?;
+        while !extensions.is_empty() {
+            if text::take_line(&mut extensions).is_none_or(str::is_empty) {
+                return Err(Format::Checkpoint.broken("its extension lines must not be empty and end with a newline"));
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// The first three lines, and what follows them.
+    fn read_lines(text: &str) -> Result<(Self, &str), AuditError> {
         let mut rest = text;
         let mut line = || text::take_line(&mut rest).ok_or(Format::Checkpoint.broken("it must have three lines"));
         let origin = line()?;
         let size = line()?;
         let root = line()?;
-        if !rest.is_empty() {
-            return Err(Format::Checkpoint.broken("it must have three lines and no more"));
-        }
         if origin.is_empty() || !text::is_note_text(origin) {
             return Err(Format::Checkpoint.broken("its origin must not be empty nor have control characters"));
         }
@@ -47,10 +72,7 @@ impl Checkpoint {
             .filter(|size| *size <= MAX_TREE_SIZE)
             .ok_or(Format::Checkpoint.broken("its size must be a decimal number below 2^63"))?;
         let root = Hash::from_base64(root)?;
-        if size == 0 && root != EMPTY_ROOT {
-            return Err(Format::Checkpoint.broken("the root of an empty tree must be that of no leaves"));
-        }
-        Ok(Self { origin: origin.to_owned(), size, root })
+        Ok((Self { origin: origin.to_owned(), size, root }, rest))
     }
 
     /// The whole note, with the Ed25519 signature of [`Checkpoint::note_text`] by the log's key.

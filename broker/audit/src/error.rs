@@ -84,6 +84,10 @@ pub enum Format {
     Proof,
     /// A receipt.
     Receipt,
+    /// A request to a witness (tlog-witness).
+    AddCheckpoint,
+    /// A cosignature (tlog-cosignature).
+    Cosignature,
 }
 
 impl fmt::Display for Format {
@@ -100,6 +104,8 @@ impl fmt::Display for Format {
             Self::Checkpoint => "checkpoint",
             Self::Proof => "tlog-proof",
             Self::Receipt => "receipt",
+            Self::AddCheckpoint => "add-checkpoint request",
+            Self::Cosignature => "cosignature",
         })
     }
 }

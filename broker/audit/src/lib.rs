@@ -5,16 +5,19 @@
 //! in. It holds no private key either; a signer elsewhere signs [`Checkpoint::note_text`]. The byte formats are
 //! written down in `FORMAT.md`.
 
+pub mod add_checkpoint;
 pub mod answer;
 pub mod batch;
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod error;
 pub mod frontier;
 pub mod hash;
 mod json;
 pub mod leaf;
 pub mod note;
+pub mod policy;
 pub mod proof;
 pub mod receipt;
 mod text;
@@ -29,15 +32,18 @@ mod testing;
 #[cfg(test)]
 mod vectors;
 
+pub use add_checkpoint::AddCheckpoint;
 pub use answer::{answer_digest, canonical_json};
 pub use batch::BatchProofs;
 pub use bundle::{decode_bundle, encode_bundle};
 pub use checkpoint::Checkpoint;
+pub use cosignature::{Cosignature, WitnessKey};
 pub use error::{AuditError, Format};
 pub use frontier::Frontier;
 pub use hash::{EMPTY_ROOT, Hash, empty_root, leaf_hash, node_hash};
 pub use leaf::{Leaf, Salt, commitment};
 pub use note::{NoteSignature, SignedNote, VerifierKey, key_id, signature_line};
+pub use policy::{Policy, PolicyError, Verdict};
 pub use proof::{NodeReader, ProofError, consistency_proof, frontier_at, inclusion_proof, root_at};
 pub use receipt::{Receipt, VerifiedReceipt};
 pub use tile::{TileHashes, TileKind, TileNodes, TilePath, TileReadError, decode_tile, encode_tile};

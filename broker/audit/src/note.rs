@@ -32,9 +32,42 @@ pub struct VerifierKey {
 
 /// The id of an Ed25519 key: the first four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key), big-endian.
 pub fn key_id(name: &str, public_key: &[u8; 32]) -> u32 {
-    let digest = digest_parts(&[name.as_bytes(), &[b'\n', ED25519_TYPE], public_key]);
+    key_id_of(ED25519_TYPE, name, public_key)
+}
+
+/// The id of a key of 32 bytes whose signatures are of the type.
+pub(crate) fn key_id_of(signature_type: u8, name: &str, public_key: &[u8; 32]) -> u32 {
+    let digest = digest_parts(&[name.as_bytes(), &[b'\n', signature_type], public_key]);
     let [a, b, c, d, ..] = digest.0;
     u32::from_be_bytes([a, b, c, d])
+}
+
+/// The vkey of a key of 32 bytes: `name+id in hex+base64(type ‖ public key)`.
+pub(crate) fn vkey_text(signature_type: u8, name: &str, id: u32, public_key: &[u8; 32]) -> String {
+    let mut encoded = String::with_capacity(44);
+    text::push_base64(&mut encoded, &[&[signature_type][..], public_key].concat());
+    format!("{name}+{id:08x}+{encoded}")
+}
+
+/// A vkey taken apart; whether the id is that of name and key is for the caller to check.
+pub(crate) struct VkeyParts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: u32,
+    pub(crate) signature_type: u8,
+    pub(crate) public_key: [u8; 32],
+}
+
+impl<'a> VkeyParts<'a> {
+    pub(crate) fn parse(vkey: &'a str) -> Result<Self, AuditError> {
+        Format::VerifierKey.limit(vkey.len(), 1024)?;
+        let broken = Format::VerifierKey.broken("it must be like name+0a1b2c3d+base64");
+        // The base64 may contain plus signs, the name may not.
+        let (name, rest) = vkey.split_once('+').ok_or(broken)?;
+        let (id, encoded) = rest.split_once('+').ok_or(broken)?;
+        let id = u32::from_be_bytes(text::lower_hex_array(id).ok_or(broken)?);
+        let [signature_type, public_key @ ..] = text::base64_array::<33>(encoded).ok_or(broken)?;
+        Ok(Self { name, id, signature_type, public_key })
+    }
 }
 
 impl VerifierKey {
@@ -76,9 +109,7 @@ impl VerifierKey {
 impl fmt::Display for VerifierKey {
     /// Prints the vkey: `name+id in hex+base64(0x01 ‖ public key)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut encoded = String::with_capacity(44);
-        text::push_base64(&mut encoded, &[&[ED25519_TYPE][..], &self.key].concat());
-        write!(f, "{}+{:08x}+{encoded}", self.name, self.id)
+        f.write_str(&vkey_text(ED25519_TYPE, &self.name, self.id, &self.key))
     }
 }
 
@@ -86,17 +117,11 @@ impl FromStr for VerifierKey {
     type Err = AuditError;
 
     fn from_str(vkey: &str) -> Result<Self, AuditError> {
-        Format::VerifierKey.limit(vkey.len(), 1024)?;
-        let broken = Format::VerifierKey.broken("it must be like name+0a1b2c3d+base64");
-        // The base64 may contain plus signs, the name may not.
-        let (name, rest) = vkey.split_once('+').ok_or(broken)?;
-        let (id, encoded) = rest.split_once('+').ok_or(broken)?;
-        let id = u32::from_be_bytes(text::lower_hex_array(id).ok_or(broken)?);
-        let [key_type, key @ ..] = text::base64_array::<33>(encoded).ok_or(broken)?;
-        if key_type != ED25519_TYPE {
+        let VkeyParts { name, id, signature_type, public_key } = VkeyParts::parse(vkey)?;
+        if signature_type != ED25519_TYPE {
             return Err(Format::VerifierKey.broken("it must be an Ed25519 key, type 1"));
         }
-        let key = Self::new(name, key)?;
+        let key = Self::new(name, public_key)?;
         if key.id != id {
             return Err(Format::VerifierKey.broken("its id must be that of its name and key"));
         }

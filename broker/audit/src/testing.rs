@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::checkpoint::Checkpoint;
+use crate::cosignature::{Cosignature, WitnessKey};
 use crate::hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
 use crate::note::VerifierKey;
 use crate::proof::NodeReader;
@@ -109,5 +110,33 @@ impl LogKey {
 
     pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> String {
         checkpoint.signed(&self.signature(&checkpoint.note_text()), self.verifier.id())
+    }
+}
+
+/// A witness with a fixed seed.
+pub(crate) struct Witness {
+    pair: Ed25519KeyPair,
+    key: WitnessKey,
+}
+
+impl Witness {
+    pub(crate) fn new(name: &str, seed: u8) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let public_key = pair.public_key().as_ref().try_into().unwrap();
+        Self { key: WitnessKey::new(name, public_key).unwrap(), pair }
+    }
+
+    pub(crate) fn key(&self) -> &WitnessKey {
+        &self.key
+    }
+
+    pub(crate) fn cosign(&self, timestamp_s: u64, checkpoint_text: &str) -> Cosignature {
+        let sign = |message: &[u8]| Ok::<_, Infallible>(self.pair.sign(message).as_ref().try_into().unwrap());
+        Cosignature::make(timestamp_s, checkpoint_text, sign).unwrap()
+    }
+
+    /// The line of a cosignature.
+    pub(crate) fn line(&self, timestamp_s: u64, checkpoint_text: &str) -> String {
+        self.key.line(&self.cosign(timestamp_s, checkpoint_text))
     }
 }
