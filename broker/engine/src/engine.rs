@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use unefois_connectors::Guarded;
 use unefois_consent::event::{Event, Failed, FailureCause, LogOpened};
 use unefois_consent::id::ConnectorName;
@@ -59,6 +59,7 @@ pub struct Engine {
     opener: Arc<Opener>,
     tagger: Arc<Tagger>,
     head: Arc<ArcSwap<SignedHead>>,
+    published: ArcSwapOption<SignedHead>,
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -137,6 +138,7 @@ impl Engine {
             opener,
             tagger,
             head,
+            published: ArcSwapOption::empty(),
             registry,
             halt,
             threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
@@ -190,7 +192,7 @@ impl Engine {
         self.halt.halted().await
     }
 
-    /// Fails where the engine has stopped or has no room for the next entry.
+    /// Fails where the engine has stopped, has no room for the next entry, or waits for its witnesses.
     pub fn ready(&self) -> Result<(), EngineError> {
         self.halt.ready()
     }
@@ -241,6 +243,14 @@ impl Engine {
 
     pub(crate) fn opener(&self) -> &Arc<Opener> {
         &self.opener
+    }
+
+    pub(crate) fn halt(&self) -> &Halt {
+        &self.halt
+    }
+
+    pub(crate) fn shared_published(&self) -> &ArcSwapOption<SignedHead> {
+        &self.published
     }
 
     pub(crate) fn shared_head(&self) -> &ArcSwap<SignedHead> {

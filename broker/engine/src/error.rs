@@ -50,6 +50,12 @@ pub enum EngineError {
     /// The log has no room for the end of an exchange; its data was thrown away.
     #[error("the log took no entry for the answer, so nothing was delivered: {0}")]
     NotDelivered(Box<EngineError>),
+    /// The witnesses have not cosigned the log for too long, and the operator wants no exchange without them.
+    #[error(
+        "the log's witnesses have not cosigned it for too long: nothing was asked and nothing was logged. The broker goes \
+         on by itself when a quorum of them answers"
+    )]
+    LateQuorum,
     /// The store or the signer failed; the engine has stopped and refuses everything until it is opened again.
     #[error("the broker has stopped to protect the log: {0}")]
     Halted(String),
@@ -78,6 +84,7 @@ impl EngineError {
             Self::Overloaded => "OVERLOADED",
             Self::NoRoom(_) => "STORE_FULL",
             Self::NotDelivered(error) => error.code(),
+            Self::LateQuorum => "QUORUM_LATE",
             Self::Halted(_) => "HALTED",
             Self::Store(error) => error.code(),
             Self::Internal(_) => "INTERNAL",

@@ -273,7 +273,7 @@ impl Exchanges {
             let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
             steps::finish(turn, take(&taken)?, late, certificate)
         };
-        match self.sequencer.submit_to_end(step).await {
+        match self.sequencer.submit_ending(step).await {
             Err(error @ (EngineError::NoRoom(_) | EngineError::Overloaded)) => {
                 tokio::spawn(fail_later(self.sequencer.clone(), take(&held)?));
                 Err(EngineError::NotDelivered(Box::new(error)))
@@ -307,7 +307,7 @@ async fn fail_later(sequencer: Sequencer, end: End) {
         tokio::time::sleep(TRY_END_AGAIN).await;
         let held = Arc::clone(&held);
         let step = move |turn: &mut Turn<'_>| steps::finish(turn, take(&held)?, Some(FailureCause::NoRoom), None);
-        match sequencer.submit_to_end(step).await {
+        match sequencer.submit_ending(step).await {
             Err(EngineError::NoRoom(_) | EngineError::Overloaded) => {}
             // Logged; or the engine has stopped, and its next start logs the end.
             Ok(_) | Err(_) => return,

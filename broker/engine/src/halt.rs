@@ -15,6 +15,7 @@ pub struct Halt {
     why: OnceLock<String>,
     notify: Notify,
     no_room: AtomicBool,
+    late_quorum: AtomicBool,
 }
 
 impl Halt {
@@ -57,9 +58,25 @@ impl Halt {
         !self.no_room.load(Ordering::Relaxed)
     }
 
-    /// Fails where the engine has stopped or has no room for the next entry.
+    /// Whether the witnesses are late by so much that nothing new may begin; told to the operator when that changes.
+    pub(crate) fn set_late_quorum(&self, late: bool) {
+        let was = self.late_quorum.swap(late, Ordering::Relaxed);
+        match (was, late) {
+            (false, true) => tracing::error!("no quorum of witnesses; the broker refuses service until there is one"),
+            (true, false) => tracing::info!("there is a quorum of witnesses again; the broker serves"),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Fails while the witnesses are too late.
+    pub(crate) fn check_quorum(&self) -> Result<(), EngineError> {
+        if self.late_quorum.load(Ordering::Relaxed) { Err(EngineError::LateQuorum) } else { Ok(()) }
+    }
+
+    /// Fails where the engine has stopped, has no room for the next entry, or waits for its witnesses.
     pub fn ready(&self) -> Result<(), EngineError> {
         self.check()?;
+        self.check_quorum()?;
         if !self.has_room() {
             return Err(EngineError::NoRoom(StoreError::Full("the last step found none".to_owned())));
         }

@@ -29,6 +29,7 @@ mod subject;
 #[cfg(test)]
 mod testing;
 pub mod traces;
+mod witnessed;
 
 pub use caller::{Credential, VerifiedParticipant};
 pub use clock::{Clock, ManualClock, SystemClock};

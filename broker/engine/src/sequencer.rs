@@ -269,6 +269,20 @@ impl Sequencer {
         T: Send + 'static,
         F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
     {
+        if let Err(error) = self.halt.check_quorum() {
+            metrics::counter!("unefois_refused_for_quorum_total").increment(1);
+            return Err(error);
+        }
+        self.submit_ending(step).await
+    }
+
+    /// Like [`Sequencer::submit_to_end`], also while the witnesses are too late: for the end of what began before, so that
+    /// no exchange is left without its own.
+    pub(crate) async fn submit_ending<T, F>(&self, step: F) -> Result<Committed<T>, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
+    {
         let (sender, reply) = oneshot::channel();
         let boxed: BoxedStep = Box::new(move |turn| {
             let turn = match turn {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use unefois_audit::{Hash, Leaf, Receipt, TileHashes, TileNodes, TlogProof, consistency_proof, inclusion_proof};
+use unefois_audit::{Hash, Leaf, Receipt, TileHashes, TileNodes, TlogProof, inclusion_proof};
 use unefois_consent::Siret;
 use unefois_consent::event::{Event, TraceScope, TracesRead};
 use unefois_consent::registry::Role;
@@ -67,7 +67,7 @@ impl Engine {
         Ok(page)
     }
 
-    /// The receipt of an entry against the newest head. An auditor may have any; a consumer those of the
+    /// The receipt of an entry, against the published head where that covers it, else against the newest one. An auditor may have any; a consumer those of the
     /// answers that it got.
     pub async fn receipt(
         &self,
@@ -92,7 +92,9 @@ impl Engine {
             Role::Registry => return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit")),
         }
         self.log_reading(caller, role, TraceScope::Receipt { index }, deadline).await?;
-        let (head, hashes) = self.inclusion(index).await?;
+        let published = self.published_head();
+        let head = if index < published.size { published } else { self.head() };
+        let (head, hashes) = self.inclusion_in(head, index).await?;
         let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
         Ok(Receipt {
             record: record.record,
@@ -106,7 +108,14 @@ impl Engine {
 
     /// Inclusion proof of an entry against the newest head.
     pub async fn inclusion(&self, index: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
-        let head = self.head();
+        self.inclusion_in(self.head(), index).await
+    }
+
+    async fn inclusion_in(
+        &self,
+        head: Arc<SignedHead>,
+        index: u64,
+    ) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
         let size = head.size;
         if index >= size {
             return Err(EngineError::NotFound("this entry"));
@@ -123,16 +132,7 @@ impl Engine {
     /// Consistency proof from size `old` to the newest head.
     pub async fn consistency(&self, old: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
         let head = self.head();
-        let size = head.size;
-        if old > size {
-            return Err(EngineError::NotFound("this tree size"));
-        }
-        let journal = Arc::clone(self.journal());
-        let hashes = blocking(move || {
-            consistency_proof(&TileNodes(&Tiles(&*journal)), old, size)
-                .map_err(|error| EngineError::Log(error.to_string()))
-        })
-        .await?;
+        let hashes = self.consistency_between(old, head.size).await?;
         Ok((head, hashes))
     }
 

@@ -13,6 +13,7 @@ mod receipt;
 mod registry;
 mod serve;
 mod setup;
+mod witness;
 
 pub(crate) use audit::{Check, check_files, report_text};
 pub(crate) use consent::consent_text;
@@ -74,6 +75,9 @@ enum Command {
     /// Check receipts, offline
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
+    /// Run a witness, which cosigns the logs of others and so keeps them from showing two histories
+    #[command(subcommand)]
+    Witness(witness::WitnessCommand),
 }
 
 /// Where a broker is, and as whom to call it.
@@ -118,13 +122,14 @@ impl Cli {
             Command::Consent(command) => consent::run(command).await,
             Command::Audit(command) => audit::run(command).await,
             Command::Receipt(command) => receipt::run(command),
+            Command::Witness(command) => witness::run(command).await,
         }
     }
 
     /// What is logged where `UNEFOIS_LOG` does not say: a server tells its life, a command only what is wrong.
     pub fn default_log(&self) -> &'static str {
         match self.command {
-            Command::Serve(_) => "info",
+            Command::Serve(_) | Command::Witness(_) => "info",
             Command::Demo(_)
             | Command::Init(_)
             | Command::CheckConfig(_)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use unefois_audit::Policy;
 use unefois_connectors::{ConnectorConfig, Guarded};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::{Registry, RegistryFile};
@@ -100,6 +101,28 @@ pub struct LogConfig {
     pub head_file: Option<PathBuf>,
     /// Address and port of the public log over HTTP (C2SP tlog-tiles); not served where absent.
     pub listen: Option<SocketAddr>,
+    /// The policy (C2SP tlog-policy) whose witnesses are asked to cosign the log; none are where absent.
+    pub policy: Option<PathBuf>,
+    /// What to do when a quorum is late. Default warn.
+    #[serde(default)]
+    pub late_quorum: LateQuorum,
+    /// After how many seconds without a quorum, while the log grew, it is late. Default 60.
+    #[serde(default = "defaults::late_quorum_after_s")]
+    pub late_quorum_after_s: u64,
+    /// The witnesses are asked at most so often, in milliseconds, and only when the log grew. Default 1000.
+    #[serde(default = "defaults::cosign_every_ms")]
+    pub cosign_every_ms: u64,
+}
+
+/// What a broker does whose witnesses are late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LateQuorum {
+    /// It tells the operator and goes on.
+    #[default]
+    Warn,
+    /// It refuses whatever would begin, until there is a quorum again.
+    Stop,
 }
 
 /// `[store]`
@@ -167,6 +190,12 @@ mod defaults {
     pub(super) fn reload_ms() -> u64 {
         1_000
     }
+    pub(super) fn late_quorum_after_s() -> u64 {
+        60
+    }
+    pub(super) fn cosign_every_ms() -> u64 {
+        1_000
+    }
     pub(super) fn segment_mb() -> u64 {
         64
     }
@@ -222,7 +251,7 @@ impl Config {
         {
             *path = base.join(&*path);
         }
-        for path in &mut self.tls.crl {
+        for path in self.tls.crl.iter_mut().chain(&mut self.log.policy) {
             *path = base.join(&*path);
         }
     }
@@ -245,6 +274,10 @@ impl Config {
         at_most("server.max_deadline_ms", self.server.max_deadline_ms, DAY_MS)?;
         at_most("server.shutdown_ms", self.server.shutdown_ms, DAY_MS)?;
         at_most("tls.reload_ms", self.tls.reload_ms, DAY_MS)?;
+        at_least_one("log.late_quorum_after_s", self.log.late_quorum_after_s)?;
+        at_least_one("log.cosign_every_ms", self.log.cosign_every_ms)?;
+        at_most("log.late_quorum_after_s", self.log.late_quorum_after_s, DAY_MS)?;
+        at_most("log.cosign_every_ms", self.log.cosign_every_ms, DAY_MS)?;
         at_most("store.min_free_mb", self.store.min_free_mb, 1024 * TIB_MB)?;
         at_most("store.fold_cache_mb", self.store.fold_cache_mb, TIB_MB)?;
         if !(1..=1024).contains(&self.store.segment_mb) {
@@ -282,6 +315,8 @@ pub struct Loaded {
     pub tls: Arc<TlsState>,
     /// The log's key.
     pub signer: Arc<dyn Signer>,
+    /// Which witnesses are asked, and which of them are enough.
+    pub policy: Option<Policy>,
     /// The first registry.
     pub registry: RegistryFile,
     /// Connectors by name.
@@ -293,7 +328,8 @@ impl Loaded {
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let config = Config::read(path)?;
         let tls = TlsState::open(config.tls_files())?;
-        let signer = read_signer(&config.log)?;
+        let signer = read_key("log.signing_key", &config.log.origin, &config.log.signing_key)?;
+        let policy = config.log.policy.as_deref().map(|path| read_own_policy(path, &signer)).transpose()?;
         let registry = read_registry(&config.registry.bootstrap)
             .map_err(|problem| ConfigError::new("registry.bootstrap", problem))?;
         let base = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -307,7 +343,7 @@ impl Loaded {
         for dataset in &registry.datasets {
             check_served(&connectors, dataset)?;
         }
-        Ok(Self { config, tls: Arc::new(tls), signer: Arc::new(signer), registry, connectors })
+        Ok(Self { config, tls: Arc::new(tls), signer: Arc::new(signer), policy, registry, connectors })
     }
 }
 
@@ -334,14 +370,48 @@ pub fn read_registry(path: &Path) -> Result<RegistryFile, String> {
     Ok(file)
 }
 
-/// Reads the log's key. Refuses one that others can read.
-fn read_signer(config: &LogConfig) -> Result<Ed25519Signer, ConfigError> {
-    let fault = |problem: String| ConfigError::new("log.signing_key", problem);
-    unefois_store::embedded::check_private(&config.signing_key).map_err(fault)?;
-    let pem = std::fs::read(&config.signing_key).map(zeroize::Zeroizing::new);
-    let pem = pem.map_err(|error| fault(format!("{}: {error}", config.signing_key.display())))?;
-    let key = rustls_pki_types::pem::PemObject::from_pem_slice(&pem);
-    let key: rustls_pki_types::PrivatePkcs8KeyDer<'_> =
-        key.map_err(|_| fault(format!("{} holds no private key in PKCS#8 PEM", config.signing_key.display())))?;
-    Ed25519Signer::from_pkcs8(&config.origin, key.secret_pkcs8_der()).map_err(|error| fault(error.to_string()))
+/// Reads a policy file (C2SP tlog-policy).
+pub fn read_policy(path: &Path) -> Result<Policy, String> {
+    let file = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Policy::parse(&file).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads the policy of this log. Its own key must be in it, and the witnesses that have an address must be enough.
+fn read_own_policy(path: &Path, signer: &Ed25519Signer) -> Result<Policy, ConfigError> {
+    let fault = |problem: String| ConfigError::new("log.policy", problem);
+    let mut policy = read_policy(path).map_err(fault)?;
+    let key = signer.verifier_key();
+    if policy.logs().is_empty() {
+        policy = policy.with_log(key);
+    }
+    if !policy.logs().iter().any(|log| log.key == *key) {
+        return Err(fault(format!("{} does not list this log; add the line: log {key}", path.display())));
+    }
+    for witness in policy.witnesses() {
+        let url = witness.url.as_ref().map(|url| url.as_text().unwrap_or_default());
+        if url.is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            return Err(fault(format!("the address of witness {} must begin with http:// or https://", witness.name)));
+        }
+    }
+    let has_url = |place: usize| policy.witnesses().get(place).is_some_and(|witness| witness.url.is_some());
+    if !policy.is_met(has_url) {
+        return Err(fault(format!(
+            "the witnesses in {} that have an address are no quorum; put the address behind the key of each witness",
+            path.display()
+        )));
+    }
+    Ok(policy)
+}
+
+/// Reads an Ed25519 key that signs under `name`. Refuses one that others can read; errors name the `key` of the
+/// configuration.
+pub(crate) fn read_key(key: &str, name: &str, path: &Path) -> Result<Ed25519Signer, ConfigError> {
+    let fault = |problem: String| ConfigError::new(key, problem);
+    unefois_store::embedded::check_private(path).map_err(fault)?;
+    let pem = std::fs::read(path).map(zeroize::Zeroizing::new);
+    let pem = pem.map_err(|error| fault(format!("{}: {error}", path.display())))?;
+    let private = rustls_pki_types::pem::PemObject::from_pem_slice(&pem);
+    let private: rustls_pki_types::PrivatePkcs8KeyDer<'_> =
+        private.map_err(|_| fault(format!("{} holds no private key in PKCS#8 PEM", path.display())))?;
+    Ed25519Signer::from_pkcs8(name, private.secret_pkcs8_der()).map_err(|error| fault(error.to_string()))
 }

@@ -70,9 +70,10 @@ fn metrics_text(handle: Option<&PrometheusHandle>) -> Response {
 async fn ready(State(Readiness(engine)): State<Readiness>) -> Response {
     match engine.ready() {
         Ok(()) => "ready\n".into_response(),
-        Err(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped, or its disk is full; see the broker's log\n")
-                .into_response()
-        }
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine has stopped, its disk is full, or its witnesses are late; see the broker's log\n",
+        )
+            .into_response(),
     }
 }

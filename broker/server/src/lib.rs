@@ -3,7 +3,9 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+mod cosigning;
 pub mod demo;
+mod durable;
 pub mod http;
 pub mod init;
 pub mod mirror;
@@ -11,3 +13,4 @@ pub mod pki;
 pub mod rpc;
 pub mod serve;
 pub mod tls;
+pub mod witness;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use unefois_audit::tile::{TILE_HEIGHT, TILE_WIDTH, nodes_at};
 use unefois_audit::{
-    AuditError, Checkpoint, Frontier, Hash, Leaf, TileHashes, TileKind, TileNodes, TilePath, VerifierKey,
+    AuditError, Checkpoint, Frontier, Hash, Leaf, Policy, TileHashes, TileKind, TileNodes, TilePath, VerifierKey,
     decode_bundle, decode_tile, encode_bundle, encode_tile, frontier_at,
 };
 
@@ -42,6 +42,11 @@ pub enum MirrorError {
     /// What the log shows is malformed or not signed by its key.
     #[error("{0}: {1}")]
     Unsound(String, AuditError),
+    /// The log's newest head is not cosigned by enough witnesses.
+    #[error(
+        "{0}: the witnesses that cosigned it are no quorum of the policy; try again later, or ask which do not answer"
+    )]
+    NoQuorum(String),
     /// The log contradicts what it signed before.
     #[error("THE LOG CONTRADICTS ITSELF: {0}. Keep this copy and the log's checkpoint as proof")]
     Contradiction(String),
@@ -134,6 +139,7 @@ pub struct Update {
 pub struct Mirror {
     folder: PathBuf,
     key: VerifierKey,
+    policy: Option<Policy>,
     frontier: Frontier,
 }
 
@@ -155,7 +161,14 @@ impl Mirror {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Frontier::new(),
             Err(error) => return Err(MirrorError::Copy { path, error }),
         };
-        Ok(Self { folder: folder.to_owned(), key: key.clone(), frontier })
+        Ok(Self { folder: folder.to_owned(), key: key.clone(), policy: None, frontier })
+    }
+
+    /// Takes only heads that a quorum of the policy's witnesses cosigned.
+    #[must_use]
+    pub fn requiring(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy.with_log(&self.key));
+        self
     }
 
     /// Copies what the log has beyond the copy. The new checkpoint is written last, when everything leads to its root.
@@ -166,6 +179,13 @@ impl Mirror {
     ) -> Result<Update, MirrorError> {
         let note = source.read("checkpoint", MAX_CHECKPOINT).await?;
         let head = open_checkpoint(&note, &self.key, "checkpoint")?;
+        if let Some(policy) = &self.policy {
+            let verdict = policy.judge(&String::from_utf8_lossy(&note));
+            let verdict = verdict.map_err(|error| MirrorError::Unsound("checkpoint".to_owned(), error))?;
+            if !verdict.quorum_is_met {
+                return Err(MirrorError::NoQuorum("checkpoint".to_owned()));
+            }
+        }
         let before = self.frontier.size();
         if head.size < before {
             return Err(MirrorError::Contradiction(format!(

@@ -18,6 +18,7 @@ use unefois_proto::v1::registry_service_server::RegistryServiceServer;
 use unefois_store::EmbeddedStore;
 
 use crate::config::{ConfigError, Loaded};
+use crate::cosigning::Cosigning;
 use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
 use crate::rpc::{Audit, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
@@ -103,12 +104,17 @@ impl Broker {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Self, ServeError> {
         access::check_complete().map_err(ServeError::Contract)?;
-        let Loaded { config, tls, signer, registry, connectors } = loaded;
+        let Loaded { config, tls, signer, policy, registry, connectors } = loaded;
         let verifier_key = signer.verifier_key().to_string();
         let Stores { journal, fold, keys, head } = stores;
         let parts =
             EngineParts { journal, fold, keys, head, signer, clock, sources: connectors, first_registry: registry };
+        let clock = Arc::clone(&parts.clock);
         let engine = Arc::new(Engine::open(parts, progress).await?);
+        let cosigning = match policy {
+            None => None,
+            Some(policy) => Some(Cosigning::open(Arc::clone(&engine), policy, &config, clock).await?),
+        };
         let listener = bind("server.listen", config.server.listen).await?;
         let address = listener.local_addr().map_err(|error| ServeError::Listen {
             key: "server.listen",
@@ -146,6 +152,7 @@ impl Broker {
             tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
             tokio::spawn(purge(Arc::clone(&engine))),
         ];
+        helpers.extend(cosigning.map(|cosigning| tokio::spawn(cosigning.run())));
         let metrics_address = match config.metrics.listen {
             None => None,
             Some(address) => {

@@ -16,7 +16,7 @@ use unefois_store::{EmbeddedStore, Options};
 use super::exchange::time_text;
 use super::output::{json, line, moves, progress};
 use super::{Connection, Failure};
-use crate::config::Loaded;
+use crate::config::{Loaded, read_policy};
 use crate::mirror::{Mirror, MirrorError, Source, Update};
 
 #[derive(Debug, Subcommand)]
@@ -69,8 +69,12 @@ pub(crate) struct MirrorArgs {
     #[arg(value_name = "COPY")]
     copy: PathBuf,
     /// The log's verifier key; get it from its operator by another way than the log itself
-    #[arg(long, value_name = "VKEY")]
-    key: VerifierKey,
+    #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
+    key: Option<VerifierKey>,
+    /// A policy (C2SP tlog-policy): take only heads that a quorum of its witnesses cosigned. It names the log where --key
+    /// does not
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Print JSON for scripts
     #[arg(long)]
     json: bool,
@@ -245,7 +249,17 @@ fn check(args: &FilesArgs, check: Check) -> Result<(), Failure> {
 async fn mirror(args: MirrorArgs) -> Result<(), Failure> {
     let failed = |error: MirrorError| Failure::Failed(error.to_string());
     let source = Source::new(&args.source).map_err(failed)?;
-    let mut mirror = Mirror::open(&args.copy, &args.key).map_err(failed)?;
+    let policy = args.policy.as_deref().map(read_policy).transpose().map_err(Failure::Usage)?;
+    let listed = policy.as_ref().map(|policy| policy.logs()).unwrap_or_default();
+    let key = match (&args.key, listed) {
+        (Some(key), _) => key,
+        (None, [only]) => &only.key,
+        (None, _) => return Err(Failure::Usage("the policy does not list one log alone; give --key".to_owned())),
+    };
+    let mut mirror = Mirror::open(&args.copy, key).map_err(failed)?;
+    if let Some(policy) = policy.clone() {
+        mirror = mirror.requiring(policy);
+    }
     let bar = progress("copied");
     let updated = mirror.update(&source, &mut moves(&bar)).await;
     bar.finish_and_clear();

@@ -121,6 +121,12 @@ pub(crate) fn line(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
 }
 
+/// Prints for people beside what scripts read.
+pub(crate) fn note(text: impl AsRef<str>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}
+
 /// Prints JSON.
 pub(crate) fn json(value: &serde_json::Value) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());

@@ -10,11 +10,18 @@ use super::Failure;
 use super::output::{json, line};
 
 mod answer;
+mod quorum;
+
+pub(crate) use quorum::{Judged, judge};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptCommand {
     /// Check a receipt and say what it proves and what not
-    #[command(after_help = "Example:\n  unefois receipt verify receipt.json --key \"$(cat log.vkey)\"")]
+    ///
+    /// With a policy it also says which witnesses cosigned the tree, and fails where they are no quorum.
+    #[command(
+        after_help = "Example:\n  unefois receipt verify receipt.json --key \"$(cat log.vkey)\"\n  unefois receipt verify receipt.json --policy policy"
+    )]
     Verify(VerifyArgs),
 }
 
@@ -23,8 +30,12 @@ pub(crate) struct VerifyArgs {
     /// The receipt
     file: PathBuf,
     /// The log's verifier key, as you learned it from the administration, not from the receipt
-    #[arg(long, value_name = "VKEY")]
-    key: VerifierKey,
+    #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
+    key: Option<VerifierKey>,
+    /// A policy (C2SP tlog-policy): the logs and witnesses that you trust, and which of these are enough. With --key, the log
+    /// of that key is one of them
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The values that came with the receipt, to check that they are the ones: a JSON object from attribute to value, or
     /// the output of `unefois exchange --json`
     #[arg(long, value_name = "FILE")]
@@ -42,18 +53,32 @@ pub(crate) fn run(command: ReceiptCommand) -> Result<(), Failure> {
     let receipt = Receipt::from_json(&read(&args.file)?)
         .map_err(|error| Failure::Failed(format!("{}: {error}", args.file.display())))?;
     let answer = args.answer.as_ref().map(read).transpose()?;
-    let checked = verify(&receipt, &args.key, answer.as_deref())?;
+    let judged = args.policy.as_ref().map(|policy| judge(policy, args.key.as_ref(), &receipt)).transpose()?;
+    let key = match (&judged, args.key) {
+        (Some(judged), _) => judged.key.clone(),
+        (None, Some(key)) => key,
+        (None, None) => return Err(Failure::Usage("give --key or --policy".to_owned())),
+    };
+    let checked = verify(&receipt, &key, answer.as_deref())?;
     if args.json {
         let record: serde_json::Value = serde_json::from_str(&receipt.record).unwrap_or_default();
         json(&serde_json::json!({
-            "verified": true, "log": args.key.name(), "index": checked.index, "tree_size": checked.size,
+            "verified": judged.as_ref().is_none_or(|judged| judged.quorum_is_met), "log": key.name(),
+            "index": checked.index, "tree_size": checked.size,
             "time": checked.time.to_string(), "kind": Event::kind_name(receipt.kind), "record": record,
-            "answer_matches": answer.is_some(),
+            "answer_matches": answer.is_some(), "quorum": judged.as_ref().map(Judged::json),
         }));
     } else {
-        line(checked.text(&receipt, args.key.name(), answer.is_some()));
+        line(checked.text(&receipt, key.name(), answer.is_some(), judged.as_ref()));
     }
-    Ok(())
+    match judged {
+        Some(judged) if !judged.quorum_is_met => Err(Failure::Failed(
+            "the witnesses that cosigned are no quorum of the policy. Ask the administration for a newer receipt of this \
+             entry, or whether its witnesses answer"
+                .to_owned(),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a receipt was found to prove.
@@ -90,17 +115,22 @@ fn verify_answer(receipt: &Receipt, text: &str) -> Result<(), Failure> {
 }
 
 impl Checked {
-    pub(crate) fn text(&self, receipt: &Receipt, log: &str, answer: bool) -> String {
+    pub(crate) fn text(&self, receipt: &Receipt, log: &str, answer: bool, judged: Option<&Judged>) -> String {
         let values = if answer { "\n  that the values given are those of the answer" } else { "" };
         let what = Event::kind_name(receipt.kind);
+        let witnesses = judged.map(Judged::text).unwrap_or_default();
+        let same_tree = match judged {
+            Some(judged) if judged.quorum_is_met => ", should more of its witnesses be false than the policy foresees",
+            Some(_) | None => " (compare checkpoints with others)",
+        };
         format!(
             "This receipt holds.\n\
              Proven:\n  \
              that the log {log} signed a tree of {size} entries with this record as entry {index}\n  \
              that the record says: {record}\n  \
-             that the log gives its time as {time}, and its kind as {what}{values}\n\
+             that the log gives its time as {time}, and its kind as {what}{values}{witnesses}\n\
              Not proven:\n  \
-             that the log shows everyone the same tree (compare checkpoints with others)\n  \
+             that the log shows everyone the same tree{same_tree}\n  \
              that what the source said is true",
             size = self.size,
             index = self.index,

@@ -1,6 +1,7 @@
 //! The public log over HTTP: C2SP tlog-tiles, without authentication, since leaves hold nothing personal.
 //!
-//! `/checkpoint` is the newest signed head. Tiles and entry bundles never change, so that any cache may keep them: put
+//! `/checkpoint` is the newest head that a quorum of witnesses cosigned; before the first one, and where no policy names
+//! witnesses, the newest signed head. Tiles and entry bundles never change, so that any cache may keep them: put
 //! one in front where many read.
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>) {
 }
 
 async fn checkpoint(State(log): State<Arc<PublicLog>>) -> Response {
-    (CHECKPOINT, log.engine.head().note.clone()).into_response()
+    (CHECKPOINT, log.engine.published_head().note.clone()).into_response()
 }
 
 async fn tile(State(log): State<Arc<PublicLog>>, Path(path): Path<String>) -> Response {

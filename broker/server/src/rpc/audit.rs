@@ -64,7 +64,7 @@ impl AuditService for Audit {
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
         call(&request)?;
-        let (checkpoint, verifier_key) = (self.engine.head().note.clone(), self.verifier_key.clone());
+        let (checkpoint, verifier_key) = (self.engine.published_head().note.clone(), self.verifier_key.clone());
         Ok(Response::new(v1::GetCheckpointResponse { checkpoint, verifier_key }))
     }
 

@@ -62,7 +62,7 @@ pub fn of(error: &EngineError) -> Status {
         EngineError::RegistryMoved => Code::Aborted,
         EngineError::DeadlineExceeded => Code::DeadlineExceeded,
         EngineError::Overloaded => Code::ResourceExhausted,
-        EngineError::NoRoom(_) | EngineError::NotDelivered(_) => Code::Unavailable,
+        EngineError::NoRoom(_) | EngineError::NotDelivered(_) | EngineError::LateQuorum => Code::Unavailable,
         EngineError::Halted(_) => Code::Unavailable,
         EngineError::Store(error) => match error {
             StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => {
@@ -83,6 +83,9 @@ fn message(error: &EngineError, code: Code) -> String {
         }
         (EngineError::NotDelivered(_), _) => {
             "the broker's log took no entry for the answer, so nothing was delivered; try again later with the same request_id".to_owned()
+        }
+        (EngineError::LateQuorum, _) => {
+            "the witnesses of the broker's log are late: nothing was asked and nothing was logged; try again later with the same request_id".to_owned()
         }
         (EngineError::Halted(_) | EngineError::Store(_), Code::Unavailable) => {
             "the broker has stopped to protect its log; try again later with the same request_id".to_owned()

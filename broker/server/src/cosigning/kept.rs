@@ -1,0 +1,57 @@
+//! The newest cosigned checkpoint on the disk: one note, replaced whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use unefois_audit::{Policy, Verdict};
+use unefois_engine::{Engine, EngineError, SignedHead};
+
+/// Its name in the data folder.
+pub(super) const FILE: &str = "cosigned";
+
+/// Reads and verifies what an earlier run kept. What does not verify is ignored with a warning: the witnesses will cosign
+/// the log as it is, or will refuse to. What contradicts the log is set aside, as proof.
+pub(super) async fn read(
+    engine: &Engine,
+    policy: &Policy,
+    file: &Path,
+) -> Result<Option<(SignedHead, Verdict)>, EngineError> {
+    let note = match std::fs::read_to_string(file) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Ok(ignored(file, &error.to_string())),
+    };
+    let verdict = match policy.judge(&note) {
+        Ok(verdict) => verdict,
+        Err(error) => return Ok(ignored(file, &error.to_string())),
+    };
+    let (size, root) = (verdict.checkpoint.size, verdict.checkpoint.root);
+    let own = engine.head();
+    if size > own.size || engine.root_at(size).await? != root {
+        let aside = file.with_extension("set-aside");
+        let moved = std::fs::rename(file, &aside);
+        tracing::error!(
+            cosigned = size, entries = own.size, aside = %aside.display(), moved = moved.is_ok(),
+            "THE LOG IS NOT THE ONE THAT WAS COSIGNED BEFORE: was the data folder restored from an older copy? Its \
+             witnesses will not cosign it. Keep both as proof, and tell the DPO"
+        );
+        return Ok(None);
+    }
+    if !verdict.quorum_is_met {
+        return Ok(ignored(file, "its cosignatures are no quorum of the policy any more"));
+    }
+    Ok(Some((SignedHead { size, root, note }, verdict)))
+}
+
+fn ignored<T>(file: &Path, problem: &str) -> Option<T> {
+    tracing::warn!(file = %file.display(), problem, "the cosigned checkpoint of the last run is ignored");
+    None
+}
+
+/// Keeps a note, durably.
+pub(super) async fn write(file: &Path, note: &str) -> io::Result<()> {
+    let (file, note): (PathBuf, String) = (file.to_owned(), note.to_owned());
+    tokio::task::spawn_blocking(move || crate::durable::replace(&file, note.as_bytes()))
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the write was interrupted")))
+}
