@@ -62,9 +62,13 @@ impl Process {
 
     /// Starts a broker.
     pub fn spawn(config: &Path, level: &str) -> Self {
+        Self::command(&["serve", "--config", config.to_str().unwrap()], level)
+    }
+
+    /// Starts a command of the binary that goes on until it is told to stop.
+    pub fn command(arguments: &[&str], level: &str) -> Self {
         let mut child = Command::new(binary())
-            .args(["serve", "--config"])
-            .arg(config)
+            .args(arguments)
             .env("UNEFOIS_LOG", level)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -55,7 +55,9 @@ fn change(path: &Path, name: &str, from: &str, to: &str) {
 #[test]
 fn help_says_what_each_command_does_with_an_example() {
     let help = succeeds(&["--help"]);
-    for command in ["demo", "init", "serve", "check-config", "exchange", "registry", "consent", "audit", "receipt"] {
+    for command in
+        ["demo", "init", "serve", "check-config", "exchange", "registry", "consent", "audit", "receipt", "witness"]
+    {
         assert!(help.contains(command), "{command}");
     }
     assert!(help.contains("Exit codes"));
@@ -75,6 +77,8 @@ fn help_says_what_each_command_does_with_an_example() {
         vec!["audit", "verify"],
         vec!["audit", "replay"],
         vec!["receipt", "verify"],
+        vec!["witness", "init"],
+        vec!["witness", "serve"],
     ] {
         let help = succeeds(&[&command[..], &["--help"]].concat());
         assert!(help.contains("Example:"), "{command:?}: {help}");
