@@ -11,7 +11,8 @@
 
 use std::path::{Path, PathBuf};
 
-use unefois::config::{Config, read_registry};
+use unefois::config::{Config, read_policy, read_registry};
+use unefois::witness::config::WitnessConfig;
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
@@ -27,6 +28,18 @@ fn the_sample_configuration_and_registry_are_read_by_the_broker() {
 }
 
 #[test]
+fn the_sample_policy_and_witness_are_read_and_are_of_one_log() {
+    let policy = read_policy(&deploy("policy")).unwrap();
+    let config = Config::read(&deploy("unefois.toml")).unwrap();
+    let log = &policy.logs()[0].key;
+    assert_eq!(log.name(), config.log.origin);
+    assert!(policy.is_met(|place| place != 0) && !policy.is_met(|place| place == 1), "two of three");
+    let witness = WitnessConfig::read(&deploy("witness.toml")).unwrap();
+    assert_eq!(witness.log[0].key, log.to_string());
+    assert!(policy.witnesses().iter().any(|known| known.key.name() == witness.name));
+}
+
+#[test]
 fn the_sample_configuration_shows_every_key_with_its_default() {
     // A key that is taken out falls back to its default, so taking out the lines that say so changes nothing.
     let text = std::fs::read_to_string(deploy("unefois.toml")).unwrap();
@@ -38,6 +51,9 @@ fn the_sample_configuration_shows_every_key_with_its_default() {
         "max_deadline_ms",
         "shutdown_ms",
         "reload_ms",
+        "late_quorum",
+        "late_quorum_after_s",
+        "cosign_every_ms",
         "segment_mb",
         "min_free_mb",
         "fold_cache_mb",
