@@ -67,8 +67,8 @@ impl Engine {
         Ok(page)
     }
 
-    /// The receipt of an entry, against the published head where that covers it, else against the newest one. An auditor may have any; a consumer those of the
-    /// answers that it got.
+    /// The receipt of an entry, against the published head where that covers it, else against the newest one. An auditor
+    /// may have any; a consumer those of the answers that it got.
     pub async fn receipt(
         &self,
         caller: &VerifiedParticipant,
