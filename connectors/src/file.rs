@@ -33,7 +33,7 @@ pub enum FileFormat {
 /// `type = "file"`.
 ///
 /// Columns of the identity: `birth_name`, `given_names` (separated by spaces, in JSON also a list), `birth_date`
-/// (`AAAA-MM-JJ`, or less of it, or empty), `sex` (`F` or `M`), `birth_country` (COG) and `birth_commune` (COG; may be
+/// (`YYYY-MM-DD`, or less of it, or empty), `sex` (`F` or `M`), `birth_country` (COG) and `birth_commune` (COG; may be
 /// empty or absent). Each other column is an attribute of the dataset. An empty cell is null.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

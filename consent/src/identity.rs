@@ -115,9 +115,9 @@ impl BirthDate {
 impl FromStr for BirthDate {
     type Err = Malformed;
 
-    /// `AAAA-MM-JJ`, `AAAA-MM`, `AAAA` or the empty text.
+    /// `YYYY-MM-DD`, `YYYY-MM`, `YYYY` or the empty text.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let rule = "AAAA-MM-JJ, or AAAA-MM or AAAA where the rest is unknown, or empty";
+        let rule = "YYYY-MM-DD, or YYYY-MM or YYYY where the rest is unknown, or empty";
         let number = |part: &str, len: usize| {
             let right = part.len() == len && part.bytes().all(|b| b.is_ascii_digit());
             right.then(|| part.parse::<i16>().ok()).flatten().ok_or(Malformed::new("", rule))

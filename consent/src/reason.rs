@@ -145,30 +145,38 @@ impl Reason {
             Self::ProcedureUnknown => "the registry has no such procedure; `unefois registry show` lists them",
             Self::AttributeUnknown => "the registry has no such attribute; `unefois registry show` lists them",
             Self::FilterUnknown => "the dataset takes no such filter; `unefois registry show` lists its filters",
-            Self::DatasetClassRefused => "medical and defence data may not be exchanged (CRPA R114-9-7)",
+            Self::DatasetClassRefused => {
+                "medical and defence data may not be exchanged (CRPA R114-9-7); ask the person for the supporting document"
+            }
             Self::HabilitationMissing => "you hold no habilitation for this procedure; apply for one first",
             Self::HabilitationNotNamed => {
                 "several of your habilitations cover this procedure; name one in `habilitation`"
             }
             Self::HabilitationNotActive => "the habilitation is obsolete or revoked; renew it",
             Self::HabilitationOutOfDate => "the habilitation is not valid today; see its dates",
-            Self::ProcedureNotCovered => "the habilitation does not cover this procedure",
+            Self::ProcedureNotCovered => {
+                "the habilitation does not cover this procedure; name one that does, or apply for it"
+            }
             Self::AttributeNotCovered => {
                 "the habilitation does not cover every attribute asked; ask only those it covers"
             }
-            Self::RecipientNotCovered => "the habilitation does not list this recipient",
-            Self::GroundNotCovered => "the habilitation does not allow this ground",
+            Self::RecipientNotCovered => {
+                "the habilitation does not list this recipient; have it added, or ask in your own name"
+            }
+            Self::GroundNotCovered => {
+                "the habilitation does not allow this ground; ask on one that it allows, or have it extended"
+            }
             Self::QuotaExhausted => "the habilitation's quota for today is used up; try again tomorrow (UTC)",
             Self::NoticeUnknown => "the procedure has no notice of this version; show the current one",
             Self::EvidenceInFuture => "the notice or request is dated in the future; check the clock of your system",
             Self::NoticeTooOld => "the notice was shown too long ago; inform the person again",
             Self::ConsentMissing => "the person gave you no consent for this procedure; ask for it first",
-            Self::ConsentWithdrawn => "the person withdrew this consent; ask for the piece itself instead",
-            Self::ConsentNotYetValid => "this consent has not started",
+            Self::ConsentWithdrawn => "the person withdrew this consent; ask for the supporting document instead",
+            Self::ConsentNotYetValid => "this consent has not started; ask again from its `not_before` on",
             Self::ConsentExpired => "this consent has ended; ask for a new one",
             Self::ConsentUsed => "this consent was for one use and was used; ask for a new one",
-            Self::ConsentScope => "the consent does not cover every attribute asked",
-            Self::Objection => "the person objected to proactive use",
+            Self::ConsentScope => "the consent does not cover every attribute asked; ask only those it covers",
+            Self::Objection => "the person objected to proactive use; ask when the person makes a request",
             Self::PreviewMissing => "the source demands that the person previews the data; give `previewed_at`",
             Self::RequestIdReused => "this request_id was used for another question; draw a new one",
             Self::RetryTooLate => "this request_id is too old to be tried again; draw a new one",

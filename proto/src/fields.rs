@@ -61,7 +61,7 @@ macro_rules! enum_conversion {
             match <$wire>::try_from(number) {
                 $(Ok(<$wire>::$w) => Ok(<$domain>::$d),)*
                 Ok(<$wire>::$zero) | Err(_) => {
-                    Err(unefois_consent::Malformed::new(field, concat!("must be one of ", $(stringify!($d), " ",)*)))
+                    Err(unefois_consent::Malformed::new(field, concat!("must be one of", $(" ", stringify!($w),)*)))
                 }
             }
         }

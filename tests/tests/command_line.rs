@@ -183,6 +183,12 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
     ];
     let output = succeeds(&[&ask[..], &["--receipt", &receipt]].concat());
     assert!(output.contains("= 2 [FOUND]"), "{output}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&receipt).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A receipt is never written over.
+    let said = fails(2, &[&ask[..], &["--receipt", &receipt]].concat());
+    assert!(said.contains("exists already"), "{said}");
+    std::fs::remove_file(&receipt).unwrap();
     let output = run(&[&ask[..], &["--json", "--receipt", &receipt]].concat());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["attributes"][0]["value"], 2);

@@ -40,9 +40,9 @@ impl VerifiedParticipant {
         ))?;
         if !roles.contains(&role) {
             return Err(EngineError::NotAllowed(match role {
-                Role::Exchange => "your key lacks the role exchange",
-                Role::Audit => "your key lacks the role audit",
-                Role::Registry => "your key lacks the role registry",
+                Role::Exchange => "your key lacks the role exchange; ask the operator to enrol it with that role",
+                Role::Audit => "your key lacks the role audit; ask the operator to enrol it with that role",
+                Role::Registry => "your key lacks the role registry; ask the operator to enrol it with that role",
             }));
         }
         Ok(Self { participant, key, credential })

@@ -172,7 +172,7 @@ impl State {
         Ok(self.rows.get(keys::LAYOUT)?.as_deref() == Some(LAYOUT))
     }
 
-    /// The request ids met, for whoever makes them known.
+    /// The request ids and persons met, for whoever makes them known.
     pub(crate) fn met(&self) -> Arc<MetIds> {
         Arc::clone(&self.met)
     }
@@ -219,7 +219,11 @@ impl State {
         if let Some(known) = self.subjects.get(tag) {
             return Ok(Some(*known));
         }
-        let Some((stamp, value)) = self.live(&keys::subject(tag))? else { return Ok(None) };
+        let key = keys::subject(tag);
+        if !self.met.may_have(&key) {
+            return Ok(None);
+        }
+        let Some((stamp, value)) = self.live(&key)? else { return Ok(None) };
         let bytes = value.try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
         let known = KnownSubject { subject: SubjectRef(bytes), stamp };
         if self.subjects.len() >= MAX_SUBJECTS_AT_HAND {

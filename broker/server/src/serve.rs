@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
 use unefois_engine::store::{Fold, HeadFile, Journal, RecordKeys};
 use unefois_engine::{Clock, Engine, EngineError, EngineParts};
 use unefois_proto::v1::audit_service_server::AuditServiceServer;
@@ -124,7 +125,7 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let (accepted, incoming) = mpsc::channel(64);
         let (health_reporter, health) = tonic_health::server::health_reporter();
-        health_reporter.set_serving::<ExchangeServiceServer<Exchange>>().await;
+        health_reporter.set_service_status(EXCHANGE_SERVICE, ServingStatus::Serving).await;
         let gate = GateLayer::new(Arc::clone(&engine), config.server.max_deadline());
         let server = Server::builder()
             .max_concurrent_streams(config.server.max_streams_per_connection)
@@ -151,6 +152,7 @@ impl Broker {
             tokio::spawn(accept(listener, Arc::clone(&tls), bounds, accepted)),
             tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
             tokio::spawn(purge(Arc::clone(&engine))),
+            tokio::spawn(tell_health(health_reporter, Arc::clone(&engine))),
         ];
         helpers.extend(cosigning.map(|cosigning| tokio::spawn(cosigning.run())));
         let metrics_address = match config.metrics.listen {
@@ -205,6 +207,27 @@ impl Broker {
         }
         // Joining threads would block the runtime.
         let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+    }
+}
+
+/// As health checks name it.
+const EXCHANGE_SERVICE: &str = <ExchangeServiceServer<Exchange> as tonic::server::NamedService>::NAME;
+
+/// How often health follows readiness.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// Says over gRPC what `/readyz` says.
+async fn tell_health(reporter: tonic_health::server::HealthReporter, engine: Arc<Engine>) {
+    let mut was_ready = true;
+    loop {
+        tokio::time::sleep(HEALTH_EVERY).await;
+        let is_ready = engine.ready().is_ok();
+        if is_ready != was_ready {
+            was_ready = is_ready;
+            let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            reporter.set_service_status("", status).await;
+            reporter.set_service_status(EXCHANGE_SERVICE, status).await;
+        }
     }
 }
 

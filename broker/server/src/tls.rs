@@ -44,7 +44,7 @@ impl TlsFiles {
     }
 
     /// What tells that a file was changed.
-    fn stamp(&self) -> Vec<Option<(SystemTime, u64, u64)>> {
+    fn stamp(&self) -> Stamp {
         use std::os::unix::fs::MetadataExt;
         let stamp = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
@@ -67,15 +67,22 @@ pub(crate) struct Trust {
 #[derive(Debug)]
 pub struct TlsState {
     files: TlsFiles,
+    /// Of the files as they were when `trust` was read first.
+    first_stamp: Stamp,
     trust: ArcSwap<Trust>,
     generation: AtomicU64,
 }
 
+/// Change time, size and inode of each file; `None` where it is not there.
+type Stamp = Vec<Option<(SystemTime, u64, u64)>>;
+
 impl TlsState {
     /// Reads the files.
     pub fn open(files: TlsFiles) -> Result<Self, ConfigError> {
+        // ORDER: the stamp first. A file that is replaced while it is read is read again.
+        let first_stamp = files.stamp();
         let trust = read_trust(&files, 1)?;
-        Ok(Self { files, trust: ArcSwap::from_pointee(trust), generation: AtomicU64::new(1) })
+        Ok(Self { files, first_stamp, trust: ArcSwap::from_pointee(trust), generation: AtomicU64::new(1) })
     }
 
     pub(crate) fn trust(&self) -> Arc<Trust> {
@@ -89,11 +96,14 @@ impl TlsState {
         Ok(())
     }
 
-    /// Looks at the files every `every` and reloads them when one changed. Never returns.
+    /// Looks at the files now and every `every`, and reloads them when one changed since it was read: opening a long log
+    /// may have taken minutes since. Never returns.
     pub async fn watch(self: Arc<Self>, every: Duration) {
-        let mut seen = self.files.stamp();
+        let mut seen = self.first_stamp.clone();
+        let mut looks = tokio::time::interval(every);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(every).await;
+            looks.tick().await;
             let now = self.files.stamp();
             if now == seen {
                 continue;

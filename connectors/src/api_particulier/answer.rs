@@ -88,7 +88,11 @@ fn not_found(received: Received) -> Verdict {
         // A web server's own page: a wrong base URL must not tell everyone that they have no file.
         return Verdict::Fault(SourceFault::Untrusted("a 404 that is not the API's: check base_url"));
     }
+    if let Err(fault) = received.body {
+        return Verdict::Fault(fault);
+    }
     match first_error(received) {
+        None => Verdict::Fault(SourceFault::Untrusted("a 404 without an error of the API: check base_url")),
         Some(error) if error.code.starts_with(OWN_CODES) => {
             Verdict::Fault(SourceFault::Untrusted("the API has no such path: check base_url"))
         }
@@ -96,7 +100,7 @@ fn not_found(received: Received) -> Verdict {
         Some(error) if error.title == "Erreur inattendue" => {
             Verdict::Fault(SourceFault::Down("its provider failed unexpectedly"))
         }
-        Some(_) | None => Verdict::Missing(OutcomeCode::NoFile),
+        Some(_) => Verdict::Missing(OutcomeCode::NoFile),
     }
 }
 

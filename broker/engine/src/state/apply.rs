@@ -70,7 +70,7 @@ impl State {
             self.put_subject(index, &new, stamp);
         }
         if let Some(subject) = names(event) {
-            self.rows.put(index, keys::trace(subject, index), stamp.row(&[]));
+            self.rows.put(index, keys::trace(subject, stamp.period), Stamp { from: 0, ..stamp }.row(&[]));
         }
         match event {
             Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
@@ -104,7 +104,9 @@ impl State {
     }
 
     fn put_subject(&mut self, index: u64, new: &NewSubject, stamp: Stamp) {
-        self.rows.put(index, keys::subject(&new.tag), stamp.row(&new.subject.0));
+        let key = keys::subject(&new.tag);
+        self.met.add(&key);
+        self.rows.put(index, key, stamp.row(&new.subject.0));
         // What is at hand may be older.
         self.subjects.remove(&new.tag);
     }

@@ -1,6 +1,6 @@
 //! Keys of the rows: one letter for the table, then fixed-width parts, so that a prefix names exactly one owner.
 
-use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, RequestId, Siret, SubjectRef};
+use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, RecordPeriod, RequestId, Siret, SubjectRef};
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
@@ -69,14 +69,14 @@ pub(super) fn objections_of(subject: SubjectRef) -> Vec<u8> {
     join(&[OBJECTIONS, &subject.0])
 }
 
-/// The records that name a subject, but for the ends of exchanges.
+/// The periods of the records that name a subject, but for the ends of exchanges.
 pub(super) fn traces(subject: SubjectRef) -> Vec<u8> {
     join(&[b"t", &subject.0])
 }
 
-/// Subject and index → nothing.
-pub(super) fn trace(subject: SubjectRef, index: u64) -> Vec<u8> {
-    join(&[b"t", &subject.0, &index.to_be_bytes()])
+/// Subject and period → nothing: one row for all records of a period that name a person.
+pub(super) fn trace(subject: SubjectRef, period: RecordPeriod) -> Vec<u8> {
+    join(&[b"t", &subject.0, &period.month.number().to_be_bytes(), &[period.retention.months()]])
 }
 
 /// Habilitation → uses today.

@@ -16,7 +16,7 @@ Example:
   unefois exchange --profile clients/ville.toml --subject personne.toml \\
     --procedure tarification-cantine --attribute dss.quotient_familial.valeur --receipt receipt.json
 
-Where an attribute is not FOUND, ask the person for the piece instead; the exit code is still 0.";
+Where an attribute is not FOUND, ask the person for the supporting document instead; the exit code is still 0.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GroundArg {
@@ -185,7 +185,7 @@ pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
     }
     let answer = answer?.into_inner();
     if let (Some(path), Some(file)) = (&args.receipt, &mut receipt) {
-        let written = file.set_len(0).and_then(|()| std::io::Write::write_all(file, answer.receipt.as_bytes()));
+        let written = std::io::Write::write_all(file, answer.receipt.as_bytes());
         written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
     }
     if args.connection.json {
@@ -201,8 +201,15 @@ pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
 }
 
 fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
-    let opened = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    opened.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    use std::os::unix::fs::OpenOptionsExt;
+    // It opens what the log keeps sealed: for its owner alone, and never over another one.
+    let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+    opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::Usage(format!("{} exists already; name another file for the receipt", path.display()))
+        }
+        _ => Failure::Usage(format!("{}: {error}", path.display())),
+    })
 }
 
 /// A refused exchange leaves no empty receipt. One that stays is of no account.
@@ -220,14 +227,16 @@ fn code(attribute: &v1::Attribute) -> &'static str {
 fn advice(attribute: &v1::Attribute) -> &'static str {
     match status(attribute) {
         Ok(OutcomeCode::Found) | Err(_) => "",
-        Ok(OutcomeCode::NoFile) => ": the source holds no file of this person; ask for the piece",
+        Ok(OutcomeCode::NoFile) => ": the source holds no file of this person; ask for the supporting document",
         Ok(OutcomeCode::NotIdentified) => {
-            ": the source cannot identify the person; check the identity, or ask for the piece"
+            ": the source cannot identify the person; check the identity, or ask for the supporting document"
         }
-        Ok(OutcomeCode::Ambiguous) => ": several persons match and none is picked; ask for the piece",
-        Ok(OutcomeCode::NotAuthorised) => ": the source refuses the broker; its operator is told; ask for the piece",
-        Ok(OutcomeCode::RateLimited) => ": the source asks to slow down; try later, or ask for the piece",
-        Ok(OutcomeCode::SourceDown) => ": the source did not answer; try later, or ask for the piece",
+        Ok(OutcomeCode::Ambiguous) => ": several persons match and none is picked; ask for the supporting document",
+        Ok(OutcomeCode::NotAuthorised) => {
+            ": the source refuses the broker; its operator is told; ask for the supporting document"
+        }
+        Ok(OutcomeCode::RateLimited) => ": the source asks to slow down; try later, or ask for the supporting document",
+        Ok(OutcomeCode::SourceDown) => ": the source did not answer; try later, or ask for the supporting document",
         Ok(OutcomeCode::Withheld) => ": the right to it ended while it was fetched",
     }
 }

@@ -239,7 +239,10 @@ async fn strangers(stage: &Stage) -> Result<(), Failure> {
 }
 
 async fn missing(stage: &Stage, town_hall: &Client) -> Result<(), Failure> {
-    heading(9, "The source is down: the answer says what is missing, so that the town hall can ask for the piece");
+    heading(
+        9,
+        "The source is down: the answer says what is missing, so that the town hall can ask for the supporting document",
+    );
     stage.source.set_down(true);
     let answer =
         answered(town_hall, question(CANTEEN, camille(), QUOTIENT, &informed())?, v1::AttributeStatus::SourceDown)

@@ -88,13 +88,16 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<JournalEnd, StoreE
     decode_header(&bytes).ok_or_else(|| StoreError::Corrupt(format!("{} has no valid header", path.display())))
 }
 
-/// How fast a spare segment is made: gently, beside commits that a burst of writes would hold up, until somebody needs it
-/// soon.
+/// How fast a spare segment is made.
+///
+/// Its blocks are written, gently, beside commits that a burst of writes would hold up: later commits into written blocks
+/// change no metadata, which halves their time. When somebody needs the segment soon, commits are large and many; then the
+/// blocks that are left are only allocated, which takes a moment, since writing them would take the disk from the commits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace(Arc<AtomicBool>);
 
 impl Pace {
-    /// As fast as the disk can.
+    /// Somebody waits for the segment.
     pub(super) fn now() -> Self {
         let pace = Self::default();
         pace.hurry();
@@ -111,15 +114,31 @@ impl Pace {
     }
 }
 
-/// Makes the spare segment: its blocks are written, so that later commits into it change no metadata.
+/// Allocates the blocks from `offset` on without writing them; `false` where the file system cannot.
+fn allocate(file: &File, offset: u64, bytes: u64) -> io::Result<bool> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), offset, bytes) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the spare segment.
 pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathBuf, StoreError> {
     let path = folder.join(SPARE);
     let draft = folder.join("spare.draft");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
         let zeros = vec![0; 256 << 10];
-        let mut left = bytes;
+        let (mut left, mut can_allocate) = (bytes, true);
         while left > 0 {
+            if !pace.is_gentle() && can_allocate {
+                can_allocate = allocate(&file, bytes - left, left)?;
+                if can_allocate {
+                    break;
+                }
+            }
             let count = left.min(zeros.len() as u64);
             file.write_all(zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default())?;
             left -= count;
