@@ -204,11 +204,11 @@ fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     // It opens what the log keeps sealed: for its owner alone, and never over another one.
     let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
-    opened.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Failure::Usage(format!("{} exists already; name another file for the receipt", path.display()))
-        }
-        _ => Failure::Usage(format!("{}: {error}", path.display())),
+    opened.map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let what =
+            if exists { "exists already; name another file for the receipt".to_owned() } else { error.to_string() };
+        Failure::Usage(format!("{}: {what}", path.display()))
     })
 }
 
