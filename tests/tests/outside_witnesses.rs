@@ -105,6 +105,7 @@ async fn litewitness_cosigns_our_log() {
         })
         .await;
     }
+    drop(engine);
     sandbox.finish().await;
 }
 

@@ -226,6 +226,7 @@ async fn without_its_quorum_the_broker_stops_lets_exchanges_end_and_goes_on_by_i
     until(|| engine.ready().is_ok()).await;
     exchange(&client, canteen("MARCHAND")).await.unwrap();
     wait_for_quorum(&sandbox, &text).await;
+    drop(engine);
     sandbox.finish().await;
 }
 

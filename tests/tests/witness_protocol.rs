@@ -328,5 +328,6 @@ async fn a_broker_believes_no_witness_that_lies() {
     }
     *played.answer.lock().unwrap() = Lie::Truth;
     until(|| policy.judge(&engine.published_head().note).unwrap().quorum_is_met).await;
+    drop(engine);
     sandbox.finish().await;
 }

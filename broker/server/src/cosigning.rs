@@ -103,13 +103,15 @@ impl Cosigning {
         Ok(cosigning)
     }
 
-    /// Keeps asking, until it is aborted.
-    pub(crate) async fn run(mut self) {
+    /// Keeps asking until `stopped`. Then nothing of it is left: no question, and no write that is under way.
+    pub(crate) async fn run(mut self, stopped: impl Future<Output = ()> + Send) {
+        tokio::pin!(stopped);
         let mut tick = tokio::time::interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut questions = JoinSet::new();
         loop {
             tokio::select! {
+                () = &mut stopped => break questions.shutdown().await,
                 _ = tick.tick() => {
                     self.choose_target();
                     self.ask(&mut questions);

@@ -65,6 +65,7 @@ pub struct Broker {
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     helpers: Vec<JoinHandle<()>>,
+    cosigning: Option<JoinHandle<()>>,
     patience: Duration,
 }
 
@@ -154,7 +155,7 @@ impl Broker {
             tokio::spawn(purge(Arc::clone(&engine))),
             tokio::spawn(tell_health(health_reporter, Arc::clone(&engine))),
         ];
-        helpers.extend(cosigning.map(|cosigning| tokio::spawn(cosigning.run())));
+        let cosigning = cosigning.map(|cosigning| tokio::spawn(cosigning.run(wait(stopped.clone()))));
         let metrics_address = match config.metrics.listen {
             None => None,
             Some(address) => {
@@ -176,7 +177,7 @@ impl Broker {
         let server = tokio::spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), wait(stopped)));
         tracing::info!(%address, entries = engine.head().size, "the broker serves");
         let patience = Duration::from_millis(config.server.shutdown_ms);
-        Ok(Self { address, metrics_address, log_address, engine, stop, server, helpers, patience })
+        Ok(Self { address, metrics_address, log_address, engine, stop, server, helpers, cosigning, patience })
     }
 
     /// The engine.
@@ -191,7 +192,7 @@ impl Broker {
 
     /// Takes no more calls, lets those under way end, and closes the engine.
     pub async fn stop(self) {
-        let Self { engine, stop, mut server, helpers, patience, .. } = self;
+        let Self { engine, stop, mut server, helpers, cosigning, patience, .. } = self;
         // The receiver lives in the server's task.
         let _ = stop.send(true);
         for helper in &helpers {
@@ -202,7 +203,7 @@ impl Broker {
             server.abort();
             let _ = server.await;
         }
-        for helper in helpers {
+        for helper in helpers.into_iter().chain(cosigning) {
             let _ = helper.await;
         }
         // Joining threads would block the runtime.
