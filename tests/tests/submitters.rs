@@ -50,8 +50,7 @@ async fn ten_thousand_submitters_get_one_place_each_in_the_order_they_were_told(
             let mut receipts = Vec::new();
             for nth in 0..EACH {
                 let Event::Refused(refused) = &mut event else { panic!("{event:?}") };
-                refused.exchange =
-                    ExchangeId([number.to_be_bytes(), nth.to_be_bytes()].concat().try_into().unwrap());
+                refused.exchange = ExchangeId([number.to_be_bytes(), nth.to_be_bytes()].concat().try_into().unwrap());
                 let before = told.load(Ordering::SeqCst);
                 let receipt = engine.append(event.clone(), soon).await.unwrap();
                 let index = receipt.proof.index;

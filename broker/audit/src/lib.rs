@@ -28,6 +28,8 @@ pub mod verify;
 #[cfg(test)]
 mod format_doc;
 #[cfg(test)]
+mod golden_logs;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod vectors;
