@@ -17,6 +17,7 @@ pub mod ask;
 pub mod process;
 pub mod sandbox;
 pub mod source;
+pub mod told;
 pub mod witness;
 pub mod world;
 

@@ -23,6 +23,7 @@ mod frame;
 mod head;
 mod journal;
 mod keys;
+mod operation;
 mod segment;
 mod tiles;
 
@@ -31,6 +32,9 @@ pub use fold::SledFold;
 pub use head::FileHead;
 pub use journal::{FileJournal, JournalReader};
 pub use keys::FileKeys;
+pub use operation::Operation;
+#[cfg(feature = "faults")]
+pub use operation::faults;
 
 /// The batch in the frame at the start of `bytes`; `None` where there is no whole one. For fuzzing the frame format.
 pub fn decode_frame(bytes: &[u8]) -> Option<Batch> {

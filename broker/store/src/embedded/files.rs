@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use unefois_engine::store::StoreError;
 
+use super::operation::{Operation, perform};
+
 /// `error` while nothing can have been written yet.
 pub(super) fn not_written(path: &Path, error: &io::Error) -> StoreError {
     let text = format!("{}: {error}", path.display());
@@ -30,7 +32,7 @@ pub(super) fn read_error(path: &Path, error: &io::Error) -> StoreError {
 
 /// Makes the names in `folder` durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    perform(Operation::FolderSync, || File::open(folder)?.sync_all())
 }
 
 /// Makes `folder`, mode 0700, where it does not exist.
@@ -80,9 +82,11 @@ pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), StoreError
     let draft = path.with_extension("draft");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        renameat_with(rustix::fs::CWD, &draft, rustix::fs::CWD, path, RenameFlags::NOREPLACE)?;
+        perform(Operation::KeyWrite, || file.write_all(bytes))?;
+        perform(Operation::KeySync, || file.sync_all())?;
+        perform(Operation::KeyRename, || {
+            Ok(renameat_with(rustix::fs::CWD, &draft, rustix::fs::CWD, path, RenameFlags::NOREPLACE)?)
+        })?;
         sync_folder(folder)
     };
     write().map_err(|error| not_written(path, &error))

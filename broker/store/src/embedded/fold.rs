@@ -12,6 +12,7 @@ use std::ops::Bound;
 
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 
+use super::operation::{Operation, perform};
 use super::{Options, files};
 
 // No row of the engine begins with a zero byte.
@@ -131,7 +132,8 @@ impl Fold for SledFold {
             }
         }
         batch.insert(FOLDED, &folded.to_be_bytes());
-        self.db.apply_batch(batch).map_err(|e| StoreError::Unknown(format!("fold: {e}")))
+        perform(Operation::FoldApply, || self.db.apply_batch(batch).map_err(std::io::Error::other))
+            .map_err(|e| StoreError::Unknown(format!("fold: {e}")))
     }
 
     fn clear(&self) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use unefois_engine::store::{HeadFile, StoreError};
 
 use super::files;
+use super::operation::{Operation, perform};
 
 /// Bytes of a slot: one write of a disk.
 const SLOT: usize = 4096;
@@ -97,8 +98,8 @@ impl HeadFile for FileHead {
                     (file, next)
                 }
             };
-            file.write_all_at(&slot, (*next * SLOT) as u64)?;
-            file.sync_data()?;
+            perform(Operation::HeadWrite, || file.write_all_at(&slot, (*next * SLOT) as u64))?;
+            perform(Operation::HeadSync, || file.sync_data())?;
             *next = (*next + 1) % SLOTS;
             Ok(())
         };

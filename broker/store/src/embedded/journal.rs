@@ -12,6 +12,7 @@ use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 
 use super::frame::{self, NoFrame};
+use super::operation::{Operation, perform};
 use super::segment::{self, Frames, Pace};
 use super::tiles::{Access, Tiles};
 use super::{Options, files};
@@ -222,8 +223,9 @@ impl Tail {
 
     /// The point of no return.
     fn commit(&mut self, frame: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all_at(frame, self.offset).map_err(|error| files::unknown(&self.path, &error))?;
-        self.file.sync_data().map_err(|error| files::unknown(&self.path, &error))?;
+        let written = perform(Operation::FrameWrite, || self.file.write_all_at(frame, self.offset));
+        let synced = written.and_then(|()| perform(Operation::FrameSync, || self.file.sync_data()));
+        synced.map_err(|error| files::unknown(&self.path, &error))?;
         self.offset += frame.len() as u64;
         Ok(())
     }

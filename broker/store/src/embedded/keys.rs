@@ -11,6 +11,7 @@ use unefois_engine::store::{RecordKeys, SecretKey, StoreError};
 use zeroize::Zeroizing;
 
 use super::files;
+use super::operation::{Operation, perform};
 
 /// Extension of a key on its way to nothing.
 const DESTROYED: &str = "destroyed";
@@ -75,9 +76,8 @@ fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
 /// Where the file system writes in place the bytes are gone after this; elsewhere the name is.
 fn wipe(path: &Path) -> io::Result<()> {
     let file = fs::OpenOptions::new().write(true).open(path)?;
-    file.write_all_at(&[0; 32], 0)?;
-    file.sync_all()?;
-    fs::remove_file(path)?;
+    perform(Operation::KeyWipe, || file.write_all_at(&[0; 32], 0).and_then(|()| file.sync_all()))?;
+    perform(Operation::KeyRemove, || fs::remove_file(path))?;
     files::sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -106,7 +106,7 @@ impl RecordKeys for FileKeys {
         let destroyed = path.with_added_extension(DESTROYED);
         let destroy = || -> io::Result<()> {
             // ORDER: the name goes first. A key that is half wiped must never be taken for one.
-            match fs::rename(&path, &destroyed) {
+            match perform(Operation::KeyRetire, || fs::rename(&path, &destroyed)) {
                 Ok(()) => files::sync_folder(&self.records())?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(error),

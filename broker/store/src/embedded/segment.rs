@@ -19,6 +19,7 @@ use unefois_engine::store::{JournalEnd, StoreError};
 
 use super::files;
 use super::frame::{self, FrameHead, NoFrame, Reader};
+use super::operation::{Operation, perform};
 
 const MAGIC: [u8; 8] = *b"UNEFSEG1";
 /// Where the frames begin.
@@ -134,21 +135,22 @@ pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathB
         let (mut left, mut can_allocate) = (bytes, true);
         while left > 0 {
             if !pace.is_gentle() && can_allocate {
-                can_allocate = allocate(&file, bytes - left, left)?;
+                can_allocate = perform(Operation::SpareAllocate, || allocate(&file, bytes - left, left))?;
                 if can_allocate {
                     break;
                 }
             }
             let count = left.min(zeros.len() as u64);
-            file.write_all(zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default())?;
+            let some = zeros.get(..usize::try_from(count).unwrap_or(0)).unwrap_or_default();
+            perform(Operation::SpareWrite, || file.write_all(some))?;
             left -= count;
             if pace.is_gentle() {
                 file.sync_data()?;
                 std::thread::sleep(Duration::from_millis(4));
             }
         }
-        file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
+        perform(Operation::SpareSync, || file.sync_all())?;
+        perform(Operation::SpareRename, || std::fs::rename(&draft, &path))?;
         files::sync_folder(folder)
     };
     write().map_err(|error| {
@@ -172,10 +174,10 @@ pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(Fi
     let target = path(folder, end.frontier.size());
     let write = || -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).open(spare)?;
-        file.write_all_at(&header, 0)?;
-        file.sync_data()?;
+        perform(Operation::SegmentHeader, || file.write_all_at(&header, 0))?;
+        perform(Operation::SegmentSync, || file.sync_data())?;
         // ORDER: the name comes last; a segment that can be seen has a durable header.
-        std::fs::rename(spare, &target)?;
+        perform(Operation::SegmentRename, || std::fs::rename(spare, &target))?;
         files::sync_folder(folder)?;
         Ok(file)
     };

@@ -13,6 +13,7 @@ use unefois_audit::{Hash, decode_tile};
 use unefois_engine::store::StoreError;
 
 use super::files;
+use super::operation::{Operation, perform};
 
 const HASH: u64 = 32;
 
@@ -71,7 +72,8 @@ impl Tiles {
             bytes.extend_from_slice(&hash.0);
         }
         for (level, (start, bytes)) in runs {
-            self.write_at(level, start, &bytes).map_err(|error| files::unknown(&self.folder, &error))?;
+            perform(Operation::TilesWrite, || self.write_at(level, start, &bytes))
+                .map_err(|error| files::unknown(&self.folder, &error))?;
         }
         Ok(())
     }
@@ -94,7 +96,7 @@ impl Tiles {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
         for file in levels.values() {
-            file.sync_data().map_err(|error| files::unknown(&self.folder, &error))?;
+            perform(Operation::TilesSync, || file.sync_data()).map_err(|error| files::unknown(&self.folder, &error))?;
         }
         files::sync_folder(&self.folder).map_err(|error| files::unknown(&self.folder, &error))
     }

@@ -1,0 +1,200 @@
+//! The crash matrix: every operation of the store on its files fails, fails after it was done, or is the last thing before
+//! or after which the process dies; then the store opens again and the world is looked at.
+//!
+//! Each case is a process of its own: this test program, started again with a plan.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use unefois::config::Loaded;
+use unefois_consent::Event;
+use unefois_consent::event::{Actor, TraceScope, TracesRead};
+use unefois_consent::registry::Role;
+use unefois_engine::store::{RecordKeys, Visit};
+use unefois_engine::{Engine, EngineParts, SystemClock};
+use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
+use unefois_store::embedded::{JournalReader, Operation};
+use unefois_store::{EmbeddedStore, Options};
+use unefois_tests::{copy_folder, process, world};
+
+const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
+/// Writers of a case, and entries of each.
+const WRITERS: usize = 4;
+const EACH: usize = 150;
+
+async fn open(folder: &Path) -> Result<(EmbeddedStore, Arc<Engine>), String> {
+    let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
+    // So small that a case changes its segment.
+    let options = Options { segment_bytes: 64 << 10, min_free_bytes: 0, ..Options::default() };
+    let store = EmbeddedStore::open(&loaded.config.store.path, &options).map_err(|error| error.to_string())?;
+    let parts = EngineParts {
+        journal: store.journal.clone(),
+        fold: store.fold.clone(),
+        keys: store.keys.clone(),
+        head: store.head.clone(),
+        signer: loaded.signer,
+        clock: Arc::new(SystemClock),
+        sources: loaded.connectors,
+        first_registry: loaded.registry,
+    };
+    let engine = Engine::open(parts, &mut |_, _| {}).await.map_err(|error| error.to_string())?;
+    Ok((store, Arc::new(engine)))
+}
+
+/// An entry that follows from every log of this registry.
+fn entry(engine: &Engine) -> Event {
+    let registry = engine.registry().registry.to_file();
+    let held = registry.participants.iter().flat_map(|p| p.keys.iter().map(move |key| (p.siret, key)));
+    let (participant, key) = held.into_iter().find(|(_, key)| key.roles.contains(&Role::Audit)).unwrap();
+    let by = Actor { participant, key: key.fingerprint };
+    Event::TracesRead(TracesRead { by, scope: TraceScope::Entries { from: 0, to: 1 } })
+}
+
+/// Appends from several writers; says on the output what each was told, at once.
+async fn append(engine: &Arc<Engine>, each: usize) {
+    let writers = (0..WRITERS).map(|_| {
+        let (engine, event) = (Arc::clone(engine), entry(engine));
+        tokio::spawn(async move {
+            for _ in 0..each {
+                match engine.append(event.clone(), Instant::now() + Duration::from_secs(10)).await {
+                    Ok(receipt) => {
+                        let leaf = unefois_audit::commitment(&receipt.salt, receipt.record.as_bytes());
+                        println!("told {} {leaf}", receipt.proof.index);
+                    }
+                    Err(error) => println!("refused {}", error.code()),
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+}
+
+/// The process of one case; not a test by itself.
+#[test]
+#[ignore = "started by the crash matrix with a plan"]
+fn case() {
+    let Ok(folder) = std::env::var("UNEFOIS_CASE_FOLDER") else { return };
+    if let Ok(planned) = std::env::var("UNEFOIS_CASE_PLAN") {
+        let parts: Vec<&str> = planned.split(' ').collect();
+        let operation = Operation::ALL.into_iter().find(|operation| format!("{operation:?}") == parts[0]).unwrap();
+        let mode = MODES.into_iter().find(|mode| format!("{mode:?}") == parts[2]).unwrap();
+        plan(operation, parts[1].parse().unwrap(), mode);
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (store, engine) = match open(Path::new(&folder)).await {
+            Ok(opened) => opened,
+            Err(error) => return println!("not opened: {error}"),
+        };
+        append(&engine, EACH).await;
+        // A key that nothing is sealed with is made and destroyed.
+        let period = "2020-01".parse().unwrap();
+        let _ = store.keys.get_or_create(period).and_then(|_| store.keys.destroy(period));
+        tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
+    });
+    let ran: Vec<_> = runs().into_iter().map(|(operation, count)| format!("{operation:?}={count}")).collect();
+    println!("ran {}", ran.join(" "));
+}
+
+/// What a process of a case said, and its exit code.
+fn run_case(folder: &Path, planned: Option<&str>) -> (Option<i32>, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "case", "--ignored", "--nocapture"]).env("UNEFOIS_CASE_FOLDER", folder);
+    if let Some(planned) = planned {
+        command.env("UNEFOIS_CASE_PLAN", planned);
+    }
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn told(said: &str) -> BTreeMap<u64, String> {
+    let lines = said.lines().filter_map(|line| line.strip_prefix("told "));
+    lines.map(|line| line.split_once(' ').unwrap()).map(|(index, leaf)| (index.parse().unwrap(), leaf.into())).collect()
+}
+
+/// How often each operation runs in a case without a plan.
+fn ran(said: &str) -> BTreeMap<String, u64> {
+    let line = said.lines().find_map(|line| line.strip_prefix("ran ")).expect("the case did not end");
+    line.split(' ').map(|one| one.split_once('=').unwrap()).map(|(name, n)| (name.into(), n.parse().unwrap())).collect()
+}
+
+/// Nothing that was told is missing; the store opens, goes on, and is whole.
+fn look(folder: &Path, before: &BTreeMap<u64, String>, said: &str, case: &str) {
+    let (code, again) = run_case(folder, None);
+    assert_eq!(code, Some(0), "{case}: {again}");
+    assert!(!again.contains("not opened"), "{case}: does not open again: {again}\nafter: {said}");
+    assert!(!again.contains("refused"), "{case}: does not go on: {again}");
+    let mut expected = before.clone();
+    expected.extend(told(said));
+    expected.extend(told(&again));
+    let data = folder.join("data");
+    let mut missing: BTreeSet<u64> = expected.keys().copied().collect();
+    JournalReader::open(&data)
+        .unwrap()
+        .read(0, &mut |batch| {
+            for (index, entry) in (batch.first..).zip(&batch.entries) {
+                if let Some(leaf) = expected.get(&index) {
+                    assert_eq!(*leaf, entry.leaf.commitment.to_string(), "{case}: entry {index} was replaced");
+                    missing.remove(&index);
+                }
+            }
+            Visit::Continue
+        })
+        .unwrap();
+    assert_eq!(missing, BTreeSet::new(), "{case}: told and not there");
+    let key = Loaded::open(&folder.join("unefois.toml")).unwrap().signer.verifier_key().clone();
+    world::check(&data, &key);
+}
+
+#[test]
+fn after_any_failed_or_last_operation_nothing_told_is_missing_and_the_log_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let fresh = root.path().join("fresh");
+    process::folder(&fresh, process::free_address());
+    let grown = root.path().join("grown");
+    copy_folder(&fresh, &grown);
+    let (code, first) = run_case(&grown, None);
+    assert_eq!(code, Some(0), "{first}");
+    let (mut cases, mut met) = (0, BTreeSet::new());
+    // A log that begins, and one that goes on.
+    for (start, before) in [(&fresh, BTreeMap::new()), (&grown, told(&first))] {
+        let rehearsal = root.path().join("rehearsal");
+        copy_folder(start, &rehearsal);
+        let counts = ran(&run_case(&rehearsal, None).1);
+        std::fs::remove_dir_all(&rehearsal).unwrap();
+        for (operation, count) in counts {
+            met.insert(operation.clone());
+            // The first of its runs, and one in the middle.
+            for nth in BTreeSet::from([1, count / 2 + 1]) {
+                for mode in MODES {
+                    let case = format!("{operation} {nth} {mode:?}");
+                    let folder = root.path().join("case");
+                    copy_folder(start, &folder);
+                    let (code, said) = run_case(&folder, Some(&case));
+                    let dies = matches!(mode, Mode::DiesBefore | Mode::DiesAfter);
+                    // Threads run otherwise each time, so a later run of an operation may not come.
+                    assert!(code == Some(if dies { DIED } else { 0 }) || nth > 1, "{case}: {code:?} {said}");
+                    look(&folder, &before, &said, &case);
+                    std::fs::remove_dir_all(&folder).unwrap();
+                    cases += 1;
+                }
+            }
+        }
+    }
+    let all: BTreeSet<_> = Operation::ALL.iter().map(|operation| format!("{operation:?}")).collect();
+    assert_eq!(met, all, "an operation that no case meets");
+    println!("{cases} cases");
+}
