@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use unefois::config::Loaded;
@@ -29,9 +30,13 @@ use unefois_store::{EmbeddedStore, Options};
 use unefois_tests::{copy_folder, process, world};
 
 const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
-/// Writers of a case, and entries of each.
 const WRITERS: usize = 4;
-const EACH: usize = 150;
+/// Entries of each writer: enough to change the first segment.
+const EACH: usize = 64;
+/// Entries of each writer when the log goes on.
+const AGAIN: usize = 3;
+/// Cases that run beside each other.
+const AT_ONCE: usize = 4;
 
 async fn open(folder: &Path) -> Result<(EmbeddedStore, Arc<Engine>), String> {
     let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
@@ -99,7 +104,7 @@ fn case() {
             Ok(opened) => opened,
             Err(error) => return println!("not opened: {error}"),
         };
-        append(&engine, EACH).await;
+        append(&engine, std::env::var("UNEFOIS_CASE_EACH").unwrap().parse().unwrap()).await;
         // A key that nothing is sealed with is made and destroyed.
         let period = "2020-01".parse().unwrap();
         let _ = store.keys.get_or_create(period).and_then(|_| store.keys.destroy(period));
@@ -110,9 +115,10 @@ fn case() {
 }
 
 /// What a process of a case said, and its exit code.
-fn run_case(folder: &Path, planned: Option<&str>) -> (Option<i32>, String) {
+fn run_case(folder: &Path, each: usize, planned: Option<&str>) -> (Option<i32>, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "case", "--ignored", "--nocapture"]).env("UNEFOIS_CASE_FOLDER", folder);
+    command.args(["--exact", "case", "--ignored", "--nocapture"]);
+    command.env("UNEFOIS_CASE_FOLDER", folder).env("UNEFOIS_CASE_EACH", each.to_string());
     if let Some(planned) = planned {
         command.env("UNEFOIS_CASE_PLAN", planned);
     }
@@ -133,7 +139,7 @@ fn ran(said: &str) -> BTreeMap<String, u64> {
 
 /// Nothing that was told is missing; the store opens, goes on, and is whole.
 fn look(folder: &Path, before: &BTreeMap<u64, String>, said: &str, case: &str) {
-    let (code, again) = run_case(folder, None);
+    let (code, again) = run_case(folder, AGAIN, None);
     assert_eq!(code, Some(0), "{case}: {again}");
     assert!(!again.contains("not opened"), "{case}: does not open again: {again}\nafter: {said}");
     assert!(!again.contains("refused"), "{case}: does not go on: {again}");
@@ -166,35 +172,45 @@ fn after_any_failed_or_last_operation_nothing_told_is_missing_and_the_log_goes_o
     process::folder(&fresh, process::free_address());
     let grown = root.path().join("grown");
     copy_folder(&fresh, &grown);
-    let (code, first) = run_case(&grown, None);
+    let (code, first) = run_case(&grown, EACH, None);
     assert_eq!(code, Some(0), "{first}");
-    let (mut cases, mut met) = (0, BTreeSet::new());
+    let (mut cases, mut met) = (Vec::new(), BTreeSet::new());
     // A log that begins, and one that goes on.
     for (start, before) in [(&fresh, BTreeMap::new()), (&grown, told(&first))] {
         let rehearsal = root.path().join("rehearsal");
         copy_folder(start, &rehearsal);
-        let counts = ran(&run_case(&rehearsal, None).1);
+        let counts = ran(&run_case(&rehearsal, EACH, None).1);
         std::fs::remove_dir_all(&rehearsal).unwrap();
         for (operation, count) in counts {
-            met.insert(operation.clone());
-            // The first of its runs, and one in the middle.
-            for nth in BTreeSet::from([1, count / 2 + 1]) {
-                for mode in MODES {
-                    let case = format!("{operation} {nth} {mode:?}");
-                    let folder = root.path().join("case");
-                    copy_folder(start, &folder);
-                    let (code, said) = run_case(&folder, Some(&case));
-                    let dies = matches!(mode, Mode::DiesBefore | Mode::DiesAfter);
-                    // Threads run otherwise each time, so a later run of an operation may not come.
-                    assert!(code == Some(if dies { DIED } else { 0 }) || nth > 1, "{case}: {code:?} {said}");
-                    look(&folder, &before, &said, &case);
-                    std::fs::remove_dir_all(&folder).unwrap();
-                    cases += 1;
-                }
+            // The first of its runs; and one in the middle, where many are under way.
+            let middle = (!before.is_empty() && count > 2).then_some(count / 2 + 1);
+            for nth in [1].into_iter().chain(middle) {
+                cases.extend(MODES.map(|mode| (start.clone(), before.clone(), operation.clone(), nth, mode)));
             }
+            met.insert(operation);
         }
     }
     let all: BTreeSet<_> = Operation::ALL.iter().map(|operation| format!("{operation:?}")).collect();
     assert_eq!(met, all, "an operation that no case meets");
-    println!("{cases} cases");
+    let (next, count) = (AtomicUsize::new(0), cases.len());
+    std::thread::scope(|scope| {
+        for worker in 0..AT_ONCE {
+            let (next, cases, root) = (&next, &cases, root.path());
+            scope.spawn(move || {
+                while let Some((start, before, operation, nth, mode)) = cases.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let case = format!("{operation} {nth} {mode:?}");
+                    let folder = root.join(format!("case-{worker}"));
+                    copy_folder(start, &folder);
+                    let (code, said) = run_case(&folder, EACH, Some(&case));
+                    let dies = matches!(mode, Mode::DiesBefore | Mode::DiesAfter);
+                    // Threads run otherwise each time, so a later run of an operation may not come.
+                    assert!(code == Some(if dies { DIED } else { 0 }) || *nth > 1, "{case}: {code:?} {said}");
+                    look(&folder, before, &said, &case);
+                    std::fs::remove_dir_all(&folder).unwrap();
+                }
+            });
+        }
+    });
+    println!("{count} cases");
 }
