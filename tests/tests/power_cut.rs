@@ -79,8 +79,16 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new(&self.program).arg("down").arg(&self.folder).output();
+        // It unmounts itself and ends.
+        for _ in 0..100 {
+            if self.up.try_wait().is_ok_and(|ended| ended.is_some()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let _ = self.up.kill();
         let _ = self.up.wait();
+        let _ = Command::new("umount").arg(self.folder.join("fuse")).stderr(Stdio::null()).status();
     }
 }
 
@@ -108,10 +116,15 @@ fn cut(program: &Path, runtime: &tokio::runtime::Runtime, state: &mut u64, nth: 
     std::thread::sleep(Duration::from_millis(300 + draw(state, 2_500)));
     // What clients know before the cut begins is what must be there after it.
     let known = told.lock().unwrap().clone();
+    // The other disk loses its power too, but goes on a moment longer here: what it has later is not what it had.
+    let kept = std::fs::read(&head).unwrap();
     disk.run(&["cut", "-seed", &draw(state, 1 << 30).to_string()]);
     broker.kill();
     runtime.block_on(loading).unwrap();
     disk.run(&["remount"]);
+    if !head.starts_with(disk.mount()) {
+        std::fs::write(&head, kept).unwrap();
+    }
     let broker = Process::serve_with(&folder.config(), "warn,unefois::serve=info");
     check_told(&data, &known);
     assert_eq!(broker.terminate(), Some(0));
