@@ -33,7 +33,7 @@ pub(crate) struct FoldChunk {
 }
 
 /// What became of a batch.
-pub(crate) type Outcome = Result<Arc<Commit>, EngineError>;
+pub(crate) type CommitResult = Result<Arc<Commit>, EngineError>;
 
 /// A durable commit: enough to prove each of its entries without reading the store.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, first: u64, entries: Vec<SealedEntry>) -> Outcome {
+    fn commit(&mut self, first: u64, entries: Vec<SealedEntry>) -> CommitResult {
         self.halt.check()?;
         if entries.is_empty() {
             return Ok(Arc::new(Commit { first, proofs: None, checkpoint: self.head.load_full() }));
@@ -139,7 +139,7 @@ impl Committer {
 }
 
 /// The thread of the fold.
-pub(crate) struct Folder {
+pub(crate) struct FoldWriter {
     pub(crate) chunks: Receiver<FoldChunk>,
     pub(crate) folded: Sender<u64>,
     pub(crate) fold: Arc<dyn Fold>,
@@ -150,7 +150,7 @@ pub(crate) struct Folder {
     pub(crate) halt: Arc<Halt>,
 }
 
-impl Folder {
+impl FoldWriter {
     /// Applies chunks to the fold. Between them it learns the request ids of earlier runs, and removes rows of purged
     /// records. A fold that fails halts the engine: decisions read it, and opening rebuilds it.
     pub(crate) fn run(mut self) {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use unefois_audit::Frontier;
 use unefois_connectors::Guarded;
 use unefois_consent::event::{Event, Failed, FailureCause, LogOpened};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
 
 use crate::clock::Clock;
-use crate::committer::{Committer, Folder, SignedHead};
+use crate::committer::{Committer, FoldWriter, SignedHead};
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
 use crate::halt::Halt;
@@ -20,7 +22,7 @@ use crate::registry::{Apply, RegistryView, change, publish};
 use crate::seal::{Opener, Sealer};
 use crate::sequencer::{Sequencer, SequencerParts, Turn};
 use crate::signer::Signer;
-use crate::state::Sweeper;
+use crate::state::{State, Sweeper};
 use crate::store::{Fold, HeadFile, Journal, RecordKeys};
 use crate::subject::Tagger;
 
@@ -62,9 +64,69 @@ pub struct Engine {
     published: ArcSwapOption<SignedHead>,
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Arc<Keeper>,
-    keeper_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// The engine's threads and the ways to them.
+struct Running {
+    sequencer: Sequencer,
+    keeper: Arc<Keeper>,
+    /// In the order in which they end; the keeper's is the last.
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(
+        parts: &EngineParts,
+        state: State,
+        frontier: Frontier,
+        head: &Arc<ArcSwap<SignedHead>>,
+        halt: &Arc<Halt>,
+    ) -> Result<Self, EngineError> {
+        let (to_commit, batches) = crossbeam_channel::bounded(1);
+        let (ready_sender, ready) = crossbeam_channel::bounded(1);
+        let (to_fold, chunks) = crossbeam_channel::bounded(1);
+        let (folded_sender, folded) = crossbeam_channel::bounded(1);
+        let committer = Committer {
+            batches,
+            ready: ready_sender,
+            to_fold,
+            journal: Arc::clone(&parts.journal),
+            signer: Arc::clone(&parts.signer),
+            frontier,
+            head: Arc::clone(head),
+            halt: Arc::clone(halt),
+            entries: metrics::counter!("unefois_entries_total"),
+            seconds: metrics::histogram!("unefois_commit_seconds"),
+        };
+        let fold_writer = FoldWriter {
+            chunks,
+            folded: folded_sender,
+            fold: Arc::clone(&parts.fold),
+            met: state.met(),
+            sweeper: Sweeper::new(Arc::clone(state.purged())),
+            position: state.size(),
+            halt: Arc::clone(halt),
+        };
+        let keeper = Arc::new(Keeper::new(Arc::clone(&parts.head), Arc::clone(head), Arc::clone(halt)));
+        let sequencer_parts = SequencerParts {
+            state,
+            clock: Arc::clone(&parts.clock),
+            journal: Arc::clone(&parts.journal),
+            halt: Arc::clone(halt),
+            keeper: Arc::clone(&keeper),
+            to_commit,
+            ready,
+            folded,
+        };
+        let commit_thread = halt.spawn("unefois-commit", move || committer.run())?;
+        let fold_thread = halt.spawn("unefois-fold", move || fold_writer.run())?;
+        let keeps = Arc::clone(&keeper);
+        let keeper_thread = halt.spawn("unefois-head", move || keeps.run())?;
+        let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
+        Ok(Self { sequencer, keeper, threads: vec![sequence_thread, commit_thread, fold_thread, keeper_thread] })
+    }
 }
 
 impl Engine {
@@ -77,50 +139,7 @@ impl Engine {
         let halt = Arc::new(Halt::default());
         let head = Arc::new(ArcSwap::from_pointee(head));
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
-
-        let (to_commit, batches) = crossbeam_channel::bounded(1);
-        let (ready_sender, ready) = crossbeam_channel::bounded(1);
-        let (to_fold, chunks) = crossbeam_channel::bounded(1);
-        let (folded_sender, folded) = crossbeam_channel::bounded(1);
-        let committer = Committer {
-            batches,
-            ready: ready_sender,
-            to_fold,
-            journal: Arc::clone(&parts.journal),
-            signer: Arc::clone(&parts.signer),
-            frontier,
-            head: Arc::clone(&head),
-            halt: Arc::clone(&halt),
-            entries: metrics::counter!("unefois_entries_total"),
-            seconds: metrics::histogram!("unefois_commit_seconds"),
-        };
-        let commit_thread = halt.spawn("unefois-commit", move || committer.run())?;
-        let folder = Folder {
-            chunks,
-            folded: folded_sender,
-            fold: Arc::clone(&parts.fold),
-            met: state.met(),
-            sweeper: Sweeper::new(Arc::clone(state.purged())),
-            position: state.size(),
-            halt: Arc::clone(&halt),
-        };
-        let fold_thread = halt.spawn("unefois-fold", move || folder.run())?;
-        let keeper = Arc::new(Keeper::new(parts.head, Arc::clone(&head), Arc::clone(&halt)));
-        let keeper_thread = halt.spawn("unefois-head", {
-            let keeper = Arc::clone(&keeper);
-            move || keeper.run()
-        })?;
-        let sequencer_parts = SequencerParts {
-            keeper: Arc::clone(&keeper),
-            state,
-            clock: Arc::clone(&parts.clock),
-            journal: Arc::clone(&parts.journal),
-            halt: Arc::clone(&halt),
-            to_commit,
-            ready,
-            folded,
-        };
-        let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
+        let Running { sequencer, keeper, threads } = Running::start(&parts, state, frontier, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
             sequencer.clone(),
@@ -141,9 +160,8 @@ impl Engine {
             published: ArcSwapOption::empty(),
             registry,
             halt,
-            threads: Mutex::new(vec![sequence_thread, commit_thread, fold_thread]),
+            threads: Mutex::new(threads),
             keeper,
-            keeper_thread: Mutex::new(Some(keeper_thread)),
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
         engine.finish_purges().await?;
@@ -205,14 +223,15 @@ impl Engine {
     /// Ends the threads after what they have is durable and folded. Calls that come later are refused. Blocks.
     pub fn close(&self) {
         self.sequencer.close();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let keeper_thread = threads.pop();
+        // A thread that panicked has halted the engine already.
         for thread in threads {
-            // A thread that panicked has halted the engine already.
             let _ = thread.join();
         }
         // Last, so that it writes the head of the last commit.
         self.keeper.close();
-        if let Some(thread) = self.keeper_thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(thread) = keeper_thread {
             let _ = thread.join();
         }
     }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::caller::VerifiedParticipant;
 use crate::clock::Clock;
-use crate::committer::{Commit, Outcome, ToCommit};
+use crate::committer::{Commit, CommitResult, ToCommit};
 use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::head::Keeper;
@@ -208,7 +208,7 @@ impl Writer {
 /// A step with its reply, without its type.
 type BoxedStep = Box<dyn FnOnce(Result<&mut Turn<'_>, EngineError>) -> Result<Option<BoxedReply>, EngineError> + Send>;
 /// Sends the reply of a step when its commit is known.
-pub(crate) type BoxedReply = Box<dyn FnOnce(&Outcome) + Send>;
+pub(crate) type BoxedReply = Box<dyn FnOnce(&CommitResult) + Send>;
 
 /// What the sequencer's thread is told.
 enum Command {
@@ -295,7 +295,7 @@ impl Sequencer {
             };
             let before = turn.state.size();
             match step(turn) {
-                Ok(value) => Ok(Some(Box::new(move |outcome: &Outcome| {
+                Ok(value) => Ok(Some(Box::new(move |outcome: &CommitResult| {
                     let result = outcome.clone().map(|commit| Committed { value, commit });
                     let _ = sender.send(result);
                 }))),

@@ -9,7 +9,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tower::layer::util::{Identity, Stack};
 use unefois_engine::store::{Fold, HeadFile, Journal, RecordKeys};
 use unefois_engine::{Clock, Engine, EngineError, EngineParts};
 use unefois_proto::v1::audit_service_server::AuditServiceServer;
@@ -18,7 +21,7 @@ use unefois_proto::v1::exchange_service_server::ExchangeServiceServer;
 use unefois_proto::v1::registry_service_server::RegistryServiceServer;
 use unefois_store::EmbeddedStore;
 
-use crate::config::{ConfigError, Loaded};
+use crate::config::{ConfigError, Loaded, ServerConfig};
 use crate::cosigning::Cosigning;
 use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
@@ -93,8 +96,54 @@ impl From<&EmbeddedStore> for Stores {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { key, address, error })
+/// Listens, and says where: port 0 takes a free one.
+async fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let fault = |error| ServeError::Listen { key, address, error };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let bound = listener.local_addr().map_err(fault)?;
+    Ok((listener, bound))
+}
+
+/// Serves plain HTTP where the configuration has an address for it.
+async fn serve_http<F>(
+    key: &'static str,
+    address: Option<SocketAddr>,
+    helpers: &mut Vec<JoinHandle<()>>,
+    serve: impl FnOnce(TcpListener) -> F,
+) -> Result<Option<SocketAddr>, ServeError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Some(address) = address else { return Ok(None) };
+    let (listener, bound) = bind(key, address).await?;
+    helpers.push(tokio::spawn(serve(listener)));
+    Ok(Some(bound))
+}
+
+/// The gRPC services behind the gate.
+fn services(
+    engine: &Arc<Engine>,
+    config: &ServerConfig,
+    verifier_key: String,
+    health: HealthServer<impl Health>,
+) -> Result<Router<Stack<GateLayer, Identity>>, ServeError> {
+    let exchanges = ExchangeServiceServer::new(Exchange(Arc::clone(engine)));
+    let consents = ConsentServiceServer::new(Consents(Arc::clone(engine)));
+    let registry = RegistryServiceServer::new(RegistryRpc(Arc::clone(engine)));
+    let audit = AuditServiceServer::new(Audit { engine: Arc::clone(engine), verifier_key });
+    Ok(Server::builder()
+        .max_concurrent_streams(config.max_streams_per_connection)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .initial_connection_window_size(1 << 20)
+        .layer(GateLayer::new(Arc::clone(engine), config.max_deadline()))
+        .add_service(health)
+        .add_service(reflection()?)
+        .add_service(reflection_v1alpha()?)
+        .add_service(exchanges.max_decoding_message_size(MAX_QUESTION_BYTES))
+        .add_service(consents.max_decoding_message_size(MAX_QUESTION_BYTES))
+        .add_service(registry.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(audit))
 }
 
 impl Broker {
@@ -117,36 +166,12 @@ impl Broker {
             None => None,
             Some(policy) => Some(Cosigning::open(Arc::clone(&engine), policy, &config, clock).await?),
         };
-        let listener = bind("server.listen", config.server.listen).await?;
-        let address = listener.local_addr().map_err(|error| ServeError::Listen {
-            key: "server.listen",
-            address: config.server.listen,
-            error,
-        })?;
+        let (listener, address) = bind("server.listen", config.server.listen).await?;
         let (stop, stopped) = watch::channel(false);
         let (accepted, incoming) = mpsc::channel(64);
         let (health_reporter, health) = tonic_health::server::health_reporter();
         health_reporter.set_service_status(EXCHANGE_SERVICE, ServingStatus::Serving).await;
-        let gate = GateLayer::new(Arc::clone(&engine), config.server.max_deadline());
-        let server = Server::builder()
-            .max_concurrent_streams(config.server.max_streams_per_connection)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .initial_connection_window_size(1 << 20)
-            .layer(gate)
-            .add_service(health)
-            .add_service(reflection()?)
-            .add_service(reflection_v1alpha()?)
-            .add_service(
-                ExchangeServiceServer::new(Exchange(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES),
-            )
-            .add_service(
-                ConsentServiceServer::new(Consents(engine.clone())).max_decoding_message_size(MAX_QUESTION_BYTES),
-            )
-            .add_service(
-                RegistryServiceServer::new(RegistryRpc(engine.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            )
-            .add_service(AuditServiceServer::new(Audit { engine: engine.clone(), verifier_key }));
+        let server = services(&engine, &config.server, verifier_key, health)?;
         let bounds =
             Bounds { connections: config.server.max_connections, per_key: config.server.max_connections_per_key };
         let mut helpers = vec![
@@ -156,24 +181,15 @@ impl Broker {
             tokio::spawn(tell_health(health_reporter, Arc::clone(&engine))),
         ];
         let cosigning = cosigning.map(|cosigning| tokio::spawn(cosigning.run(wait(stopped.clone()))));
-        let metrics_address = match config.metrics.listen {
-            None => None,
-            Some(address) => {
-                let listener = bind("metrics.listen", address).await?;
-                let bound = listener.local_addr().ok();
-                helpers.push(tokio::spawn(http::serve(listener, Readiness(Arc::clone(&engine)))));
-                bound
-            }
-        };
-        let log_address = match config.log.listen {
-            None => None,
-            Some(address) => {
-                let listener = bind("log.listen", address).await?;
-                let bound = listener.local_addr().ok();
-                helpers.push(tokio::spawn(http::log::serve(listener, Arc::clone(&engine))));
-                bound
-            }
-        };
+        let readiness = Readiness(Arc::clone(&engine));
+        let metrics_address = serve_http("metrics.listen", config.metrics.listen, &mut helpers, |listener| {
+            http::serve(listener, readiness)
+        })
+        .await?;
+        let public = Arc::clone(&engine);
+        let log_address =
+            serve_http("log.listen", config.log.listen, &mut helpers, |listener| http::log::serve(listener, public))
+                .await?;
         let server = tokio::spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), wait(stopped)));
         tracing::info!(%address, entries = engine.head().size, "the broker serves");
         let patience = Duration::from_millis(config.server.shutdown_ms);
