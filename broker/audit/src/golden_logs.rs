@@ -1,49 +1,23 @@
 //! Golden logs: what a log of these leaves shows to the world at sizes around its edges, kept by hash. A change of any byte
 //! of a checkpoint, a tile, a bundle or a proof is a change of the format.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Write as _;
 
 use crate::bundle::encode_bundle;
 use crate::checkpoint::Checkpoint;
-use crate::frontier::Frontier;
 use crate::hash::{Hash, digest_parts};
 use crate::leaf::Leaf;
-use crate::proof::{NodeReader, consistency_proof, inclusion_proof, root_at};
-use crate::testing::LogKey;
+use crate::proof::{consistency_proof, inclusion_proof, root_at};
+use crate::testing::{LogKey, Nodes};
 use crate::tile::{TileKind, TilePath, encode_tile};
 
 const GOLDEN: &str = include_str!("../testdata/golden-logs-v1.txt");
 
-const SIZES: [u64; 9] = [0, 1, 2, 255, 256, 257, 65_535, 65_537, 70_000];
+pub(crate) const SIZES: [u64; 9] = [0, 1, 2, 255, 256, 257, 65_535, 65_537, 70_000];
 
-fn leaf(number: u64) -> Leaf {
+pub(crate) fn leaf(number: u64) -> Leaf {
     let kind = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 32][(number % 14) as usize];
     Leaf { kind, time_ms: 1_767_225_600_000 + 37 * number, commitment: digest_parts(&[&number.to_be_bytes()]) }
-}
-
-/// Every complete node of a tree.
-struct Nodes(BTreeMap<(u8, u64), Hash>);
-
-impl Nodes {
-    fn of(count: u64) -> Self {
-        let (mut frontier, mut nodes) = (Frontier::new(), BTreeMap::new());
-        for number in 0..count {
-            frontier.append_with(leaf(number).hash(), |level, index, hash| {
-                nodes.insert((level, index), hash);
-            });
-        }
-        Self(nodes)
-    }
-}
-
-impl NodeReader for Nodes {
-    type Error = Infallible;
-
-    fn node(&self, level: u8, index: u64) -> Result<Hash, Infallible> {
-        Ok(self.0[&(level, index)])
-    }
 }
 
 /// The paths and bytes of all tiles and bundles at a size, in the order of levels and indexes.
@@ -85,7 +59,7 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash {
 
 #[test]
 fn logs_at_the_edges_of_tiles_show_the_bytes_they_were_released_with() {
-    let nodes = Nodes::of(SIZES[SIZES.len() - 1]);
+    let nodes = Nodes::of((0..SIZES[SIZES.len() - 1]).map(|number| leaf(number).hash()));
     let key = LogKey::new("golden.example/log", 7);
     let mut text = format!("{}\n", key.verifier());
     for size in SIZES {

@@ -30,6 +30,8 @@ mod format_doc;
 #[cfg(test)]
 mod golden_logs;
 #[cfg(test)]
+mod second_opinion;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod vectors;

@@ -1,11 +1,13 @@
 //! What the tests share: RFC 6962 written as it is defined, a log in memory, keys from fixed seeds.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::checkpoint::Checkpoint;
 use crate::cosignature::{Cosignature, WitnessKey};
+use crate::frontier::Frontier;
 use crate::hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
 use crate::note::VerifierKey;
 use crate::proof::NodeReader;
@@ -84,6 +86,29 @@ impl TileHashes for MemoryTree {
         assert!((1..=128).contains(&count));
         assert_eq!(start / 256, (start + count as u64 - 1) / 256, "the range must lie within one tile");
         (start..start + count as u64).map(|index| self.node(tile_level * 8, index)).collect()
+    }
+}
+
+/// The nodes of a tree, kept as its frontier closed them.
+pub(crate) struct Nodes(pub(crate) BTreeMap<(u8, u64), Hash>);
+
+impl Nodes {
+    pub(crate) fn of(leaves: impl IntoIterator<Item = Hash>) -> Self {
+        let (mut frontier, mut nodes) = (Frontier::new(), BTreeMap::new());
+        for leaf in leaves {
+            frontier.append_with(leaf, |level, index, hash| {
+                nodes.insert((level, index), hash);
+            });
+        }
+        Self(nodes)
+    }
+}
+
+impl NodeReader for Nodes {
+    type Error = Infallible;
+
+    fn node(&self, level: u8, index: u64) -> Result<Hash, Infallible> {
+        Ok(self.0[&(level, index)])
     }
 }
 
