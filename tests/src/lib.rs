@@ -14,12 +14,14 @@
 )]
 
 pub mod ask;
+pub mod power;
 pub mod process;
 pub mod sandbox;
 pub mod source;
 pub mod told;
 pub mod witness;
 pub mod world;
+pub mod writers;
 
 /// Every file under `folder`, in order of their paths.
 pub fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
