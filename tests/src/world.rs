@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use unefois_audit::VerifierKey;
+use unefois_audit::{Frontier, VerifierKey};
 use unefois_consent::Event;
 use unefois_engine::replay::{BatchSource, Report, fold_digest, replay, verify};
 use unefois_engine::seal::Opener;
@@ -22,9 +22,34 @@ pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
     replay(&files, key, &opener(data), Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap()
 }
 
-/// The log verifies and replays, no exchange is left open, and the fold is what the replay gives. The store is closed.
+/// The tiles on the disk are those of the journal.
+fn check_tiles(data: &Path) {
+    let (mut frontier, mut levels) = (Frontier::new(), Vec::<Vec<u8>>::new());
+    let reader = JournalReader::open(data).unwrap();
+    reader
+        .read(0, &mut |batch| {
+            for entry in &batch.entries {
+                frontier.append_with(entry.leaf.hash(), |level, _, hash| {
+                    if level % 8 == 0 {
+                        levels.resize(levels.len().max(usize::from(level / 8) + 1), Vec::new());
+                        levels[usize::from(level / 8)].extend(hash.0);
+                    }
+                });
+            }
+            Visit::Continue
+        })
+        .unwrap();
+    for (level, expected) in levels.iter().enumerate() {
+        let tiles = std::fs::read(data.join("tiles").join(level.to_string())).unwrap();
+        assert!(tiles.starts_with(expected), "tile level {level} is not that of the journal");
+    }
+}
+
+/// The log verifies and replays, its tiles are those of the journal, no exchange is left open, and the fold is what the
+/// replay gives. The store is closed.
 pub fn check(data: &Path, key: &VerifierKey) -> Report {
     let report = check_log(data, key);
+    check_tiles(data);
     assert_eq!(report.open, 0, "an exchange was left without its end");
     let fold = SledFold::open(&data.join("fold"), &Options::default()).unwrap();
     assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");

@@ -22,8 +22,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use unefois::init::InitFolder;
 use unefois_audit::VerifierKey;
+use unefois_engine::store::HeadFile;
 use unefois_store::Options;
-use unefois_store::embedded::SledFold;
+use unefois_store::embedded::{FileHead, SledFold};
 use unefois_tests::power::{Disk, powercut};
 use unefois_tests::process::{self, Process};
 use unefois_tests::told::{Told, check_told, draw, load};
@@ -167,6 +168,8 @@ fn writer() {
 struct Writer {
     child: Child,
     told: Arc<Mutex<Told>>,
+    /// When which size was the newest that anyone was told of.
+    sizes: Arc<Mutex<Vec<(Instant, u64)>>>,
     listener: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -179,20 +182,28 @@ impl Writer {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = Arc::new(Mutex::new(Told::default()));
+        let (told, sizes) = (Arc::new(Mutex::new(Told::default())), Arc::new(Mutex::new(Vec::new())));
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let listener = std::thread::spawn({
-            let told = Arc::clone(&told);
+            let (told, sizes) = (Arc::clone(&told), Arc::clone(&sizes));
             move || {
                 let mut line = String::new();
                 // A line that the death cut short is none.
                 while lines.read_line(&mut line).is_ok_and(|n| n > 0) && line.ends_with('\n') {
-                    writers::told(line.trim_end(), &mut told.lock().unwrap());
+                    let mut told = told.lock().unwrap();
+                    writers::told(line.trim_end(), &mut told);
+                    sizes.lock().unwrap().extend(told.heads.keys().last().map(|size| (Instant::now(), *size)));
                     line.clear();
                 }
             }
         });
-        Self { child, told, listener: Some(listener) }
+        Self { child, told, sizes, listener: Some(listener) }
+    }
+
+    /// The size that was told of by then.
+    fn size_at(&self, then: Option<Instant>) -> u64 {
+        let sizes = self.sizes.lock().unwrap();
+        sizes.iter().rev().find(|(at, _)| then.is_some_and(|then| *at <= then)).map_or(0, |(_, size)| *size)
     }
 
     /// Waits until the writers were told of so many entries.
@@ -216,18 +227,34 @@ impl Drop for Writer {
     }
 }
 
+/// What the head file promises to have at least: what was told of a second ago. Another second is for a slow disk.
+const HEAD_IS_YOUNGER_THAN: Duration = Duration::from_secs(2);
+
+/// The size that the head file says; 0 where it says none.
+fn kept(head: &Path) -> u64 {
+    let note = FileHead::new(head).read().unwrap().unwrap_or_default();
+    note.lines().nth(1).map_or(0, |size| size.parse().unwrap())
+}
+
 /// One cut of an engine that writes as fast as it can.
 fn cut_an_engine(program: &Path, runtime: &Runtime, state: &mut u64, nth: usize) -> usize {
     let mut place = Place::new(program, nth);
     let mut writer = Writer::start(&place);
-    if draw(state, 5) == 0 {
+    if nth.is_multiple_of(4) {
+        // So long that the head file must have been written.
+        writer.wait_for(1);
+        std::thread::sleep(HEAD_IS_YOUNGER_THAN + Duration::from_secs(1));
+    } else if draw(state, 5) == 0 {
         // While it opens its first log, or soon after.
         std::thread::sleep(Duration::from_millis(draw(state, 500)));
     } else {
         writer.wait_for(usize::try_from(draw(state, 3_000)).unwrap());
     }
     let told = Arc::clone(&writer.told);
+    let at_least = writer.size_at(Instant::now().checked_sub(HEAD_IS_YOUNGER_THAN));
     let mut known = place.cut(state, &told, || drop(writer));
+    let kept = kept(&place.head);
+    assert!(kept >= at_least, "{}: the head file says {kept}, and {at_least} was told long ago", place.what);
     let options = next_boot(&place);
     runtime.block_on(async {
         let opened = writers::open(&place.folder.path, &place.data, &options).await;
