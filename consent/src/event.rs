@@ -266,6 +266,11 @@ pub struct Carried {
 pub struct Purged {
     /// Month and retention of the records.
     pub period: RecordPeriod,
+    /// How many there were.
+    pub entries: u64,
+    /// SHA-256 over index (u64, big-endian) and leaf hash of each of their entries, in order: no other record can be passed
+    /// off as purged.
+    pub digest: Digest,
 }
 
 /// One record of the log.

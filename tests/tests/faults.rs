@@ -173,6 +173,8 @@ async fn a_one_time_consent_is_used_once_by_a_thousand_callers_at_once() {
 #[tokio::test]
 async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
     let mut sandbox = Sandbox::start().await;
+    let head = sandbox.folder.path.join("data.head");
+    let older = std::fs::read(&head).unwrap();
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
     sandbox.stop().await;
     // Damage to the last batch looks like what a crash leaves, but the fold has the batch.
@@ -193,11 +195,11 @@ async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
     assert!(String::from_utf8_lossy(&verified.stderr).contains("are no whole batch"), "{verified:?}");
     let error = sandbox.restart().await.unwrap_err().to_string();
     assert!(error.contains("it is older than the log that was shown to others"), "{error}");
-    // Without its head file the fold still tells.
-    std::fs::write(sandbox.folder.path.join("data.head"), [0; 8192]).unwrap();
+    // With an older head file the fold still tells.
+    std::fs::write(&head, &older).unwrap();
     for _ in 0..2 {
         let error = sandbox.restart().await.unwrap_err().to_string();
-        std::fs::write(sandbox.folder.path.join("data.head"), [0; 8192]).unwrap();
+        std::fs::write(&head, &older).unwrap();
         assert!(error.contains("acknowledged ones are missing") && error.contains("move fold/ away"), "{error}");
     }
     std::fs::rename(sandbox.data().join("fold"), sandbox.data().join("fold.kept")).unwrap();

@@ -102,8 +102,14 @@ async fn data_without_its_head_file_or_with_one_of_another_log_does_not_open() {
     sandbox.stop().await;
     let head = std::fs::read(head_path(&sandbox)).unwrap();
     std::fs::remove_file(head_path(&sandbox)).unwrap();
-    let refused = sandbox.restart().await.unwrap_err().to_string();
-    assert!(refused.contains("there is no head file") && refused.contains("accept-head"), "{refused}");
+    // Nor does one that was emptied.
+    for emptied in [None, Some(Vec::new()), Some(vec![0; 8192])] {
+        if let Some(bytes) = emptied {
+            std::fs::write(head_path(&sandbox), bytes).unwrap();
+        }
+        let refused = sandbox.restart().await.unwrap_err().to_string();
+        assert!(refused.contains("there is no head in") && refused.contains("accept-head"), "{refused}");
+    }
 
     let mut other = Sandbox::start().await;
     other.stop().await;
@@ -114,10 +120,11 @@ async fn data_without_its_head_file_or_with_one_of_another_log_does_not_open() {
     std::fs::write(head_path(&sandbox), &head).unwrap();
     let newest = FileHead::new(&head_path(&sandbox)).read().unwrap().unwrap();
     let start = head.windows(newest.len()).position(|window| window == newest.as_bytes()).unwrap();
-    let lines = newest.lines().scan(0, |at, line| Some((std::mem::replace(at, *at + line.len() + 1), line.len())));
-    for (line, _) in lines.filter(|(_, length)| *length > 0) {
+    // Origin, root and signature. (A head that is torn is none, and the one before it counts.)
+    let root = newest.match_indices('\n').nth(1).unwrap().0 + 1;
+    for place in [0, root, newest.len() - 20] {
         let mut damaged = head.clone();
-        damaged[start + line] ^= 1;
+        damaged[start + place] ^= 1;
         std::fs::write(head_path(&sandbox), &damaged).unwrap();
         let refused = sandbox.restart().await.unwrap_err().to_string();
         assert!(refused.contains("head file"), "{refused}");

@@ -113,6 +113,25 @@ async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update
 }
 
 #[tokio::test]
+async fn clients_that_never_end_their_request_hold_the_public_log_up_for_seconds_only() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sandbox = Sandbox::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..600 {
+        let mut client = tokio::net::TcpStream::connect(address(&sandbox)).await.unwrap();
+        client.write_all(b"GET /checkpoint HTTP/1.1\r\nHost: l").await.unwrap();
+        slow.push(client);
+    }
+    let url = format!("http://{}/checkpoint", address(&sandbox));
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), reqwest::get(url)).await.unwrap().unwrap();
+    assert!(answer.status().is_success());
+    let mut first = slow.swap_remove(0);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), first.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "a request that does not end keeps its connection");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
 async fn a_mirror_follows_a_log_step_by_step_and_is_a_log_itself() {
     let sandbox = Sandbox::start().await;
     let root = tempfile::tempdir().unwrap();

@@ -207,6 +207,82 @@ async fn a_consent_is_kept_with_what_rests_on_it_and_a_shorter_procedure_goes_ea
     sandbox.finish().await;
 }
 
+/// An operator without any key changes the retention of an entry, so that it looks purged, and throws the fold away.
+#[tokio::test]
+async fn a_record_cannot_be_passed_off_as_purged() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox
+        .change_registry(|file| {
+            for_long(file);
+            file.procedures.iter_mut().filter(|p| p.id.as_str() == CANTEEN).for_each(|p| p.trace_months = 1);
+        })
+        .await;
+    exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(0))).await.unwrap();
+    let expires_at = Some(wire_instant(middle(4)));
+    let department = sandbox.client("departement").await;
+    let id = granted(&department, v1::GrantConsentRequest { expires_at, ..grant("MARCHAND") }).await;
+    withdraw(&department, &id).await;
+    let withdrawn = usize::try_from(sandbox.broker().engine().head().size).unwrap() - 1;
+    clock.set(middle(2));
+    assert_eq!(sandbox.broker().engine().purge().await.unwrap().periods, ["2027-01.1".parse().unwrap()]);
+    assert_refused(
+        exchange(&sandbox.client("departement").await, allowance("MARCHAND", Some(&id))).await,
+        "CONSENT_WITHDRAWN",
+    );
+    sandbox.stop().await;
+    check(&sandbox);
+
+    // The journal again, with that one byte changed; hashes, roots and signatures do not have it.
+    let data = sandbox.data();
+    let mut batches = Vec::new();
+    let keep = &mut |batch| {
+        batches.push(batch);
+        Visit::Continue
+    };
+    JournalReader::open(&data).unwrap().read(0, keep).unwrap();
+    let segment = data.join("journal/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    for batch in &mut batches {
+        let place = usize::try_from(batch.first).unwrap();
+        let before = unefois_store::embedded::encode_frame(batch).unwrap();
+        let Some(entry) = withdrawn.checked_sub(place).and_then(|nth| batch.entries.get_mut(nth)) else { continue };
+        assert_eq!(entry.leaf.kind, 4);
+        entry.retention = Retention::from_months(1);
+        let after = unefois_store::embedded::encode_frame(batch).unwrap();
+        let at = bytes.windows(before.len()).position(|window| window == before).unwrap();
+        bytes[at..at + after.len()].copy_from_slice(&after);
+    }
+    std::fs::write(&segment, bytes).unwrap();
+    std::fs::remove_dir_all(data.join("fold")).unwrap();
+
+    let reader = JournalReader::open(&data).unwrap();
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
+    let verified = verify(&reader, &sandbox.key, &opener, &mut |_, _| {}).unwrap_err().to_string();
+    let replayed =
+        replay(&reader, &sandbox.key, &opener, Arc::new(MemoryStore::new()), &mut |_, _| {}).unwrap_err().to_string();
+    let started = sandbox.restart().await.unwrap_err().to_string();
+    for said in [verified, replayed, started] {
+        assert!(said.contains("the retention of an entry was changed"), "{said}");
+    }
+}
+
+/// A clock that is years ahead when the broker starts destroys nothing.
+#[tokio::test]
+async fn a_clock_that_jumped_before_the_start_purges_nothing() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox.stop().await;
+    let keys = FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap().len();
+    clock.set(middle(120));
+    sandbox.restart().await.unwrap();
+    let engine = Arc::clone(sandbox.broker().engine());
+    assert_eq!(engine.purge().await.unwrap().periods, []);
+    drop(engine);
+    assert!(FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap().len() >= keys);
+    sandbox.finish().await;
+}
+
 #[tokio::test]
 async fn a_purge_that_was_interrupted_is_finished_and_a_missing_key_is_not_taken_for_one() {
     let clock = Arc::new(ManualClock::new(middle(0)));

@@ -182,6 +182,8 @@ fn a_killed_witness_goes_on_from_its_state_and_never_without_it() {
         std::fs::write(&file, damaged).unwrap();
         refuses_to_start("put the file back");
     }
+    std::fs::remove_file(&file).unwrap();
+    refuses_to_start("it is gone");
     std::fs::write(&file, &kept).unwrap();
     let (state, away) = (witness.folder.join("state"), witness.folder.join("away"));
     std::fs::rename(&state, &away).unwrap();

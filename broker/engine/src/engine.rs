@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use unefois_audit::Frontier;
 use unefois_connectors::Guarded;
+use unefois_consent::Timestamp;
 use unefois_consent::event::{Event, Failed, FailureCause, LogOpened};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
@@ -66,7 +68,12 @@ pub struct Engine {
     halt: Arc<Halt>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Arc<Keeper>,
+    /// Whether the clock was far past the log's last entry at the start.
+    clock_jumped: bool,
 }
+
+/// A clock that is further past the log's last entry at the start may be wrong, and a purge cannot be taken back.
+const CLOCK_MAY_PASS: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// The engine's threads and the ways to them.
 struct Running {
@@ -139,6 +146,8 @@ impl Engine {
         let halt = Arc::new(Halt::default());
         let head = Arc::new(ArcSwap::from_pointee(head));
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
+        let last_time = Timestamp::from_millis(parts.journal.end().last_time_ms);
+        let clock_jumped = state.size() > 0 && parts.clock.now().since(last_time) > CLOCK_MAY_PASS;
         let Running { sequencer, keeper, threads } = Running::start(&parts, state, frontier, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
@@ -162,6 +171,7 @@ impl Engine {
             halt,
             threads: Mutex::new(threads),
             keeper,
+            clock_jumped,
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
         engine.finish_purges().await?;
@@ -250,6 +260,10 @@ impl Engine {
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    pub(crate) fn clock_jumped(&self) -> bool {
+        self.clock_jumped
     }
 
     pub(crate) fn fold(&self) -> &Arc<dyn Fold> {

@@ -26,19 +26,27 @@ const HOLDS_UP_AFTER: Duration = Duration::from_millis(700);
 /// Refuses data that does not hold the head that was kept apart, and brings that head up to date.
 pub(crate) fn check(parts: &EngineParts, head: &SignedHead) -> Result<(), EngineError> {
     let file = &*parts.head;
-    match file.read()? {
+    match file.read()?.filter(|note| !note.is_empty()) {
         None if head.size > 0 => return Err(missing(file, head)),
         None => {}
-        Some(note) if note.is_empty() => {}
         Some(note) => check_kept(parts, head, &note)?,
     }
-    file.write(&head.note)?;
+    if head.size > 0 {
+        // Twice: a file that keeps the head before the newest one does not fall back behind this start.
+        file.write(&head.note)?;
+        return Ok(file.write(&head.note)?);
+    }
+    // Signed too, before the first entry: a file that says nothing is one that was emptied.
+    let key = parts.signer.verifier_key();
+    let empty = Checkpoint { origin: key.name().to_owned(), size: 0, root: head.root };
+    let signature = parts.signer.sign(empty.note_text().as_bytes())?;
+    file.write(&empty.signed(&signature, key.id()))?;
     Ok(())
 }
 
 fn missing(file: &dyn HeadFile, head: &SignedHead) -> EngineError {
     EngineError::Log(format!(
-        "there is no head file {}, and the data folder holds {} entries: whether it is the newest cannot be told. Put the \
+        "there is no head in {}, and the data folder holds {} entries: whether it is the newest cannot be told. Put the \
          head file back. If it is lost and you know that this data folder is the newest, run `unefois audit accept-head`",
         file.name(),
         head.size

@@ -4,9 +4,10 @@
 //! entry; then the key goes. A crash in between is made good at the next start: a period whose purge is in the log has no
 //! key. Leaves stay, so the tree and every receipt verify for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use unefois_audit::Hash;
 use unefois_consent::event::{Carried, CarriedFact, Event, Purged};
 use unefois_consent::{Digest, RecordPeriod};
 
@@ -14,8 +15,8 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::sequencer::Turn;
 use crate::state::candidates;
-use crate::store::{Batch, Journal, StoreError, Visit};
-use crate::traces::blocking;
+use crate::store::{Batch, Journal, SealedEntry, StoreError, Visit};
+use crate::traces::{blocking, visit_entries};
 
 /// Facts that are carried over in one step, so that exchanges are not held up.
 const CARRIED_AT_ONCE: usize = 256;
@@ -35,20 +36,35 @@ impl Engine {
         let keys = Arc::clone(self.keys());
         let mut periods = blocking(move || Ok(keys.periods()?)).await?;
         periods.sort();
+        let look = move |turn: &mut Turn<'_>| {
+            let month = turn.now().month();
+            periods.retain(|period| period.is_over(month));
+            let purged = turn.state().purged();
+            Ok(periods.into_iter().map(|period| (period, purged.contains(period))).collect::<Vec<_>>())
+        };
+        let over = self.sequencer().submit_to_end(look).await?.value;
+        if !over.is_empty() && self.clock_jumped() {
+            tracing::error!(
+                "the clock was weeks past the log's last entry when the broker started, so nothing is purged until its next \
+                 start: check the clock"
+            );
+            return Ok(PurgeReport::default());
+        }
+        let wanted = over.iter().filter(|(_, purged)| !purged).map(|(period, _)| *period).collect();
+        let contents = self.contents(wanted).await?;
         let mut report = PurgeReport::default();
-        for period in periods {
-            let look = move |turn: &mut Turn<'_>| {
-                Ok((period.is_over(turn.now().month()), turn.state().purged().contains(period)))
-            };
-            let (over, purged) = self.sequencer().submit_to_end(look).await?.value;
-            if !over {
-                continue;
-            }
+        for (period, purged) in over {
             if !purged {
                 report.carried += self.carry_over(period).await?;
-                self.sequencer()
-                    .submit_to_end(move |turn| turn.append(&Event::Purged(Purged { period })).map(drop))
-                    .await?;
+                let content = contents.get(&period).cloned().unwrap_or_default();
+                let (entries, digest) = (content.entries, content.digest());
+                let purge = move |turn: &mut Turn<'_>| {
+                    if turn.state().has_objection_of(period)? {
+                        return Err(EngineError::Internal("an objection was not carried over; nothing was purged"));
+                    }
+                    turn.append(&Event::Purged(Purged { period, entries, digest })).map(drop)
+                };
+                self.sequencer().submit_to_end(purge).await?;
             }
             self.destroy(period).await?;
             tracing::info!(%period, "records are purged: the key of their period is destroyed");
@@ -56,6 +72,32 @@ impl Engine {
             report.periods.push(period);
         }
         Ok(report)
+    }
+
+    /// What the entries of these periods are. Each record is opened once more: one that does not open is not of its period,
+    /// whatever its frame says, and then nothing is purged.
+    async fn contents(&self, wanted: BTreeSet<RecordPeriod>) -> Result<BTreeMap<RecordPeriod, Content>, EngineError> {
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
+        blocking(move || {
+            let mut contents: BTreeMap<_, Content> = BTreeMap::new();
+            visit_entries(&*journal, 0, u64::MAX, |index, entry| {
+                let period = entry.period();
+                if wanted.contains(&period) {
+                    if opener.open(index, entry)?.is_none() {
+                        return Err(StoreError::Corrupt(format!(
+                            "the key that opens entry {index} ({period}) is missing"
+                        )));
+                    }
+                    contents.entry(period).or_default().add(index, &entry.leaf.hash());
+                }
+                Ok(Visit::Continue)
+            })?;
+            Ok(contents)
+        })
+        .await
     }
 
     async fn carry_over(&self, period: RecordPeriod) -> Result<u64, EngineError> {
@@ -110,6 +152,39 @@ pub(crate) fn carry(turn: &mut Turn<'_>, from: u64, fact: CarriedFact) -> Result
     Ok(())
 }
 
+/// The entries of one period so far.
+#[derive(Clone)]
+struct Content {
+    entries: u64,
+    hash: ring::digest::Context,
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content({} entries)", self.entries)
+    }
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self { entries: 0, hash: ring::digest::Context::new(&ring::digest::SHA256) }
+    }
+}
+
+impl Content {
+    fn add(&mut self, index: u64, leaf_hash: &Hash) {
+        self.entries += 1;
+        self.hash.update(&index.to_be_bytes());
+        self.hash.update(&leaf_hash.0);
+    }
+
+    fn digest(&self) -> Digest {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.hash.clone().finish().as_ref());
+        Digest(digest)
+    }
+}
+
 /// A fact that outlives its record.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -125,6 +200,7 @@ pub(crate) struct Past {
     pub(crate) carried: BTreeMap<u64, Vec<Kept>>,
     /// Periods whose purge is an entry.
     pub(crate) purged: Vec<RecordPeriod>,
+    contents: BTreeMap<RecordPeriod, Content>,
 }
 
 impl Past {
@@ -146,25 +222,53 @@ impl Past {
     }
 
     fn batch(&mut self, batch: &Batch, opener: &crate::seal::Opener) -> Result<(), StoreError> {
-        let told = |kind| kind == Event::CARRIED || kind == Event::PURGED;
-        for (index, entry) in (batch.first..).zip(&batch.entries).filter(|(_, entry)| told(entry.leaf.kind)) {
-            let Some(opened) = opener.open(index, entry)? else { continue };
-            match serde_json::from_str(&opened.record) {
-                Ok(Event::Carried(carried)) => {
+        for (index, entry) in (batch.first..).zip(&batch.entries) {
+            // Before it is counted: a purge names what came before it.
+            match self.event(index, entry, opener)? {
+                Some(Event::Carried(carried)) => {
                     let facts = self.carried.entry(carried.from).or_default();
                     // A fact whose carrying entry is over is carried over again; the last one counts.
                     facts.retain(|kept| kept.carried.fact != carried.fact);
                     facts.push(Kept { carried, period: entry.period() });
                 }
-                Ok(Event::Purged(purged)) => self.purged.push(purged.period),
-                Ok(_) | Err(_) => {
+                Some(Event::Purged(purged)) => {
+                    let content = self.contents.get(&purged.period).cloned().unwrap_or_default();
+                    if (content.entries, content.digest()) != (purged.entries, purged.digest) {
+                        return Err(StoreError::Corrupt(format!(
+                            "entry {index} says what was purged of {}, and the journal has other entries of that period: \
+                             the retention of an entry was changed",
+                            purged.period
+                        )));
+                    }
+                    self.purged.push(purged.period);
+                }
+                Some(_) => {
                     return Err(StoreError::Corrupt(format!(
                         "entry {index}: its leaf says another kind than its record"
                     )));
                 }
+                None => {}
             }
+            self.contents.entry(entry.period()).or_default().add(index, &entry.leaf.hash());
         }
         Ok(())
+    }
+
+    /// The record of an entry that carries over or purges, where it can be opened.
+    fn event(
+        &self,
+        index: u64,
+        entry: &SealedEntry,
+        opener: &crate::seal::Opener,
+    ) -> Result<Option<Event>, StoreError> {
+        if entry.leaf.kind != Event::CARRIED && entry.leaf.kind != Event::PURGED {
+            return Ok(None);
+        }
+        // One that was purged itself was carried over again.
+        let Some(opened) = opener.open(index, entry)? else { return Ok(None) };
+        let event = serde_json::from_str(&opened.record)
+            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
+        Ok(Some(event))
     }
 
     /// The facts that stand for entry `index`, whose record cannot be opened. An error where no entry says that it was

@@ -142,7 +142,7 @@ pub trait HeadFile: Send + Sync + fmt::Debug {
     /// What an operator calls it: its path.
     fn name(&self) -> String;
 
-    /// The head: a signed note, empty where only the empty log was kept so far; `None` where there is no such file.
+    /// The head: a signed note, empty where the file says nothing; `None` where there is no such file.
     fn read(&self) -> Result<Option<String>, StoreError>;
 
     /// Replaces the head.

@@ -70,16 +70,23 @@ impl Profile {
         let tls = self.tls()?;
         let endpoint = Endpoint::from_shared(self.endpoint.clone()).and_then(|endpoint| endpoint.tls_config(tls));
         let endpoint = endpoint.map_err(|error| ClientError::Profile(chain(&error)))?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .initial_connection_window_size(1 << 20)
-            .connect()
-            .await
-            .map_err(|error| ClientError::Connect(explain_transport(&chain(&error), &self.endpoint)))?;
+        let endpoint =
+            endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true).initial_connection_window_size(1 << 20);
+        // The endpoint's own patience ends with TCP; somebody may listen and never speak TLS.
+        let connected = tokio::time::timeout(2 * CONNECT_WITHIN, endpoint.connect()).await.map_err(|_| {
+            ClientError::Connect(format!(
+                "{}: it took the connection and did not complete TLS; is it a broker?",
+                self.endpoint
+            ))
+        })?;
+        let channel =
+            connected.map_err(|error| ClientError::Connect(explain_transport(&chain(&error), &self.endpoint)))?;
         Ok(Client { channel, endpoint: self.endpoint.clone() })
     }
 }
+
+/// Patience for TCP, and as much again for TLS.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// An error with all its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -9,8 +9,11 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use unefois_engine::Engine;
 
 pub mod log;
@@ -52,8 +55,38 @@ pub async fn serve(listener: TcpListener, readiness: Readiness) {
         .route("/readyz", get(ready))
         .route("/metrics", get(async move || metrics_text(metrics.as_ref())))
         .with_state(readiness);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "metrics are no longer served");
+    serve_bounded(listener, router).await;
+}
+
+/// Most connections at once of one HTTP listener: the others are for gRPC.
+const MOST_CONNECTIONS: usize = 512;
+/// Patience for the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Longest life of a connection; who reads more dials again.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
+
+/// Serves plain HTTP/1 to clients that may be slow on purpose: a bounded number of connections, each for a bounded time.
+/// Never returns.
+pub(crate) async fn serve_bounded(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "an HTTP connection was not taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+            // How a client's connection ends is of no account.
+            let _ = tokio::time::timeout(CONNECTION_WITHIN, http.serve_connection(TokioIo::new(stream), service)).await;
+            drop(place);
+        });
     }
 }
 

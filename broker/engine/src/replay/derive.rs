@@ -146,11 +146,16 @@ impl Derivation {
     pub(super) fn purged(&mut self, index: u64, entry: &PreparedEntry, kept: &[Kept]) -> Result<(), Fault> {
         for Kept { carried, .. } in kept {
             must(carried.leaf_hash.0 == entry.leaf_hash.0, "is not the entry that its fact was carried over from")?;
+            let may_record: &[u8] = match carried.fact {
+                CarriedFact::Subject(_) => &[3, 5, 6, 16, 17],
+                CarriedFact::Objection(_) => &[5],
+            };
+            must(may_record.contains(&entry.leaf.kind), "is no entry that records such a fact as was carried over")?;
             if let CarriedFact::Subject(new) = &carried.fact {
                 must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
             }
         }
-        self.past.purged(index, entry.leaf.kind);
+        self.past.purged(index, entry.leaf.kind, entry.time());
         self.state.apply_purged(index, entry.time(), kept)?;
         self.first_registry = false;
         Ok(())
@@ -193,7 +198,7 @@ impl Derivation {
             Event::Answered(answered) => self.answered(time, answered)?,
             Event::Dropped(dropped) => self.dropped(time, dropped)?,
             Event::Failed(failed) => {
-                self.take_permit(failed.requested, failed.exchange, failed.subject)?;
+                self.take_permit(failed.requested, (failed.exchange, failed.subject), (time, true))?;
                 Derived::Nothing
             }
             Event::TracesRead(TracesRead { by, scope }) => {
@@ -318,8 +323,9 @@ impl Derivation {
     fn refused(&self, time: Timestamp, refused: &Refused) -> Result<Derived, Fault> {
         match self.decide_again(&refused.question, refused.exchange, time, None)? {
             Err(refusal) if refusal.reasons() == refused.reasons => Ok(Derived::Decision),
-            Ok(_) | Err(_) if self.past.may_explain(&refused.reasons) => Ok(Derived::Rests),
+            Ok(_) if self.past.may_explain(&refused.reasons, &[]) => Ok(Derived::Rests),
             Ok(_) => no("was refused and must be permitted"),
+            Err(refusal) if self.past.may_explain(&refused.reasons, refusal.reasons()) => Ok(Derived::Rests),
             Err(refusal) => no(format!("was refused for other reasons than {}", refusal.first().code())),
         }
     }
@@ -328,13 +334,13 @@ impl Derivation {
     fn take_permit(
         &mut self,
         requested: u64,
-        exchange: ExchangeId,
-        subject: SubjectRef,
+        (exchange, subject): (ExchangeId, SubjectRef),
+        (time, is_failure): (Timestamp, bool),
     ) -> Result<Option<Permit>, Fault> {
         match self.permits.remove(&requested) {
             Some(permit) if permit.exchange() == exchange && permit.subject() == subject => Ok(Some(permit)),
             Some(_) => no("ends an exchange that is another"),
-            None if self.past.ends(requested) => Ok(None),
+            None if self.past.ends(requested, time, is_failure) => Ok(None),
             None => no("ends an exchange that was not under way"),
         }
     }
@@ -346,7 +352,9 @@ impl Derivation {
     }
 
     fn answered(&mut self, time: Timestamp, answered: &Answered) -> Result<Derived, Fault> {
-        let Some(permit) = self.take_permit(answered.requested, answered.exchange, answered.subject)? else {
+        let Some(permit) =
+            self.take_permit(answered.requested, (answered.exchange, answered.subject), (time, false))?
+        else {
             return Ok(Derived::Rests);
         };
         let reasons = self.judge_again(&permit, time)?;
@@ -364,7 +372,8 @@ impl Derivation {
     }
 
     fn dropped(&mut self, time: Timestamp, dropped: &Dropped) -> Result<Derived, Fault> {
-        let Some(permit) = self.take_permit(dropped.requested, dropped.exchange, dropped.subject)? else {
+        let Some(permit) = self.take_permit(dropped.requested, (dropped.exchange, dropped.subject), (time, false))?
+        else {
             return Ok(Derived::Rests);
         };
         let reasons = self.judge_again(&permit, time)?;

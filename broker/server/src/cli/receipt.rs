@@ -123,8 +123,14 @@ impl Checked {
             Some(judged) if judged.quorum_is_met => ", should more of its witnesses be false than the policy foresees",
             Some(_) | None => " (compare checkpoints with others)",
         };
+        let headline = match judged {
+            Some(judged) if !judged.quorum_is_met => {
+                "This receipt holds, but its witnesses are no quorum of the policy."
+            }
+            Some(_) | None => "This receipt holds.",
+        };
         format!(
-            "This receipt holds.\n\
+            "{headline}\n\
              Proven:\n  \
              that the log {log} signed a tree of {size} entries with this record as entry {index}\n  \
              that the record says: {record}\n  \

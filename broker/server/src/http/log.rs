@@ -40,9 +40,7 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>) {
         .route("/tile/{*path}", get(tile))
         .fallback(async || absent())
         .with_state(log);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the public log is no longer served");
-    }
+    super::serve_bounded(listener, router).await;
 }
 
 async fn checkpoint(State(log): State<Arc<PublicLog>>) -> Response {

@@ -29,15 +29,16 @@ struct Served {
     places: Semaphore,
 }
 
-/// Serves the witness until `stopped`; requests under way get their answer.
+/// Serves the witness until `stopped`. What was cosigned by then is kept, whether or not its answer still leaves.
 pub async fn serve(listener: TcpListener, witness: Arc<Witness>, stopped: impl Future<Output = ()> + Send + 'static) {
     let served = Arc::new(Served { witness, places: Semaphore::new(MOST_AT_ONCE) });
     let router = Router::new()
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/{origin_hash}/checkpoint", get(checkpoint))
         .with_state(served);
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-        tracing::error!(%error, "the witness is no longer served");
+    tokio::select! {
+        () = crate::http::serve_bounded(listener, router) => {}
+        () = stopped => {}
     }
 }
 
@@ -46,15 +47,16 @@ fn answer(status: StatusCode, text: String) -> Response {
 }
 
 async fn add_checkpoint(State(served): State<Arc<Served>>, body: Body) -> Response {
-    let Ok(_place) = served.places.try_acquire() else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again\n".to_owned());
-    };
     let body = match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_REQUEST_BYTES)).await {
         Err(_) => return answer(StatusCode::REQUEST_TIMEOUT, "the request did not come whole\n".to_owned()),
         Ok(Err(_)) => {
             return answer(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {MAX_REQUEST_BYTES} bytes are read\n"));
         }
         Ok(Ok(body)) => body,
+    };
+    // After the body: who sends it slowly holds up nobody.
+    let Ok(_place) = served.places.try_acquire() else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again\n".to_owned());
     };
     let Ok(body) = std::str::from_utf8(&body) else {
         return answer(StatusCode::BAD_REQUEST, "the request is not UTF-8\n".to_owned());

@@ -58,6 +58,9 @@ impl StateFolder {
         let length = match std::fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if begun(&path).exists() {
+                    return Err(fault("it is gone".to_owned()));
+                }
                 return Ok(Latest { size: 0, root: EMPTY_ROOT, note: None });
             }
             Err(error) => return Err(fault(error.to_string())),
@@ -77,10 +80,21 @@ impl StateFolder {
 
     /// Keeps what is about to be cosigned, durably.
     pub(crate) fn write(&self, origin: &str, note: &str) -> io::Result<()> {
-        crate::durable::replace(&self.path(origin), note.as_bytes())
+        let path = self.path(origin);
+        let begun = begun(&path);
+        // ORDER: that the log was cosigned once is durable before it is, so that a file that is gone is missed.
+        if !begun.exists() {
+            crate::durable::replace(&begun, b"")?;
+        }
+        crate::durable::replace(&path, note.as_bytes())
     }
 
     fn path(&self, origin: &str) -> PathBuf {
         self.folder.join(origin_hash(origin))
     }
+}
+
+/// Says, by being there, that something was cosigned of a log.
+fn begun(path: &Path) -> PathBuf {
+    path.with_extension("begun")
 }

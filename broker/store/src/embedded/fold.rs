@@ -36,7 +36,14 @@ impl SledFold {
     pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
         if folder.exists() {
             match Self::try_open(folder, options) {
-                Ok(fold) if fold.can_be_trusted(&options.boot) => return fold.mark_open(&options.boot),
+                Ok(fold) if fold.can_be_trusted(&options.boot) => {
+                    // It holds references and consents that a purge could not reach.
+                    let aside = folder.with_extension("set-aside");
+                    if aside.exists() {
+                        fs::remove_dir_all(&aside).map_err(|e| files::not_written(&aside, &e))?;
+                    }
+                    return fold.mark_open(&options.boot);
+                }
                 Ok(fold) => {
                     drop(fold);
                     tracing::warn!("the fold was left open when the machine stopped and is rebuilt from the journal");
