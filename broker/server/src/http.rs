@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use unefois_engine::Engine;
 
 pub mod log;
@@ -66,10 +67,13 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 
 /// Serves plain HTTP/1 to clients that may be slow on purpose: a bounded number of connections, each for a bounded time.
-/// Never returns.
+/// Never returns; when it is dropped, its connections end.
 pub(crate) async fn serve_bounded(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    // They end with this.
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -80,7 +84,7 @@ pub(crate) async fn serve_bounded(listener: TcpListener, router: Router) {
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
             // How a client's connection ends is of no account.
