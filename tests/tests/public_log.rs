@@ -115,7 +115,7 @@ async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update
 #[tokio::test]
 async fn clients_that_never_end_their_request_hold_the_public_log_up_for_seconds_only() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let sandbox = Sandbox::start().await;
+    let mut sandbox = Sandbox::start().await;
     let mut slow = Vec::new();
     for _ in 0..600 {
         let mut client = tokio::net::TcpStream::connect(address(&sandbox)).await.unwrap();
@@ -128,6 +128,10 @@ async fn clients_that_never_end_their_request_hold_the_public_log_up_for_seconds
     let mut first = slow.swap_remove(0);
     let ended = tokio::time::timeout(std::time::Duration::from_secs(10), first.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "a request that does not end keeps its connection");
+    drop(slow);
+    sandbox.stop().await;
+    // Connections that are aborted let go of the engine a moment later.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     sandbox.finish().await;
 }
 
