@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use unefois::config::Loaded;
+use unefois_audit::Frontier;
 use unefois_consent::Event;
 use unefois_consent::event::{Actor, TraceScope, TracesRead};
 use unefois_consent::registry::Role;
@@ -27,7 +28,7 @@ use unefois_engine::{Engine, EngineParts, SystemClock};
 use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
 use unefois_store::embedded::{JournalReader, Operation};
 use unefois_store::{EmbeddedStore, Options};
-use unefois_tests::{copy_folder, process, world};
+use unefois_tests::{copy_folder, files, process, world};
 
 const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
 const WRITERS: usize = 4;
@@ -76,6 +77,9 @@ async fn append(engine: &Arc<Engine>, each: usize) {
                     Ok(receipt) => {
                         let leaf = unefois_audit::commitment(&receipt.salt, receipt.record.as_bytes());
                         println!("told {} {leaf}", receipt.proof.index);
+                        // The lines of a head: origin, size, root in base64.
+                        let head: Vec<&str> = receipt.proof.checkpoint.lines().collect();
+                        println!("head {} {}", head[1], unefois_audit::Hash::from_base64(head[2]).unwrap());
                     }
                     Err(error) => println!("refused {}", error.code()),
                 }
@@ -127,7 +131,16 @@ fn run_case(folder: &Path, each: usize, planned: Option<&str>) -> (Option<i32>, 
 }
 
 fn told(said: &str) -> BTreeMap<u64, String> {
-    let lines = said.lines().filter_map(|line| line.strip_prefix("told "));
+    numbered(said, "told ")
+}
+
+/// Size and root of every head that a receipt showed.
+fn heads(said: &str) -> BTreeMap<u64, String> {
+    numbered(said, "head ")
+}
+
+fn numbered(said: &str, prefix: &str) -> BTreeMap<u64, String> {
+    let lines = said.lines().filter_map(|line| line.strip_prefix(prefix));
     lines.map(|line| line.split_once(' ').unwrap()).map(|(index, leaf)| (index.parse().unwrap(), leaf.into())).collect()
 }
 
@@ -148,10 +161,17 @@ fn look(folder: &Path, before: &BTreeMap<u64, String>, said: &str, case: &str) {
     expected.extend(told(&again));
     let data = folder.join("data");
     let mut missing: BTreeSet<u64> = expected.keys().copied().collect();
+    let mut shown = heads(said);
+    shown.extend(heads(&again));
+    let mut frontier = Frontier::new();
     JournalReader::open(&data)
         .unwrap()
         .read(0, &mut |batch| {
             for (index, entry) in (batch.first..).zip(&batch.entries) {
+                frontier.append(entry.leaf.hash());
+                if let Some(root) = shown.remove(&frontier.size()) {
+                    assert_eq!(root, frontier.root().to_hex(), "{case}: a head is contradicted");
+                }
                 if let Some(leaf) = expected.get(&index) {
                     assert_eq!(*leaf, entry.leaf.commitment.to_string(), "{case}: entry {index} was replaced");
                     missing.remove(&index);
@@ -161,8 +181,22 @@ fn look(folder: &Path, before: &BTreeMap<u64, String>, said: &str, case: &str) {
         })
         .unwrap();
     assert_eq!(missing, BTreeSet::new(), "{case}: told and not there");
+    assert_eq!(shown, BTreeMap::new(), "{case}: heads of entries that are not there");
     let key = Loaded::open(&folder.join("unefois.toml")).unwrap().signer.verifier_key().clone();
     world::check(&data, &key);
+}
+
+/// Leaves bytes of no batch behind the last one.
+fn tear(journal: &Path) {
+    // The spare segment is none of them.
+    let segments = files(journal).into_iter().filter(|path| !path.ends_with("spare.seg"));
+    let last = segments.max().unwrap();
+    let mut bytes = std::fs::read(&last).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // Behind the header, and the padding of the last frame.
+    let torn = end.max(8 << 10) + 512;
+    bytes[torn..torn + 200].fill(7);
+    std::fs::write(&last, bytes).unwrap();
 }
 
 #[test]
@@ -174,14 +208,21 @@ fn after_any_failed_or_last_operation_nothing_told_is_missing_and_the_log_goes_o
     copy_folder(&fresh, &grown);
     let (code, first) = run_case(&grown, EACH, None);
     assert_eq!(code, Some(0), "{first}");
+    let torn = root.path().join("torn");
+    copy_folder(&grown, &torn);
+    tear(&torn.join("data/journal"));
     let (mut cases, mut met) = (Vec::new(), BTreeSet::new());
-    // A log that begins, and one that goes on.
-    for (start, before) in [(&fresh, BTreeMap::new()), (&grown, told(&first))] {
+    // A log that begins, one that goes on, and one that a crash left with half a batch at its end.
+    for (start, before) in [(&fresh, BTreeMap::new()), (&grown, told(&first)), (&torn, told(&first))] {
         let rehearsal = root.path().join("rehearsal");
         copy_folder(start, &rehearsal);
         let counts = ran(&run_case(&rehearsal, EACH, None).1);
         std::fs::remove_dir_all(&rehearsal).unwrap();
         for (operation, count) in counts {
+            // All others go as in the log that is whole.
+            if *start == torn && operation != format!("{:?}", Operation::TornEndCut) {
+                continue;
+            }
             // The first of its runs; and one in the middle, where many are under way.
             let middle = (!before.is_empty() && count > 2).then_some(count / 2 + 1);
             for nth in [1].into_iter().chain(middle) {

@@ -87,7 +87,8 @@ impl SledFold {
         self.db.flush().map_err(|e| error(&e))?;
         let files = fs::read_dir(&self.folder).map_err(|e| files::read_error(&self.folder, &e))?;
         for entry in files.filter_map(Result::ok).filter(|entry| entry.path().is_file()) {
-            let synced = fs::File::open(entry.path()).and_then(|file| file.sync_all());
+            let file = fs::File::open(entry.path());
+            let synced = file.and_then(|file| perform(Operation::FoldSync, || file.sync_all()));
             synced.map_err(|e| files::read_error(&entry.path(), &e))?;
         }
         Ok(())

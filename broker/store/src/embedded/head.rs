@@ -37,8 +37,7 @@ impl FileHead {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
         if file.metadata()?.len() < (SLOT * SLOTS) as u64 {
-            file.write_all_at(&[0; SLOT * SLOTS], 0)?;
-            file.sync_all()?;
+            perform(Operation::HeadCreate, || file.write_all_at(&[0; SLOT * SLOTS], 0).and_then(|()| file.sync_all()))?;
             files::sync_folder(self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         }
         Ok(file)

@@ -305,8 +305,7 @@ fn recover(folder: &Path, tiles: &Tiles, last: u64) -> Result<(Tail, JournalEnd)
 /// Zeros what a crash left, so that it can never be taken for a frame later.
 fn cut_off(file: &File, offset: u64, count: u64) -> std::io::Result<()> {
     let zeros = vec![0; usize::try_from(count).unwrap_or(0)];
-    file.write_all_at(&zeros, offset)?;
-    file.sync_data()
+    perform(Operation::TornEndCut, || file.write_all_at(&zeros, offset).and_then(|()| file.sync_data()))
 }
 
 /// The journal's end after `batch`, which must go on where `end` stops and lead to the root that it says.

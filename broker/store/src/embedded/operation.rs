@@ -13,6 +13,7 @@ pub enum Operation {
     SegmentHeader,
     SegmentSync,
     SegmentRename,
+    TornEndCut,
     FrameWrite,
     FrameSync,
     TilesWrite,
@@ -24,14 +25,16 @@ pub enum Operation {
     KeyRetire,
     KeyWipe,
     KeyRemove,
+    HeadCreate,
     HeadWrite,
     HeadSync,
     FoldApply,
+    FoldSync,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::SpareWrite,
         Self::SpareAllocate,
         Self::SpareSync,
@@ -39,6 +42,7 @@ impl Operation {
         Self::SegmentHeader,
         Self::SegmentSync,
         Self::SegmentRename,
+        Self::TornEndCut,
         Self::FrameWrite,
         Self::FrameSync,
         Self::TilesWrite,
@@ -50,9 +54,11 @@ impl Operation {
         Self::KeyRetire,
         Self::KeyWipe,
         Self::KeyRemove,
+        Self::HeadCreate,
         Self::HeadWrite,
         Self::HeadSync,
         Self::FoldApply,
+        Self::FoldSync,
     ];
 }
 
@@ -135,5 +141,64 @@ pub mod faults {
                 std::process::exit(DIED)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// What changes a file, or makes a change durable.
+    const CALLS: [&str; 12] = [
+        ".write_all(",
+        ".write_all_at(",
+        ".sync_all()",
+        ".sync_data()",
+        ".set_len(",
+        "fs::rename(",
+        "renameat_with(",
+        "fs::write(",
+        "fs::remove_file(",
+        "fs::remove_dir_all(",
+        "= allocate(",
+        ".apply_batch(",
+    ];
+    /// Calls that need no name of their own: in a function that is performed as a whole, or of a draft or a fold that nobody
+    /// relies on.
+    const WITHOUT: [(&str, &str); 6] = [
+        ("tiles.rs", "return file.write_all_at(bytes, start * HASH);"),
+        ("tiles.rs", "file.write_all_at(bytes, start * HASH)?;"),
+        ("segment.rs", "let _ = std::fs::remove_file(&draft);"),
+        ("fold.rs", "self.db.apply_batch(batch).map_err(|e| error(&e))?;"),
+        ("fold.rs", "fs::remove_dir_all(&aside).map_err(|e| files::not_written(&aside, &e))?;"),
+        ("fold.rs", "fs::rename(folder, &aside).map_err(|e| files::not_written(&aside, &e))"),
+    ];
+
+    #[test]
+    fn every_call_that_changes_a_file_is_an_operation_with_a_name() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/embedded");
+        let (mut named, mut nameless) = (0, Vec::new());
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".rs"))
+            else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let mut before = "";
+            for line in code.lines() {
+                if CALLS.iter().any(|call| line.contains(call)) {
+                    // `perform` stands before it, or ends the line before.
+                    if line.contains("perform(") || (before.contains("perform(") && before.ends_with('{')) {
+                        named += 1;
+                    } else {
+                        nameless.push((name.to_owned(), line.trim().to_owned()));
+                    }
+                }
+                before = line;
+            }
+        }
+        nameless.retain(|(file, line)| !WITHOUT.contains(&(file.as_str(), line.as_str())));
+        assert!(nameless.is_empty(), "a fault cannot be planned for: {nameless:#?}");
+        assert!(named >= 20, "only {named} calls were found: does the test still know where they are?");
     }
 }

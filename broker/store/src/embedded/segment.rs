@@ -145,7 +145,7 @@ pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathB
             perform(Operation::SpareWrite, || file.write_all(some))?;
             left -= count;
             if pace.is_gentle() {
-                file.sync_data()?;
+                perform(Operation::SpareSync, || file.sync_data())?;
                 std::thread::sleep(Duration::from_millis(4));
             }
         }
