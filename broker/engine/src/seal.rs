@@ -163,10 +163,12 @@ impl Opener {
         if let Some(known) = self.ciphers.read().unwrap_or_else(PoisonError::into_inner).get(&period) {
             return Ok(Some(Arc::clone(known)));
         }
+        // ORDER: looked up and kept under one lock, or a key that is destroyed meanwhile would be kept after it was forgotten.
+        let mut ciphers = self.ciphers.write().unwrap_or_else(PoisonError::into_inner);
         let found = self.keys.get(period)?.map(|key| cipher(&key)).transpose()?.map(Arc::new);
         // A period without a key may get one later, so only what was found is kept.
         if let Some(cipher) = &found {
-            self.ciphers.write().unwrap_or_else(PoisonError::into_inner).insert(period, Arc::clone(cipher));
+            ciphers.insert(period, Arc::clone(cipher));
         }
         Ok(found)
     }

@@ -25,7 +25,8 @@ use crate::halt::Halt;
 use crate::head::Keeper;
 use crate::seal::Sealer;
 use crate::state::{KnownSubject, State};
-use crate::store::{Journal, SealedEntry, StoreError};
+use crate::store::{Journal, SealedEntry, StoreError, Visit};
+use crate::traces::visit_entries;
 
 mod thread;
 
@@ -92,10 +93,14 @@ impl Turn<'_> {
         self.state.subject(tag)
     }
 
-    /// The hash of the leaf of an older entry, as the tree has it.
+    /// The hash of the leaf of an older entry. From the journal: tiles are derived, and what is carried over is signed.
     pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, EngineError> {
-        let hashes = self.journal.tile_hashes(0, index, 1)?;
-        hashes.first().copied().ok_or(EngineError::Internal("an older entry is not in the tree"))
+        let mut found = None;
+        visit_entries(self.journal, index, index.saturating_add(1), |_, entry| {
+            found = Some(entry.leaf.hash());
+            Ok(Visit::Stop)
+        })?;
+        found.ok_or(EngineError::Internal("an older entry is not in the journal"))
     }
 
     /// Draws a name for a subject.
