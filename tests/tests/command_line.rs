@@ -198,6 +198,17 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
         let checked = succeeds(&["check-config", "--config", &at(&path, "unefois.toml")]);
         checked.trim().rsplit(' ').next().unwrap().to_owned()
     };
+    // The receipt of the same entry anew, and of an entry that is for auditors.
+    let index = {
+        let text = std::fs::read_to_string(&receipt).unwrap();
+        let verified = unefois_audit::Receipt::from_json(&text).unwrap().verify(&key.parse().unwrap()).unwrap();
+        verified.index.to_string()
+    };
+    let anew = at(&path, "anew.json");
+    succeeds(&["receipt", "get", &index, "--profile", &ville, "--out", &anew]);
+    assert!(succeeds(&["receipt", "verify", &anew, "--key", &key]).contains(&format!("as entry {index}")));
+    fails(3, &["receipt", "get", "0", "--profile", &ville, "--out", &at(&path, "none.json")]);
+    assert!(!path.join("none.json").exists());
     let output = succeeds(&["receipt", "verify", &receipt, "--key", &key, "--answer", &answer]);
     assert!(output.contains("This receipt holds") && output.contains("Not proven"), "{output}");
     std::fs::write(&answer, output_with(&json, 3)).unwrap();

@@ -72,7 +72,7 @@ enum Command {
     /// Read, verify and replay the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Check receipts, offline
+    /// Check receipts, offline, or get one anew
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
     /// Run a witness, which cosigns the logs of others and so keeps them from showing two histories
@@ -121,7 +121,7 @@ impl Cli {
             Command::Registry(command) => registry::run(command).await,
             Command::Consent(command) => consent::run(command).await,
             Command::Audit(command) => audit::run(command).await,
-            Command::Receipt(command) => receipt::run(command),
+            Command::Receipt(command) => receipt::run(command).await,
             Command::Witness(command) => witness::run(command).await,
         }
     }

@@ -200,7 +200,8 @@ pub(crate) async fn run(args: ExchangeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
+/// A new file for a receipt.
+pub(super) fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     // It opens what the log keeps sealed: for its owner alone, and never over another one.
     let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);

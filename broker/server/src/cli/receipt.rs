@@ -1,13 +1,15 @@
-//! `receipt verify`: offline, without a broker.
+//! `receipt verify`: offline, without a broker. `receipt get`: the receipt of an entry anew.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use unefois_audit::{Receipt, VerifierKey};
 use unefois_consent::{Event, Timestamp};
+use unefois_proto::v1;
 
-use super::Failure;
+use super::exchange::open_receipt;
 use super::output::{json, line};
+use super::{Connection, Failure};
 
 mod answer;
 mod quorum;
@@ -23,6 +25,23 @@ pub(crate) enum ReceiptCommand {
         after_help = "Example:\n  unefois receipt verify receipt.json --key \"$(cat log.vkey)\"\n  unefois receipt verify receipt.json --policy policy"
     )]
     Verify(VerifyArgs),
+    /// Get the receipt of an entry from the broker; the reading is logged
+    ///
+    /// It proves the entry in the newest head that a quorum of witnesses cosigned, where the log has witnesses: the receipt
+    /// that came with an answer is older than any cosignature. The salt of the answer's values is in that one only.
+    #[command(after_help = "Example:\n  unefois receipt get 42 --profile clients/ville.toml --out receipt-42.json")]
+    Get(GetArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// The entry; a receipt names it as its index
+    index: u64,
+    /// Where the receipt goes; a new file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,8 +64,29 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-pub(crate) fn run(command: ReceiptCommand) -> Result<(), Failure> {
-    let ReceiptCommand::Verify(args) = command;
+pub(crate) async fn run(command: ReceiptCommand) -> Result<(), Failure> {
+    match command {
+        ReceiptCommand::Verify(args) => verify_file(args),
+        ReceiptCommand::Get(args) => get(args).await,
+    }
+}
+
+async fn get(args: GetArgs) -> Result<(), Failure> {
+    let client = args.connection.client().await?;
+    let request = args.connection.request(v1::GetReceiptRequest { index: args.index });
+    let receipt = client.audit().get_receipt(request).await?.into_inner().receipt;
+    let mut file = open_receipt(&args.out)?;
+    let written = std::io::Write::write_all(&mut file, receipt.as_bytes());
+    written.map_err(|error| Failure::Failed(format!("{}: {error}", args.out.display())))?;
+    if args.connection.json {
+        json(&serde_json::from_str(&receipt).unwrap_or_default());
+    } else {
+        line(format!("receipt saved in {}; check it with `unefois receipt verify`", args.out.display()));
+    }
+    Ok(())
+}
+
+fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
     let read = |path: &PathBuf| {
         std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
     };
