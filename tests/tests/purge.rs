@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use unefois_consent::event::{CarriedFact, Event};
+use unefois_consent::event::{CarriedFact, Event, Refused};
 use unefois_consent::registry::RegistryFile;
-use unefois_consent::{Month, RecordPeriod, Retention, SubjectRef, Timestamp};
+use unefois_consent::{Month, Reason, RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::ManualClock;
 use unefois_engine::replay::{Report, replay, verify};
 use unefois_engine::seal::Opener;
@@ -321,4 +321,50 @@ async fn a_purge_that_was_interrupted_is_finished_and_a_missing_key_is_not_taken
     assert!(fault.contains("no entry says that it was purged"), "{fault}");
     sandbox.restart().await.unwrap();
     sandbox.finish().await;
+}
+
+/// What a purge hides explains little: an operator with every key cannot hang a made-up answer or refusal on it.
+#[tokio::test]
+async fn forgeries_are_not_excused_by_what_was_purged() {
+    for forgery in ["answer", "refusal"] {
+        let clock = Arc::new(ManualClock::new(middle(0)));
+        let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+        sandbox.change_registry(for_long).await;
+        for months in [0, 36] {
+            clock.set(middle(months));
+            exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(months))).await.unwrap();
+        }
+        let before = records(&sandbox.data());
+        let begun: Vec<_> = (0..).zip(&before).filter(|(_, (_, e))| matches!(e, Some(Event::Requested(_)))).collect();
+        let first = begun[0].0;
+        let Some(Event::Requested(requested)) = &begun[1].1.1 else { panic!("{begun:?}") };
+        clock.set(middle(37));
+        let engine = Arc::clone(sandbox.broker().engine());
+        assert_eq!(engine.purge().await.unwrap().periods, ["2027-01".parse().unwrap()]);
+        let forged = match forgery {
+            "answer" => {
+                let answer = before.iter().rev().find_map(|(_, event)| match event {
+                    Some(Event::Answered(answered)) => Some(answered.clone()),
+                    _ => None,
+                });
+                let mut answer = answer.unwrap();
+                answer.requested = first;
+                Event::Answered(answer)
+            }
+            _ => {
+                let mut question = requested.question.clone();
+                question.request_id = request_id().parse().unwrap();
+                let (exchange, reasons) = (unefois_consent::ExchangeId([7; 16]), vec![Reason::QuotaExhausted]);
+                Event::Refused(Box::new(Refused { exchange, new_subject: None, question, reasons }))
+            }
+        };
+        let soon = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let index = engine.append(forged, soon).await.unwrap().proof.index;
+        drop(engine);
+        sandbox.stop().await;
+        let reader = JournalReader::open(&sandbox.data()).unwrap();
+        let opener = Opener::new(Arc::new(FileKeys::open(&sandbox.data().join("keys")).unwrap()));
+        let fault = replay(&reader, &sandbox.key, &opener, Arc::new(MemoryStore::new()), &mut |_, _| {}).unwrap_err();
+        assert!(fault.to_string().starts_with(&format!("entry {index}:")), "{forgery}: {fault}");
+    }
 }
