@@ -319,6 +319,15 @@ async fn a_purge_that_was_interrupted_is_finished_and_a_missing_key_is_not_taken
     let opener = Opener::new(Arc::new(FileKeys::open(&copy.path().join("keys")).unwrap()));
     let fault = verify(&reader, &sandbox.key, &opener, &mut |_, _| {}).unwrap_err().to_string();
     assert!(fault.contains("no entry says that it was purged"), "{fault}");
+    // A start does not make another key in its place.
+    let key = sandbox.data().join("keys/records/2030-02.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let refused = sandbox.restart().await.unwrap_err().to_string();
+    assert!(refused.contains("(2030-02) is missing"), "{refused}");
+    assert!(!key.exists());
+    std::fs::write(&key, &kept).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     sandbox.restart().await.unwrap();
     sandbox.finish().await;
 }

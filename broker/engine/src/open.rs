@@ -1,5 +1,7 @@
 //! Opening: the journal's end is verified, the fold catches up. Opening refuses rather than repairs in silence.
 
+use std::collections::BTreeMap;
+
 use unefois_audit::{Checkpoint, Frontier, Hash, TileNodes, root_at};
 use unefois_consent::Timestamp;
 use unefois_consent::event::Event;
@@ -40,6 +42,7 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
         state = State::load(parts.fold.clone())?;
     }
     catch_up(parts, &mut state, &head, progress)?;
+    check_last_keys(parts, &state, &head)?;
     // An empty catch-up leaves the log's time to the journal.
     state.raise_time(Timestamp::from_millis(end.last_time_ms));
     Ok(Opened { state, head, frontier: end.frontier })
@@ -88,6 +91,27 @@ fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<b
     let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size())
         .map_err(|error| EngineError::Log(error.to_string()))?;
     Ok(state.folded_root()? == Some(root))
+}
+
+/// So many of the last entries are looked at for the keys of their records.
+const LOOKED_AT: u64 = 2_000;
+
+/// The keys of the last entries are there. One that is missing would be made anew for what comes now, and neither of the two
+/// would open all records of its period.
+fn check_last_keys(parts: &EngineParts, state: &State, head: &SignedHead) -> Result<(), EngineError> {
+    let mut periods = BTreeMap::new();
+    parts.journal.read(head.size.saturating_sub(LOOKED_AT), &mut |batch| {
+        periods.extend((batch.first..).zip(&batch.entries).map(|(index, entry)| (entry.period(), index)));
+        Visit::Continue
+    })?;
+    for (period, index) in periods {
+        if !state.purged().contains(period) && parts.keys.get(period)?.is_none() {
+            return Err(EngineError::Store(StoreError::Corrupt(format!(
+                "the key that opens entry {index} ({period}) is missing; put keys/records/ back from the backup"
+            ))));
+        }
+    }
+    Ok(())
 }
 
 fn catch_up(
