@@ -186,7 +186,7 @@ impl Folding<'_> {
             };
             let event: Event = serde_json::from_str(&opened.record)
                 .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
-            state.apply(index, time, &event)?;
+            state.apply(index, time, entry.retention, &event)?;
         }
         Ok(())
     }

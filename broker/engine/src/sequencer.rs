@@ -129,7 +129,7 @@ impl Turn<'_> {
         }
         let retention = self.state.retention(self.now, event)?;
         let written = self.writer.write(index, (self.now, event.kind(), retention), record)?;
-        self.state.apply(index, self.now, event)?;
+        self.state.apply(index, self.now, retention, event)?;
         Ok(written)
     }
 }

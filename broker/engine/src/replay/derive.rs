@@ -135,7 +135,7 @@ impl Derivation {
             kept == entry.retention || self.past.may_hide_retention(event),
             "is kept for another time than the law says",
         )?;
-        self.state.apply(index, time, event)?;
+        self.state.apply(index, time, entry.retention, event)?;
         if self.state.waiting().1 >= CHUNK_ROWS {
             self.flush()?;
         }

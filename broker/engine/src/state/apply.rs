@@ -63,9 +63,15 @@ impl State {
         })
     }
 
-    /// The state after one more entry. Fails only where the store does.
-    pub(crate) fn apply(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<(), StoreError> {
-        let stamp = Stamp { period: RecordPeriod::new(time, self.retention(time, event)?), from: index };
+    /// The state after one more entry, whose record is kept for `retention`. Fails only where the store does.
+    pub(crate) fn apply(
+        &mut self,
+        index: u64,
+        time: Timestamp,
+        retention: Retention,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let stamp = Stamp { period: RecordPeriod::new(time, retention), from: index };
         if let Some(new) = event.new_subject() {
             self.put_subject(index, &new, stamp);
         }
