@@ -16,6 +16,11 @@ pub trait Credential: Send + Sync + fmt::Debug {
     fn is_valid(&self) -> bool;
 }
 
+/// What a caller without a valid certificate is told.
+pub fn certificate_ended() -> EngineError {
+    EngineError::NotAllowed("your certificate has ended or was revoked; renew it")
+}
+
 /// A participant whose key is enrolled and whose certificate is valid.
 #[derive(Debug, Clone)]
 pub struct VerifiedParticipant {
@@ -33,7 +38,7 @@ impl VerifiedParticipant {
         role: Role,
     ) -> Result<Self, EngineError> {
         if !credential.is_valid() {
-            return Err(EngineError::NotAllowed("your certificate has ended or was revoked; renew it"));
+            return Err(certificate_ended());
         }
         let (participant, roles) = registry.holder(&key).ok_or(EngineError::NotAllowed(
             "your certificate's key is not enrolled; ask the operator to add its fingerprint to the registry",
@@ -67,7 +72,7 @@ impl VerifiedParticipant {
     /// against the registry of its moment; a step judges them again at its place in the log.
     pub fn judge_again(&self, registry: &Registry, role: Role) -> Result<(), EngineError> {
         if !self.is_still_valid() {
-            return Err(EngineError::NotAllowed("your certificate has ended or was revoked; renew it"));
+            return Err(certificate_ended());
         }
         if !registry.is_enrolled(self.participant, &self.key, role) {
             return Err(EngineError::NotAllowed(

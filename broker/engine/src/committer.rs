@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use unefois_audit::{BatchProofs, Checkpoint, Frontier, Hash, Receipt, TlogProof};
+use unefois_audit::{AuditError, BatchProofs, Checkpoint, Frontier, Hash, Receipt, TlogProof, VerifierKey};
 
 use crate::error::EngineError;
 use crate::halt::Halt;
@@ -52,6 +52,18 @@ pub struct SignedHead {
     pub root: Hash,
     /// The checkpoint: a signed note (C2SP tlog-checkpoint). Empty for the empty tree.
     pub note: String,
+}
+
+impl SignedHead {
+    /// The head of these `size` and `root` with a signature that was stored, where the log's key made it.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn verified(key: &VerifierKey, size: u64, root: Hash, signature: &[u8; 64]) -> Result<Self, AuditError> {
+        let note = Checkpoint { origin: key.name().to_owned(), size, root }.signed(signature, key.id());
+        Checkpoint::open(&note, key, key.name())?;
+        Ok(Self { size, root, note })
+    }
 }
 
 impl Commit {

@@ -154,8 +154,7 @@ fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consen
     let own = turn.state().consent(id)?.filter(|c| c.consumer == consumer);
     // One that ended so long ago that its record is about to be purged is as good as gone.
     let month = turn.now().month();
-    own.filter(|c| month.since(c.expires_at.month()) <= u32::from(Retention::TRACES.months()))
-        .ok_or(EngineError::NotFound("this consent"))
+    own.filter(|c| !Retention::TRACES.is_over(c.expires_at.month(), month)).ok_or(EngineError::NotFound("this consent"))
 }
 
 fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {

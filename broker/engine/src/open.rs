@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use unefois_audit::{Checkpoint, Frontier, Hash, TileNodes, root_at};
+use unefois_audit::{Frontier, Hash, TileNodes, root_at};
 use unefois_consent::Timestamp;
-use unefois_consent::event::Event;
 
 use crate::committer::SignedHead;
 use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
 use crate::head;
-use crate::purge::{Past, whole};
+use crate::purge::Past;
 use crate::seal::Opener;
 use crate::signer::Signer;
 use crate::state::{State, tie_rows};
@@ -59,14 +58,12 @@ fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, Engin
             Err(EngineError::Log("the journal has entries and no signed head".to_owned()))
         };
     };
-    let note = Checkpoint { origin: key.name().to_owned(), size, root }.signed(&signature, key.id());
-    Checkpoint::open(&note, key, key.name()).map_err(|error| {
+    SignedHead::verified(key, size, root, &signature).map_err(|error| {
         EngineError::Log(format!(
             "the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?",
             key.name()
         ))
-    })?;
-    Ok(SignedHead { size, root, note })
+    })
 }
 
 /// Whether the fold was folded from a prefix of this journal by this code. One that is ahead of its journal is an error.
@@ -176,16 +173,14 @@ impl Folding<'_> {
                 continue;
             }
             let time = Timestamp::from_millis(entry.leaf.time_ms);
-            let Some(opened) = self.opener.open(index, entry)? else {
+            let Some(event) = self.opener.event(index, entry)? else {
                 let past = match &mut self.past {
                     Some(past) => past,
-                    None => self.past.insert(Past::read(whole(self.journal), &self.opener)?),
+                    None => self.past.insert(Past::read(|visit| self.journal.read(0, visit), &self.opener)?),
                 };
                 state.apply_purged(index, time, past.of(index, entry.period())?)?;
                 continue;
             };
-            let event: Event = serde_json::from_str(&opened.record)
-                .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
             state.apply(index, time, entry.retention, &event)?;
         }
         Ok(())

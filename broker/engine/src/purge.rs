@@ -13,9 +13,10 @@ use unefois_consent::{Digest, RecordPeriod};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::seal::Opener;
 use crate::sequencer::Turn;
 use crate::state::candidates;
-use crate::store::{Batch, Journal, SealedEntry, StoreError, Visit};
+use crate::store::{Batch, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 
 /// Facts that are carried over in one step, so that exchanges are not held up.
@@ -128,11 +129,13 @@ impl Engine {
     /// Destroys the keys of periods whose purge is in the log: a crash may have come between the two.
     pub(crate) async fn finish_purges(&self) -> Result<(), EngineError> {
         let keys = Arc::clone(self.keys());
-        for period in blocking(move || Ok(keys.periods()?)).await? {
-            let purged = move |turn: &mut Turn<'_>| Ok(turn.state().purged().contains(period));
-            if self.sequencer().submit_to_end(purged).await?.value {
-                self.destroy(period).await?;
-            }
+        let mut periods = blocking(move || Ok(keys.periods()?)).await?;
+        let purged = move |turn: &mut Turn<'_>| {
+            periods.retain(|period| turn.state().purged().contains(*period));
+            Ok(periods)
+        };
+        for period in self.sequencer().submit_to_end(purged).await?.value {
+            self.destroy(period).await?;
         }
         Ok(())
     }
@@ -207,7 +210,7 @@ impl Past {
     /// Reads the whole log once; of its records it opens those two kinds only.
     pub(crate) fn read(
         read: impl FnOnce(&mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>,
-        opener: &crate::seal::Opener,
+        opener: &Opener,
     ) -> Result<Self, StoreError> {
         let mut past = Self::default();
         let mut fault = None;
@@ -221,10 +224,11 @@ impl Past {
         fault.map_or(Ok(past), Err)
     }
 
-    fn batch(&mut self, batch: &Batch, opener: &crate::seal::Opener) -> Result<(), StoreError> {
+    fn batch(&mut self, batch: &Batch, opener: &Opener) -> Result<(), StoreError> {
         for (index, entry) in (batch.first..).zip(&batch.entries) {
-            // Before it is counted: a purge names what came before it.
-            match self.event(index, entry, opener)? {
+            let tells = matches!(entry.leaf.kind, Event::CARRIED | Event::PURGED);
+            // Before it is counted: a purge names what came before it. One that was purged itself was carried over again.
+            match if tells { opener.event(index, entry)? } else { None } {
                 Some(Event::Carried(carried)) => {
                     let facts = self.carried.entry(carried.from).or_default();
                     // A fact whose carrying entry is over is carried over again; the last one counts.
@@ -254,23 +258,6 @@ impl Past {
         Ok(())
     }
 
-    /// The record of an entry that carries over or purges, where it can be opened.
-    fn event(
-        &self,
-        index: u64,
-        entry: &SealedEntry,
-        opener: &crate::seal::Opener,
-    ) -> Result<Option<Event>, StoreError> {
-        if entry.leaf.kind != Event::CARRIED && entry.leaf.kind != Event::PURGED {
-            return Ok(None);
-        }
-        // One that was purged itself was carried over again.
-        let Some(opened) = opener.open(index, entry)? else { return Ok(None) };
-        let event = serde_json::from_str(&opened.record)
-            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
-        Ok(Some(event))
-    }
-
     /// The facts that stand for entry `index`, whose record cannot be opened. An error where no entry says that it was
     /// purged.
     pub(crate) fn of(&self, index: u64, period: RecordPeriod) -> Result<&[Kept], StoreError> {
@@ -281,9 +268,4 @@ impl Past {
         }
         Ok(self.carried.get(&index).map_or(&[], Vec::as_slice))
     }
-}
-
-/// A reader for [`Past::read`].
-pub(crate) fn whole(journal: &dyn Journal) -> impl FnOnce(&mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-    move |visit| journal.read(0, visit)
 }

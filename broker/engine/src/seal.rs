@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use unefois_audit::{Leaf, Salt, commitment};
-use unefois_consent::{RecordPeriod, Retention, Timestamp};
+use unefois_consent::{Event, RecordPeriod, Retention, Timestamp};
 
 use crate::store::{RecordKeys, SealedEntry, SecretKey, StoreError};
 
@@ -152,6 +152,15 @@ impl Opener {
         }
         let record = String::from_utf8(record.to_vec()).map_err(|_| damaged())?;
         Ok(Some(OpenRecord { salt, record }))
+    }
+
+    /// What the record of entry `index` says, or `None` where its key was destroyed. One that does not open or parse is
+    /// `Corrupt`.
+    pub(crate) fn event(&self, index: u64, entry: &SealedEntry) -> Result<Option<Event>, StoreError> {
+        let Some(opened) = self.open(index, entry)? else { return Ok(None) };
+        let event = serde_json::from_str(&opened.record)
+            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
+        Ok(Some(event))
     }
 
     /// Forgets the cipher of a period whose key was destroyed.

@@ -24,6 +24,7 @@ mod keys;
 mod met;
 mod purge;
 mod stamp;
+mod tables;
 
 pub(crate) use met::{Learner, MetIds};
 pub(crate) use purge::{Sweeper, candidates};

@@ -4,11 +4,12 @@
 //! short, so memory does not grow with the log.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use unefois_audit::{Checkpoint, Hash, Leaf, VerifierKey};
+use unefois_audit::{Hash, Leaf, VerifierKey};
 use unefois_consent::event::Event;
 use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
 use super::{BatchSource, LogFault, fault};
+use crate::committer::SignedHead;
 use crate::seal::Opener;
 use crate::store::{Batch, SealedEntry, StoreError, Visit};
 
@@ -115,13 +116,8 @@ fn prepare(batch: &Batch, key: &VerifierKey, opener: &Opener, depth: Depth) -> P
         retention: entry.retention,
         record: open(index, entry, opener, depth),
     });
-    Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed: is_signed(batch, key) }
-}
-
-fn is_signed(batch: &Batch, key: &VerifierKey) -> bool {
-    let checkpoint = Checkpoint { origin: key.name().to_owned(), size: batch.end(), root: batch.root };
-    let note = checkpoint.signed(&batch.signature, key.id());
-    Checkpoint::open(&note, key, key.name()).is_ok()
+    let signed = SignedHead::verified(key, batch.end(), batch.root, &batch.signature).is_ok();
+    Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed }
 }
 
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {

@@ -32,7 +32,7 @@ fn names(event: &Event) -> Option<SubjectRef> {
     }
 }
 
-fn objection_key(objection: &Objection) -> Vec<u8> {
+pub(super) fn objection_key(objection: &Objection) -> Vec<u8> {
     let procedure = objection.procedure.as_ref().map(ProcedureId::as_str);
     keys::objection(objection.subject, objection.consumer, procedure)
 }

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::keys;
+use super::tables::Tables;
 use crate::store::{Fold, StoreError};
 
 /// 8 MiB. With 5 million ids and tags one in 200 new ones costs a look into the store, with 10 million one in 25.
@@ -15,8 +16,6 @@ const WORDS: usize = 1 << 20;
 const BITS: u64 = WORDS as u64 * 64;
 /// Bits for each id.
 const PROBES: usize = 4;
-/// Rows that are learnt at a time.
-const PAGE: usize = 1_024;
 
 /// The ids and tags met, by the keys of their rows.
 #[derive(Debug)]
@@ -58,37 +57,26 @@ impl MetIds {
 
 /// Learns the rows that earlier runs left in the fold, a page at a time.
 #[derive(Debug)]
-pub(crate) struct Learner {
-    /// Tables still to learn, and the place in the last of them.
-    tables: Vec<&'static [u8]>,
-    after: Option<Vec<u8>>,
-}
+pub(crate) struct Learner(Tables);
 
 impl Default for Learner {
     fn default() -> Self {
-        Self { tables: vec![keys::SUBJECTS, keys::REQUESTS], after: None }
+        Self(Tables::new(&[keys::SUBJECTS, keys::REQUESTS]))
     }
 }
 
 impl Learner {
     /// Whether everything is learnt.
     pub(crate) fn is_done(&self) -> bool {
-        self.tables.is_empty()
+        self.0.is_done()
     }
 
     /// Learns one more page. Rows that are written meanwhile are added by whoever writes them.
     pub(crate) fn learn(&mut self, fold: &dyn Fold, met: &MetIds) -> Result<(), StoreError> {
-        let Some(table) = self.tables.last() else { return Ok(()) };
-        let rows = fold.scan(table, self.after.as_deref(), PAGE)?;
-        for (key, _) in &rows {
-            met.add(key);
+        for (key, _) in self.0.page(fold)? {
+            met.add(&key);
         }
-        let is_last = rows.len() < PAGE;
-        self.after = rows.into_iter().next_back().map(|(key, _)| key).filter(|_| !is_last);
-        if is_last {
-            self.tables.pop();
-        }
-        if self.tables.is_empty() {
+        if self.is_done() {
             met.complete.store(true, Ordering::Release);
         }
         Ok(())

@@ -5,26 +5,22 @@ use std::sync::Arc;
 use unefois_consent::event::{CarriedFact, NewSubject};
 use unefois_consent::{Digest, Objection, RecordPeriod, SubjectRef};
 
+use super::apply::objection_key;
 use super::stamp::PurgedPeriods;
+use super::tables::{PAGE, Tables};
 use super::{Stamp, State, decode, keys};
 use crate::store::{Fold, Row, StoreError};
 
-/// Rows that are looked at in one go.
-const PAGE: usize = 1_024;
+/// Tables whose facts may have to be carried over.
+const CARRIED: [&[u8]; 2] = [keys::SUBJECTS, keys::OBJECTIONS];
 
 /// Keys of the rows of `fold` whose facts may have to be carried over before `period` is purged.
 pub(crate) fn candidates(fold: &dyn Fold, period: RecordPeriod) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut found = Vec::new();
-    for table in [keys::SUBJECTS, keys::OBJECTIONS] {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = fold.scan(table, after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            for (key, row) in page {
-                if Stamp::split(&row)?.0.period == period {
-                    found.push(key);
-                }
+    let (mut found, mut tables) = (Vec::new(), Tables::new(&CARRIED));
+    while !tables.is_done() {
+        for (key, row) in tables.page(fold)? {
+            if Stamp::split(&row)?.0.period == period {
+                found.push(key);
             }
         }
     }
@@ -35,11 +31,9 @@ impl State {
     /// Like [`candidates`], among the rows that the fold may not have yet.
     pub(crate) fn recent_candidates(&self, period: RecordPeriod) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut found = Vec::new();
-        for table in [keys::SUBJECTS, keys::OBJECTIONS] {
-            for (key, row) in self.rows.recent(table) {
-                if Stamp::split(row)?.0.period == period {
-                    found.push(key.to_vec());
-                }
+        for (key, row) in CARRIED.iter().flat_map(|table| self.rows.recent(table)) {
+            if Stamp::split(row)?.0.period == period {
+                found.push(key.to_vec());
             }
         }
         Ok(found)
@@ -84,9 +78,7 @@ impl State {
 
     /// Whether `objection` is in force, and was recorded first by entry `from`.
     pub(crate) fn has_objection(&self, objection: &Objection, from: u64) -> Result<bool, StoreError> {
-        let procedure = objection.procedure.as_ref().map(unefois_consent::ProcedureId::as_str);
-        let key = keys::objection(objection.subject, objection.consumer, procedure);
-        Ok(self.live(&key)?.is_some_and(|(stamp, _)| stamp.from == from))
+        Ok(self.live(&objection_key(objection))?.is_some_and(|(stamp, _)| stamp.from == from))
     }
 
     /// Whether an objection of `period` is in force.
@@ -101,36 +93,28 @@ pub(crate) struct Sweeper {
     purged: Arc<PurgedPeriods>,
     /// How many periods had been purged when the sweep under way began.
     begun_at: u64,
-    /// Tables still to sweep, and the place in the first of them.
-    tables: Vec<&'static [u8]>,
-    after: Option<Vec<u8>>,
+    tables: Tables,
 }
 
 impl Sweeper {
     /// The first sweep looks at everything: an earlier process may have died in the middle of one.
     pub(crate) fn new(purged: Arc<PurgedPeriods>) -> Self {
-        Self { purged, begun_at: 0, tables: Vec::new(), after: None }
+        Self { purged, begun_at: 0, tables: Tables::default() }
     }
 
     /// Whether there is nothing to remove.
     pub(crate) fn is_done(&self) -> bool {
-        self.tables.is_empty() && self.begun_at == self.purged.count()
+        self.tables.is_done() && self.begun_at == self.purged.count()
     }
 
     /// Looks at one more page. Gives the keys to remove.
     pub(crate) fn sweep(&mut self, fold: &dyn Fold) -> Result<Vec<Vec<u8>>, StoreError> {
-        if self.tables.is_empty() {
+        if self.tables.is_done() {
             self.begun_at = self.purged.count();
-            self.tables = keys::STAMPED.to_vec();
-        }
-        let Some(table) = self.tables.last() else { return Ok(Vec::new()) };
-        let page = fold.scan(table, self.after.as_deref(), PAGE)?;
-        self.after = page.last().map(|(key, _)| key.clone());
-        if page.is_empty() {
-            self.tables.pop();
+            self.tables = Tables::new(&keys::STAMPED);
         }
         let mut gone = Vec::new();
-        for (key, row) in page {
+        for (key, row) in self.tables.page(fold)? {
             if self.purged.contains(Stamp::split(&row)?.0.period) {
                 gone.push(key);
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
-use unefois_audit::{Checkpoint, VerifierKey};
+use unefois_audit::VerifierKey;
+use unefois_engine::SignedHead;
 use unefois_engine::replay::{LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{HeadFile, Journal, StoreError};
@@ -294,9 +295,7 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{} holds no entry yet; there is nothing to accept", data.display())));
     };
     let key = loaded.signer.verifier_key();
-    let head = Checkpoint { origin: key.name().to_owned(), size, root: end.frontier.root() };
-    let note = head.signed(&signature, key.id());
-    Checkpoint::open(&note, key, key.name())
+    let head = SignedHead::verified(key, size, end.frontier.root(), &signature)
         .map_err(|error| Failure::Failed(format!("the log's last head is not signed by {key}: {error}")))?;
     let path = options.head_of(data);
     let aside = path.with_added_extension(format!("before-{size}"));
@@ -305,7 +304,7 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(Failure::Failed(format!("{}: {error}", path.display()))),
     }
-    store.head.write(&note).map_err(failed)?;
+    store.head.write(&head.note).map_err(failed)?;
     line(format!("{} now says {size} entries, root {}", path.display(), head.root));
     Ok(())
 }

@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument;
 use unefois_consent::registry::Role;
+use unefois_engine::caller::certificate_ended;
 use unefois_engine::{Credential, EngineError, VerifiedParticipant};
 
 use super::access::{Access, DeadlinePolicy, RULES, find};
@@ -87,10 +88,6 @@ impl<S> Gate<S> {
         }
         Err(refusal)
     }
-}
-
-fn certificate_ended() -> EngineError {
-    EngineError::NotAllowed("your certificate has ended or was revoked; renew it")
 }
 
 /// The deadline that the caller set (gRPC over HTTP/2: at most eight digits and a unit).
