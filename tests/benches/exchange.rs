@@ -16,8 +16,6 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -28,6 +26,7 @@ use unefois::init::{Layout, init};
 use unefois_proto::v1::exchange_service_server::{ExchangeService, ExchangeServiceServer};
 use unefois_proto::v1::{AttributeStatus, ExchangeRequest, ExchangeResponse};
 use unefois_tests::ask::{CHILDREN, canteen, exchange};
+use unefois_tests::load::{Load, closed_loop, median};
 use unefois_tests::process::{Process, free_address};
 
 const CONNECTIONS: usize = 8;
@@ -119,12 +118,6 @@ impl Drop for FloorProcess {
     }
 }
 
-/// Latencies in microseconds and calls a second.
-struct Load {
-    rate: f64,
-    latencies: Histogram<u64>,
-}
-
 fn name(n: usize) -> String {
     let letters = [n / 676 % 26, n / 26 % 26, n % 26].map(|l| char::from(b'A' + u8::try_from(l).unwrap()));
     format!("PERSONNE {}", letters.iter().collect::<String>())
@@ -139,40 +132,14 @@ async fn call(client: &Client, n: usize) {
     assert_eq!(answer.attributes[0].status(), AttributeStatus::Found);
 }
 
-/// As many calls as `in_flight` callers make one after the other.
-async fn closed_loop(clients: &[Client], in_flight: usize, duration: Duration) -> Load {
-    let stop = Arc::new(AtomicBool::new(false));
-    let warm = Arc::new(AtomicBool::new(false));
-    let next = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..in_flight)
-        .map(|caller| {
-            let (client, stop, warm, next) =
-                (clients[caller % clients.len()].clone(), stop.clone(), warm.clone(), next.clone());
-            tokio::spawn(async move {
-                let mut latencies = Histogram::<u64>::new(3).unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    let begun = Instant::now();
-                    call(&client, usize::try_from(n).unwrap()).await;
-                    if warm.load(Ordering::Relaxed) {
-                        latencies.record(u64::try_from(begun.elapsed().as_micros()).unwrap()).unwrap();
-                    }
-                }
-                latencies
-            })
-        })
-        .collect();
-    tokio::time::sleep(duration / 4).await;
-    warm.store(true, Ordering::Relaxed);
-    let begun = Instant::now();
-    tokio::time::sleep(duration).await;
-    let elapsed = begun.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
-    let mut latencies = Histogram::<u64>::new(3).unwrap();
-    for caller in callers {
-        latencies.add(caller.await.unwrap()).unwrap();
-    }
-    Load { rate: latencies.len() as f64 / elapsed, latencies }
+/// As many calls as `in_flight` callers make one after the other, each on its connection.
+async fn callers(clients: &[Client], in_flight: usize, duration: Duration) -> Load {
+    let clients = clients.to_vec();
+    closed_loop(in_flight, duration, move |caller, n| {
+        let client = clients[caller % clients.len()].clone();
+        async move { call(&client, usize::try_from(n).unwrap()).await }
+    })
+    .await
 }
 
 /// `rate` calls a second, whether or not the ones before are answered; latency counts from when a call was due.
@@ -212,11 +179,6 @@ fn status_kib(process: u32, field: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn prepare(folder: &Path, listen: SocketAddr) {
     init(folder, &Layout { listen, metrics: None, log: None, ..Layout::development() }).unwrap();
     let mut csv =
@@ -231,10 +193,6 @@ fn build_broker() {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     let built = Command::new(cargo).args(["build", "--release", "--quiet", "-p", "unefois"]).status().unwrap();
     assert!(built.success(), "the broker does not build");
-}
-
-fn ms(latencies: &Histogram<u64>, quantile: f64) -> f64 {
-    latencies.value_at_quantile(quantile) as f64 / 1_000.0
 }
 
 async fn run() {
@@ -259,10 +217,10 @@ async fn run() {
     );
     for _ in 0..rounds {
         for (at, in_flight) in loads().into_iter().enumerate() {
-            let below = closed_loop(&floor_clients, in_flight, duration).await;
-            let ours = closed_loop(&clients, in_flight, duration).await;
+            let below = callers(&floor_clients, in_flight, duration).await;
+            let ours = callers(&clients, in_flight, duration).await;
             for (who, load) in [("floor", &below), ("broker", &ours)] {
-                let (p50, p99) = (ms(&load.latencies, 0.5), ms(&load.latencies, 0.99));
+                let (p50, p99) = (load.ms(0.5), load.ms(0.99));
                 println!("{in_flight:>9} {who:>10} {:>9.0} {p50:>9.2} {p99:>9.2}", load.rate);
             }
             rates[at].0.push(below.rate);
@@ -275,13 +233,8 @@ async fn run() {
     let mut tails = Vec::new();
     for _ in 0..rounds {
         let load = open_loop(&clients, 1_000, duration * 2).await;
-        println!(
-            "1000 a second: {:.0}/s, p50 {:.2} ms, p99 {:.2} ms",
-            load.rate,
-            ms(&load.latencies, 0.5),
-            ms(&load.latencies, 0.99)
-        );
-        tails.push(ms(&load.latencies, 0.99));
+        println!("1000 a second: {:.0}/s, p50 {:.2} ms, p99 {:.2} ms", load.rate, load.ms(0.5), load.ms(0.99));
+        tails.push(load.ms(0.99));
     }
     let id = broker.id();
     let (resident, peak) = (status_kib(id, "VmRSS:"), status_kib(id, "VmHWM:"));

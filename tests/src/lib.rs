@@ -14,6 +14,8 @@
 )]
 
 pub mod ask;
+pub mod caller;
+pub mod load;
 pub mod power;
 pub mod process;
 pub mod sandbox;

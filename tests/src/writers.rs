@@ -10,19 +10,31 @@ use unefois_consent::Event;
 use unefois_consent::event::{Actor, TraceScope, TracesRead};
 use unefois_consent::registry::Role;
 use unefois_engine::consents::GrantCall;
-use unefois_engine::{Credential, Engine, EngineError, EngineParts, SystemClock, VerifiedParticipant};
+use unefois_engine::store::Fold;
+use unefois_engine::{Engine, EngineError, EngineParts, SystemClock, VerifiedParticipant};
 use unefois_store::{EmbeddedStore, Options};
 
 use crate::ask::{ALLOWANCE, grant};
+use crate::caller::department;
 use crate::told::Told;
 
 /// Opens the store in `data` and an engine on it, with the key and the registry of the broker in `folder`.
 pub async fn open(folder: &Path, data: &Path, options: &Options) -> Result<(EmbeddedStore, Arc<Engine>), String> {
+    open_with(folder, data, options, |fold| fold).await
+}
+
+/// Like [`open`], with another fold over that of the store.
+pub async fn open_with(
+    folder: &Path,
+    data: &Path,
+    options: &Options,
+    over: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>,
+) -> Result<(EmbeddedStore, Arc<Engine>), String> {
     let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
     let store = EmbeddedStore::open(data, options).map_err(|error| error.to_string())?;
     let parts = EngineParts {
         journal: store.journal.clone(),
-        fold: store.fold.clone(),
+        fold: over(store.fold.clone()),
         keys: store.keys.clone(),
         head: store.head.clone(),
         signer: loaded.signer,
@@ -49,22 +61,15 @@ pub fn entry(engine: &Engine) -> Event {
     Event::TracesRead(TracesRead { by, scope: TraceScope::Entries { from: 0, to: 1 } })
 }
 
-#[derive(Debug)]
-struct Valid;
-
-impl Credential for Valid {
-    fn is_valid(&self) -> bool {
-        true
-    }
-}
-
-/// Records a consent of person `n`: an entry that adds rows to the fold.
-async fn consent(engine: &Engine, n: usize, deadline: Instant) -> Result<(), EngineError> {
-    let view = engine.registry();
-    let department = view.registry.participant(unefois::init::DEPARTMENT.parse().unwrap()).unwrap();
-    let key = department.keys.iter().find(|key| key.roles.contains(&Role::Exchange)).unwrap();
-    let caller = VerifiedParticipant::verify(&view.registry, key.fingerprint, Arc::new(Valid), Role::Exchange).unwrap();
-    let letters = [n / 676 % 26, n / 26 % 26, n % 26].map(|l| char::from(b'A' + u8::try_from(l).unwrap()));
+/// Records a consent of person `n` to `caller`, which must be the department: an entry that adds rows to the fold.
+pub async fn consent(
+    engine: &Engine,
+    caller: VerifiedParticipant,
+    n: usize,
+    deadline: Instant,
+) -> Result<(), EngineError> {
+    let letters = [n / 17_576 % 26, n / 676 % 26, n / 26 % 26, n % 26];
+    let letters = letters.map(|letter| char::from(b'A' + u8::try_from(letter).unwrap()));
     let wanted = unefois_proto::consent::grant(&grant(&format!("PERSONNE {}", String::from_iter(letters)))).unwrap();
     let call = GrantCall {
         caller,
@@ -95,6 +100,7 @@ pub async fn write(
     let writing: Vec<_> = (0..writers)
         .map(|writer| {
             let (engine, key, event) = (Arc::clone(engine), key.clone(), entry(engine));
+            let department = department(&engine);
             tokio::spawn(async move {
                 for n in 0..each {
                     let deadline = Instant::now() + Duration::from_secs(30);
@@ -102,7 +108,7 @@ pub async fn write(
                     let (leaf, checkpoint) = (verified.leaf.hash(), verified.checkpoint);
                     say(&format!("told {} {leaf} {} {}", verified.index, checkpoint.size, checkpoint.root));
                     if n.is_multiple_of(10) {
-                        consent(&engine, writer * each + n, deadline).await?;
+                        consent(&engine, department.clone(), writer * each + n, deadline).await?;
                     }
                 }
                 Ok(())

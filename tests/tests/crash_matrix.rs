@@ -20,15 +20,12 @@ use std::time::{Duration, Instant};
 
 use unefois::config::Loaded;
 use unefois_audit::Frontier;
-use unefois_consent::Event;
-use unefois_consent::event::{Actor, TraceScope, TracesRead};
-use unefois_consent::registry::Role;
+use unefois_engine::Engine;
 use unefois_engine::store::{RecordKeys, Visit};
-use unefois_engine::{Engine, EngineParts, SystemClock};
 use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
 use unefois_store::embedded::{JournalReader, Operation};
 use unefois_store::{EmbeddedStore, Options};
-use unefois_tests::{copy_folder, files, process, world};
+use unefois_tests::{copy_folder, files, process, world, writers};
 
 const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
 const WRITERS: usize = 4;
@@ -40,37 +37,15 @@ const AGAIN: usize = 3;
 const AT_ONCE: usize = 4;
 
 async fn open(folder: &Path) -> Result<(EmbeddedStore, Arc<Engine>), String> {
-    let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
     // So small that a case changes its segment.
     let options = Options { segment_bytes: 64 << 10, min_free_bytes: 0, ..Options::default() };
-    let store = EmbeddedStore::open(&loaded.config.store.path, &options).map_err(|error| error.to_string())?;
-    let parts = EngineParts {
-        journal: store.journal.clone(),
-        fold: store.fold.clone(),
-        keys: store.keys.clone(),
-        head: store.head.clone(),
-        signer: loaded.signer,
-        clock: Arc::new(SystemClock),
-        sources: loaded.connectors,
-        first_registry: loaded.registry,
-    };
-    let engine = Engine::open(parts, &mut |_, _| {}).await.map_err(|error| error.to_string())?;
-    Ok((store, Arc::new(engine)))
-}
-
-/// An entry that follows from every log of this registry.
-fn entry(engine: &Engine) -> Event {
-    let registry = engine.registry().registry.to_file();
-    let held = registry.participants.iter().flat_map(|p| p.keys.iter().map(move |key| (p.siret, key)));
-    let (participant, key) = held.into_iter().find(|(_, key)| key.roles.contains(&Role::Audit)).unwrap();
-    let by = Actor { participant, key: key.fingerprint };
-    Event::TracesRead(TracesRead { by, scope: TraceScope::Entries { from: 0, to: 1 } })
+    writers::open(folder, &folder.join("data"), &options).await
 }
 
 /// Appends from several writers; says on the output what each was told, at once.
 async fn append(engine: &Arc<Engine>, each: usize) {
     let writers = (0..WRITERS).map(|_| {
-        let (engine, event) = (Arc::clone(engine), entry(engine));
+        let (engine, event) = (Arc::clone(engine), writers::entry(engine));
         tokio::spawn(async move {
             for _ in 0..each {
                 match engine.append(event.clone(), Instant::now() + Duration::from_secs(10)).await {

@@ -9,25 +9,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 use unefois::config::Loaded;
 use unefois::init::{Layout, init};
 use unefois_audit::VerifierKey;
-use unefois_consent::registry::Role;
 use unefois_consent::{Event, ExchangeId};
 use unefois_engine::store::Fold;
-use unefois_engine::{Credential, Engine, EngineError, EngineParts, ExchangeCall, SystemClock, VerifiedParticipant};
+use unefois_engine::{Engine, EngineError, ExchangeCall, VerifiedParticipant};
 use unefois_proto::exchange::question;
 use unefois_store::EmbeddedStore;
-use unefois_tests::ask::{ALLOWANCE, allowance, grant};
+use unefois_tests::ask::allowance;
+use unefois_tests::caller::department;
+use unefois_tests::writers;
 
 /// Bytes of a record, about: those of a refused question.
 pub(crate) const RECORD_BYTES: usize = 600;
-
-#[derive(Debug)]
-struct Valid;
-
-impl Credential for Valid {
-    fn is_valid(&self) -> bool {
-        true
-    }
-}
 
 pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
@@ -55,25 +47,10 @@ impl Bed {
 
     /// Opens with a fold of another pace.
     pub(crate) async fn open_with(folder: &Path, paced: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>) -> Self {
-        let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
-        let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options()).unwrap();
-        let parts = EngineParts {
-            journal: store.journal.clone(),
-            fold: paced(store.fold.clone()),
-            keys: store.keys.clone(),
-            head: store.head.clone(),
-            signer: loaded.signer,
-            clock: Arc::new(SystemClock),
-            sources: loaded.connectors,
-            first_registry: loaded.registry,
-        };
-        let engine = Arc::new(Engine::open(parts, &mut |_, _| {}).await.unwrap());
-        let view = engine.registry();
-        let enrolled = view.registry.participant(unefois::init::DEPARTMENT.parse().unwrap()).unwrap();
-        let exchanging = enrolled.keys.iter().find(|key| key.roles.contains(&Role::Exchange)).unwrap();
-        let department =
-            VerifiedParticipant::verify(&view.registry, exchanging.fingerprint, Arc::new(Valid), Role::Exchange)
-                .unwrap();
+        let config = Loaded::open(&folder.join("unefois.toml")).unwrap().config;
+        let opened = writers::open_with(folder, &config.store.path, &config.store_options(), paced).await;
+        let (store, engine) = opened.unwrap();
+        let department = department(&engine);
         Self { store, engine, department }
     }
 
@@ -121,31 +98,12 @@ impl Bed {
 
     /// Records a consent of person `n`: an entry that adds rows to the fold.
     pub(crate) async fn grant(&self, n: usize) {
-        let letters =
-            [n / 17_576 % 26, n / 676 % 26, n / 26 % 26, n % 26].map(|l| char::from(b'A' + u8::try_from(l).unwrap()));
-        let name = format!("PERSONNE {}", letters.iter().collect::<String>());
-        let wanted = unefois_proto::consent::grant(&grant(&name)).unwrap();
-        let call = unefois_engine::consents::GrantCall {
-            caller: self.department.clone(),
-            agent: wanted.agent,
-            identity: wanted.identity,
-            procedure: ALLOWANCE.parse().unwrap(),
-            attributes: wanted.attributes,
-            notice_version: wanted.notice_version,
-            language: wanted.language,
-            channel: wanted.channel,
-            evidence: wanted.evidence,
-            not_before: wanted.not_before,
-            expires_at: wanted.expires_at,
-            usage: wanted.usage,
-        };
-        self.engine.grant_consent(call, soon()).await.unwrap();
+        writers::consent(&self.engine, self.department.clone(), n, soon()).await.unwrap();
     }
 
     /// Ends the engine and closes the store.
     pub(crate) async fn close(self) {
-        let engine = self.engine;
-        tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
+        writers::close(self.store, self.engine).await;
     }
 }
 

@@ -25,12 +25,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bed::{Bed, RECORD_BYTES, soon};
-use load::{Load, closed_loop, raw};
+use load::raw;
 use unefois_engine::replay::{Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 use unefois_store::Options;
 use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_tests::load::{Load, closed_loop, median};
 
 /// As the broker.
 #[global_allocator]
@@ -53,11 +54,6 @@ fn largest() -> u64 {
     set.unwrap_or(if quick() { 20_000 } else { 10_000_000 })
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn print_load(who: &str, submitters: usize, load: &Load) {
     let (p50, p99) = (load.ms(0.5), load.ms(0.99));
     println!("{submitters:>10} {who:>10} {:>10.0} {p50:>9.2} {p99:>9.2}", load.rate);
@@ -66,7 +62,7 @@ fn print_load(who: &str, submitters: usize, load: &Load) {
 async fn append(bed: &Arc<Bed>, submitters: usize, duration: Duration) -> Load {
     let template = Arc::new(bed.template().await);
     let engine = Arc::clone(&bed.engine);
-    closed_loop(submitters, duration, move |_| {
+    closed_loop(submitters, duration, move |_, _| {
         let (engine, event) = (Arc::clone(&engine), template.event());
         async move {
             engine.append(event, soon()).await.unwrap();
@@ -217,7 +213,7 @@ async fn folding(root: &Path, what: &str, pause: Duration, duration: Duration) {
     let (begun, from) = (Instant::now(), bed.store.fold.folded().unwrap());
     let load = closed_loop(COMPARED, duration, {
         let bed = Arc::clone(&bed);
-        move |n| {
+        move |_, n| {
             let bed = Arc::clone(&bed);
             async move { bed.grant(usize::try_from(n % 100_000).unwrap()).await }
         }
