@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["common", "exchange", "consent", "registry", "audit"].map(|name| format!("unefois/v1/{name}.proto"));
+    let files = ["common", "exchange", "consent", "citizen", "registry", "audit"]
+        .map(|name| format!("unefois/v1/{name}.proto"));
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_source_info(true).include_imports(true).open_files(&files)?;
@@ -16,7 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_client(true)
         // These hold names, values or tokens; `src/redact.rs` says what may be seen of them.
         .skip_debug(
-            ["Identity", "Attribute", "ExchangeRequest", "ExchangeResponse"].map(|m| format!(".unefois.v1.{m}")),
+            ["Identity", "IdentityAssertion", "Attribute", "ExchangeRequest", "ExchangeResponse"]
+                .map(|m| format!(".unefois.v1.{m}")),
         )
         .compile_fds(descriptors)?;
     for file in files {

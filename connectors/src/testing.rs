@@ -122,6 +122,7 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
             notice: NoticeShown { version: 1, shown_at: now, channel: Channel::Online, language: Language::Fr },
         },
         subject: SubjectRef([5; 16]),
+        mandate: None,
         request_id: "r-1".parse().unwrap(),
         content: Digest([0; 32]),
     };

@@ -3,14 +3,19 @@
 //! [`decide()`] is pure and total. It is the only maker of a [`Permit`], and only a `&Permit` reaches a connector. Every
 //! check that fails is reported, in the order of [`Reason`]; [`still_permitted`] judges again when the answer is there.
 
-use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Procedure, Registry, Role};
-use crate::{
-    AttributeId, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, ExchangeId, Filter, Ground, GroundKind,
-    HabilitationId, NoticeShown, Objection, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
-};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Registry, Role};
+use crate::{
+    AttributeId, Consent, ConsentId, Digest, ExchangeId, Filter, GroundKind, HabilitationId, Mandate, MandateId,
+    Objection, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
+};
+
+mod ground;
+
+use ground::{check_consent_in_force, check_ground, check_mandate, objects};
 
 /// How long a request id may be tried again after its first request.
 pub const RETRY_WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -26,6 +31,8 @@ pub struct PersonFacts {
     pub consents: Vec<Consent>,
     /// The person's objections against this consumer.
     pub objections: Vec<Objection>,
+    /// Mandates to act for the person: that of the question, and those under which the consents were given.
+    pub mandates: Vec<Mandate>,
 }
 
 /// An earlier request with the same request id by the same consumer.
@@ -74,6 +81,7 @@ pub struct Permit {
     habilitation: HabilitationId,
     ground: GroundKind,
     consent: Option<ConsentId>,
+    mandate: Option<MandateId>,
     subject: SubjectRef,
     datasets: Vec<PermittedDataset>,
     decided_at: Timestamp,
@@ -122,6 +130,10 @@ impl Permit {
     /// By which consent.
     pub fn consent(&self) -> Option<ConsentId> {
         self.consent
+    }
+    /// Under which mandate somebody acts for the person.
+    pub fn mandate(&self) -> Option<MandateId> {
+        self.mandate
     }
     /// About whom.
     pub fn subject(&self) -> SubjectRef {
@@ -186,6 +198,10 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
         }
     }
     let consent = procedure.and_then(|procedure| check_ground(facts, procedure, question, now, &mut failed));
+    if let Some(mandate) = question.mandate {
+        let acting = (question.subject, question.consumer, &question.procedure);
+        check_mandate(facts.person, mandate, acting, now, &mut failed);
+    }
     Refusal::from_set(failed)?;
     // Without failures there is a habilitation; the refusal below only satisfies the compiler.
     let habilitation = habilitation.ok_or_else(|| Refusal::because(Reason::HabilitationMissing))?;
@@ -199,6 +215,7 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
         habilitation: habilitation.id.clone(),
         ground: question.ground.kind(),
         consent,
+        mandate: question.mandate,
         subject: question.subject,
         datasets: permitted_datasets(facts.registry, question),
         decided_at: now,
@@ -236,10 +253,11 @@ pub fn still_permitted(
             None => {
                 failed.insert(Reason::ConsentMissing);
             }
-            Some(consent) => {
-                check_consent_in_force(consent, now, &mut failed);
-            }
+            Some(consent) => check_consent_in_force(person, consent, now, &mut failed),
         }
+    }
+    if let Some(mandate) = permit.mandate {
+        check_mandate(person, mandate, (permit.subject, permit.consumer, &permit.procedure), now, &mut failed);
     }
     if permit.ground == GroundKind::Proactive && objects(person, &permit.procedure) {
         failed.insert(Reason::Objection);
@@ -358,122 +376,6 @@ fn check_habilitation<'a>(
 fn check_quota(habilitation: &Habilitation, used: &dyn UsedToday, now: Timestamp, failed: &mut BTreeSet<Reason>) {
     if habilitation.quota_per_day.is_some_and(|quota| used.used(&habilitation.id, now.day()) >= quota) {
         failed.insert(Reason::QuotaExhausted);
-    }
-}
-
-/// The evidence of the ground holds. Gives the consent that the exchange uses, if it uses one.
-fn check_ground(
-    facts: &Facts<'_>,
-    procedure: &Procedure,
-    question: &Question,
-    now: Timestamp,
-    failed: &mut BTreeSet<Reason>,
-) -> Option<ConsentId> {
-    match &question.ground {
-        // CRPA L114-8 I: the person asked and is informed.
-        Ground::LawRequest { notice } => {
-            check_notice(procedure, notice, now, failed);
-            None
-        }
-        // CRPA L114-8 II: the person is informed and did not object.
-        Ground::Proactive { notice } => {
-            check_notice(procedure, notice, now, failed);
-            if objects(facts.person, &question.procedure) {
-                failed.insert(Reason::Objection);
-            }
-            None
-        }
-        // GDPR 6(1)(a) and 7.
-        Ground::Consent { consent } => choose_consent(facts, question, *consent, now, failed),
-        // Regulation (EU) 2018/1724, article 14.
-        Ground::ExplicitRequest { requested_at, previewed_at } => {
-            let latest = previewed_at.map_or(*requested_at, |p| p.max(*requested_at));
-            if latest > now.plus(CLOCK_SKEW) {
-                failed.insert(Reason::EvidenceInFuture);
-            }
-            let demanded = question
-                .attributes
-                .iter()
-                .any(|a| facts.registry.dataset(a.dataset()).is_some_and(|d| d.preview_required));
-            if demanded && previewed_at.is_none_or(|p| p < *requested_at) {
-                failed.insert(Reason::PreviewMissing);
-            }
-            None
-        }
-    }
-}
-
-fn check_notice(procedure: &Procedure, shown: &NoticeShown, now: Timestamp, failed: &mut BTreeSet<Reason>) {
-    if procedure.notice(shown.version).is_none() {
-        failed.insert(Reason::NoticeUnknown);
-    }
-    if shown.shown_at > now.plus(CLOCK_SKEW) {
-        failed.insert(Reason::EvidenceInFuture);
-    }
-    let longest = Duration::from_secs(u64::from(procedure.notice_max_age_days) * 24 * 60 * 60);
-    if now.since(shown.shown_at) > longest {
-        failed.insert(Reason::NoticeTooOld);
-    }
-}
-
-fn objects(person: &PersonFacts, procedure: &ProcedureId) -> bool {
-    person.objections.iter().any(|o| o.procedure.as_ref().is_none_or(|p| p == procedure))
-}
-
-/// The named consent, or the newest that passes; where none passes, what fails is reported of the newest. A retry is the
-/// same exchange and stands on the consent of its first attempt: it may not use up another one, whose use is not counted.
-fn choose_consent(
-    facts: &Facts<'_>,
-    question: &Question,
-    named: Option<ConsentId>,
-    now: Timestamp,
-    failed: &mut BTreeSet<Reason>,
-) -> Option<ConsentId> {
-    let earlier = facts.earlier.filter(|e| e.content == question.content).and_then(|e| e.consent);
-    let mut first_failures = None;
-    for consent in &facts.person.consents {
-        // Another consumer's, subject's or procedure's consent reads as if there were none.
-        let concerns = consent.consumer == question.consumer
-            && consent.subject == question.subject
-            && consent.procedure == question.procedure
-            && named.is_none_or(|id| id == consent.id)
-            && earlier.is_none_or(|id| id == consent.id);
-        if !concerns {
-            continue;
-        }
-        let mut failures = BTreeSet::new();
-        check_consent(consent, question, now, &mut failures);
-        if earlier.is_none() && consent.usage == ConsentUse::OneTime && consent.uses > 0 {
-            failures.insert(Reason::ConsentUsed);
-        }
-        if failures.is_empty() {
-            return Some(consent.id);
-        }
-        first_failures.get_or_insert(failures);
-    }
-    failed.extend(first_failures.unwrap_or_else(|| BTreeSet::from([Reason::ConsentMissing])));
-    None
-}
-
-fn check_consent_in_force(consent: &Consent, now: Timestamp, failed: &mut BTreeSet<Reason>) {
-    match consent.status {
-        ConsentStatus::Granted => {}
-        ConsentStatus::Withdrawn { .. } => {
-            failed.insert(Reason::ConsentWithdrawn);
-        }
-    }
-    if now < consent.not_before {
-        failed.insert(Reason::ConsentNotYetValid);
-    }
-    if now >= consent.expires_at {
-        failed.insert(Reason::ConsentExpired);
-    }
-}
-
-fn check_consent(consent: &Consent, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
-    check_consent_in_force(consent, now, failed);
-    if question.attributes.iter().any(|a| !consent.attributes.contains(a)) {
-        failed.insert(Reason::ConsentScope);
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::registry::RegistryChange;
 use crate::{
     AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint,
-    Objection, OutcomeCode, ProcedureId, Question, Reason, RecordPeriod, Siret, SubjectRef, Timestamp,
+    Mandate, MandateId, Objection, OutcomeCode, PersonProof, ProcedureId, Question, Reason, RecordPeriod, Siret,
+    SubjectRef, Timestamp,
 };
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
@@ -53,30 +54,59 @@ pub struct RegistryChanged {
     pub change: RegistryChange,
 }
 
-/// A person consented.
+/// A consent was asked for, given or renewed: the consent as it is since then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConsentGranted {
+pub struct ConsentRecorded {
     /// Where this is the subject's first appearance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_subject: Option<NewSubject>,
     /// Through whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Where the person was proven, and not only named by whoever called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonProof>,
     /// The consent.
     pub consent: Consent,
 }
 
-/// A person withdrew a consent.
+/// Something was decided on a consent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConsentWithdrawn {
+pub struct ConsentDecided {
     /// The consent.
     pub consent: ConsentId,
     /// Whose it is.
     pub subject: SubjectRef,
     /// Through whom.
     pub by: Actor,
+    /// Where the person was proven, and not only named by whoever called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonProof>,
+    /// The mandate under which somebody decided for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandate: Option<MandateId>,
+    /// SHA-256 of the document that this rests on, such as an authority's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Digest>,
+}
+
+/// What a [`ConsentDecided`] decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The person refuses what they were asked for.
+    Refuse,
+    /// The person holds it back.
+    Pause,
+    /// The person lets it count again.
+    Resume,
+    /// The person takes it back.
+    Withdraw,
+    /// An authority ends it.
+    Revoke,
+    /// It was never valid.
+    Invalidate,
 }
 
 /// A person objected, or lifted an objection.
@@ -90,6 +120,40 @@ pub struct ObjectionChanged {
     pub objection: Objection,
     /// Through whom.
     pub by: Actor,
+    /// Where the person was proven, and not only named by whoever called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonProof>,
+}
+
+/// Somebody may act for another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MandateGranted {
+    /// Where this is the principal's first appearance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_principal: Option<NewSubject>,
+    /// Where this is the representative's first appearance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_representative: Option<NewSubject>,
+    /// The mandate.
+    pub mandate: Mandate,
+    /// Through whom.
+    pub by: Actor,
+}
+
+/// A mandate ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MandateEnded {
+    /// The mandate.
+    pub mandate: MandateId,
+    /// For whom it was.
+    pub principal: SubjectRef,
+    /// Through whom.
+    pub by: Actor,
+    /// Where the person was proven, and not only named by whoever called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonProof>,
 }
 
 /// An exchange was permitted and the sources may be asked.
@@ -226,6 +290,11 @@ pub enum TraceScope {
         /// Its index.
         index: u64,
     },
+    /// All that is held about one person, or a part of it, for that person.
+    Person {
+        /// The person.
+        subject: SubjectRef,
+    },
 }
 
 /// Somebody read traces (CNIL 2021-122: who reads traces leaves a trace).
@@ -282,17 +351,31 @@ pub enum Event {
     /// Kind 2.
     RegistryChanged(Box<RegistryChanged>),
     /// Kind 3.
-    ConsentGranted(Box<ConsentGranted>),
+    ConsentGranted(Box<ConsentRecorded>),
     /// Kind 4.
-    ConsentWithdrawn(ConsentWithdrawn),
+    ConsentWithdrawn(Box<ConsentDecided>),
     /// Kind 5.
-    ObjectionRecorded(ObjectionChanged),
+    ObjectionRecorded(Box<ObjectionChanged>),
     /// Kind 6.
-    ObjectionLifted(ObjectionChanged),
+    ObjectionLifted(Box<ObjectionChanged>),
     /// Kind 7.
     Carried(Carried),
     /// Kind 8.
     Purged(Purged),
+    /// Kind 9.
+    ConsentRequested(Box<ConsentRecorded>),
+    /// Kind 10.
+    ConsentRefused(Box<ConsentDecided>),
+    /// Kind 11.
+    ConsentPaused(Box<ConsentDecided>),
+    /// Kind 12.
+    ConsentResumed(Box<ConsentDecided>),
+    /// Kind 13.
+    ConsentRenewed(Box<ConsentRecorded>),
+    /// Kind 14.
+    ConsentRevoked(Box<ConsentDecided>),
+    /// Kind 15.
+    ConsentInvalidated(Box<ConsentDecided>),
     /// Kind 16.
     Requested(Box<Requested>),
     /// Kind 17.
@@ -303,6 +386,10 @@ pub enum Event {
     Dropped(Dropped),
     /// Kind 20.
     Failed(Failed),
+    /// Kind 21.
+    MandateGranted(Box<MandateGranted>),
+    /// Kind 22.
+    MandateEnded(Box<MandateEnded>),
     /// Kind 32.
     TracesRead(TracesRead),
 }
@@ -312,6 +399,8 @@ impl Event {
     pub const CARRIED: u8 = 7;
     /// The kind byte of [`Event::Requested`]: it tells of a purged record that it began an exchange.
     pub const REQUESTED: u8 = 16;
+    /// The kind byte of [`Event::Refused`].
+    pub const REFUSED: u8 = 17;
     /// The kind byte of [`Event::Purged`], likewise.
     pub const PURGED: u8 = 8;
 
@@ -326,8 +415,17 @@ impl Event {
             Self::ObjectionLifted(_) => 6,
             Self::Carried(_) => Self::CARRIED,
             Self::Purged(_) => Self::PURGED,
+            Self::ConsentRequested(_) => 9,
+            Self::ConsentRefused(_) => 10,
+            Self::ConsentPaused(_) => 11,
+            Self::ConsentResumed(_) => 12,
+            Self::ConsentRenewed(_) => 13,
+            Self::ConsentRevoked(_) => 14,
+            Self::ConsentInvalidated(_) => 15,
+            Self::MandateGranted(_) => 21,
+            Self::MandateEnded(_) => 22,
             Self::Requested(_) => Self::REQUESTED,
-            Self::Refused(_) => 17,
+            Self::Refused(_) => Self::REFUSED,
             Self::Answered(_) => 18,
             Self::Dropped(_) => 19,
             Self::Failed(_) => 20,
@@ -346,32 +444,91 @@ impl Event {
             6 => "objection lifted",
             7 => "carried over",
             8 => "purged",
+            9 => "consent requested",
+            10 => "consent refused",
+            11 => "consent paused",
+            12 => "consent resumed",
+            13 => "consent renewed",
+            14 => "consent revoked",
+            15 => "consent invalidated",
             16 => "requested",
             17 => "refused",
             18 => "answered",
             19 => "dropped",
             20 => "failed",
+            21 => "mandate granted",
+            22 => "mandate ended",
             32 => "traces read",
-            0 | 9..=15 | 21..=31 | 33.. => "unknown",
+            0 | 23..=31 | 33.. => "unknown",
         }
     }
 
-    /// The subject that the event introduces.
-    pub fn new_subject(&self) -> Option<NewSubject> {
-        match self {
-            Self::ConsentGranted(e) => e.new_subject,
-            Self::ObjectionRecorded(e) | Self::ObjectionLifted(e) => e.new_subject,
-            Self::Requested(e) => e.new_subject,
-            Self::Refused(e) => e.new_subject,
+    /// The persons that the event introduces.
+    pub fn new_subjects(&self) -> impl Iterator<Item = NewSubject> {
+        let new = match self {
+            Self::ConsentGranted(e) | Self::ConsentRequested(e) | Self::ConsentRenewed(e) => [e.new_subject, None],
+            Self::ObjectionRecorded(e) | Self::ObjectionLifted(e) => [e.new_subject, None],
+            Self::MandateGranted(e) => [e.new_principal, e.new_representative],
+            Self::Requested(e) => [e.new_subject, None],
+            Self::Refused(e) => [e.new_subject, None],
             Self::LogOpened(_)
             | Self::RegistryChanged(_)
             | Self::ConsentWithdrawn(_)
+            | Self::ConsentRefused(_)
+            | Self::ConsentPaused(_)
+            | Self::ConsentResumed(_)
+            | Self::ConsentRevoked(_)
+            | Self::ConsentInvalidated(_)
+            | Self::MandateEnded(_)
             | Self::Carried(_)
             | Self::Purged(_)
             | Self::Answered(_)
             | Self::Dropped(_)
             | Self::Failed(_)
+            | Self::TracesRead(_) => [None, None],
+        };
+        new.into_iter().flatten()
+    }
+
+    /// What the event decides on a consent that is there.
+    pub fn decision(&self) -> Option<(Decision, &ConsentDecided)> {
+        match self {
+            Self::ConsentRefused(e) => Some((Decision::Refuse, e)),
+            Self::ConsentPaused(e) => Some((Decision::Pause, e)),
+            Self::ConsentResumed(e) => Some((Decision::Resume, e)),
+            Self::ConsentWithdrawn(e) => Some((Decision::Withdraw, e)),
+            Self::ConsentRevoked(e) => Some((Decision::Revoke, e)),
+            Self::ConsentInvalidated(e) => Some((Decision::Invalidate, e)),
+            Self::LogOpened(_)
+            | Self::RegistryChanged(_)
+            | Self::ConsentGranted(_)
+            | Self::ConsentRequested(_)
+            | Self::ConsentRenewed(_)
+            | Self::ObjectionRecorded(_)
+            | Self::ObjectionLifted(_)
+            | Self::MandateGranted(_)
+            | Self::MandateEnded(_)
+            | Self::Carried(_)
+            | Self::Purged(_)
+            | Self::Requested(_)
+            | Self::Refused(_)
+            | Self::Answered(_)
+            | Self::Dropped(_)
+            | Self::Failed(_)
             | Self::TracesRead(_) => None,
+        }
+    }
+
+    /// The event of a decision.
+    pub fn decided(decision: Decision, decided: ConsentDecided) -> Self {
+        let decided = Box::new(decided);
+        match decision {
+            Decision::Refuse => Self::ConsentRefused(decided),
+            Decision::Pause => Self::ConsentPaused(decided),
+            Decision::Resume => Self::ConsentResumed(decided),
+            Decision::Withdraw => Self::ConsentWithdrawn(decided),
+            Decision::Revoke => Self::ConsentRevoked(decided),
+            Decision::Invalidate => Self::ConsentInvalidated(decided),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttributeId, DatasetId, Digest, Ground, HabilitationId, KeyFingerprint, ProcedureId, RequestId, Siret, SubjectRef,
+    AttributeId, DatasetId, Digest, Ground, HabilitationId, KeyFingerprint, MandateId, ProcedureId, RequestId, Siret,
+    SubjectRef,
 };
 
 /// Most attributes in one exchange.
@@ -42,6 +43,9 @@ pub struct Question {
     pub ground: Ground,
     /// About whom.
     pub subject: SubjectRef,
+    /// Under which mandate somebody acts for the subject; absent where the person acts for themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandate: Option<MandateId>,
     /// The client's name for this exchange.
     pub request_id: RequestId,
     /// Keyed digest of the whole request with its identity, so that a reused request id is recognised.

@@ -182,6 +182,10 @@ bytes_type!(
     ConsentId, 16, "32 lower-case hexadecimal digits"
 );
 bytes_type!(
+    /// A mandate in the ledger.
+    MandateId, 16, "32 lower-case hexadecimal digits"
+);
+bytes_type!(
     /// An exchange; drawn by the broker.
     ExchangeId, 16, "32 lower-case hexadecimal digits"
 );
@@ -193,6 +197,56 @@ bytes_type!(
     /// SHA-256 of a certificate's SubjectPublicKeyInfo in DER (RFC 7469 section 2.4, in hexadecimal).
     KeyFingerprint, 32, "64 lower-case hexadecimal digits: SHA-256 of the public key (SubjectPublicKeyInfo, DER)"
 );
+
+/// What a person types to find a request for their consent: short, and without letters that look like digits.
+///
+/// It opens nothing: the request is shown to the person whom it concerns and to nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestCode([u8; RequestCode::LEN]);
+
+impl RequestCode {
+    const LEN: usize = 8;
+    /// Crockford's base 32: no I, L, O, U.
+    const LETTERS: &'static [u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+    /// The code of eight random bytes.
+    pub fn from_random(random: [u8; Self::LEN]) -> Self {
+        Self(random.map(|byte| *Self::LETTERS.get(usize::from(byte % 32)).unwrap_or(&b'0')))
+    }
+}
+
+impl FromStr for RequestCode {
+    type Err = Malformed;
+
+    /// Takes what people write: small letters, a hyphen or spaces, I and L for 1, O for 0.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let malformed = || Malformed::new("", "8 letters or digits, such as 4F7K-92QX");
+        let typed = text.bytes().filter(|b| !matches!(b, b'-' | b' ')).map(|b| match b.to_ascii_uppercase() {
+            b'I' | b'L' => b'1',
+            b'O' => b'0',
+            other => other,
+        });
+        let code: Vec<u8> = typed.take(Self::LEN + 1).collect();
+        let code: [u8; Self::LEN] = code.try_into().map_err(|_| malformed())?;
+        if code.iter().all(|b| Self::LETTERS.contains(b)) { Ok(Self(code)) } else { Err(malformed()) }
+    }
+}
+
+impl fmt::Display for RequestCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (left, right) = self.0.split_at(Self::LEN / 2);
+        let text = |half| std::str::from_utf8(half).map_err(|_| fmt::Error);
+        write!(f, "{}-{}", text(left)?, text(right)?)
+    }
+}
+
+impl fmt::Debug for RequestCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+serde_as_text!(RequestCode);
 
 impl Digest {
     /// SHA-256 of `bytes`.
@@ -224,6 +278,18 @@ mod tests {
         assert!("AB".repeat(16).parse::<SubjectRef>().is_err());
         assert!("ab".repeat(15).parse::<SubjectRef>().is_err());
         assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
+    }
+
+    #[test]
+    fn a_request_code_is_read_as_people_write_it() {
+        let code = RequestCode::from_random([1, 0, 31, 8, 9, 33, 255, 18]);
+        assert_eq!(code.to_string(), "10Z8-91ZJ");
+        for written in ["10Z8-91ZJ", "10z891zj", "lOZ8 9IZJ", " 10Z8-91ZJ "] {
+            assert_eq!(written.parse::<RequestCode>().unwrap(), code, "{written}");
+        }
+        for bad in ["", "10Z8-91Z", "10Z8-91ZJ0", "10Z8-91ZU", "10Z8-91Zé"] {
+            assert!(bad.parse::<RequestCode>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl BirthDate {
         }
     }
 
+    /// Year, month and day of the first day that it may be.
+    pub fn earliest(self) -> Option<(i16, i8, i8)> {
+        Some((self.year()?, self.month().unwrap_or(1), self.day().unwrap_or(1)))
+    }
+
     /// Whether the whole of the date lies after the day of `now`.
     pub fn is_after(self, now: Timestamp) -> bool {
         let today = now.civil();

@@ -4,14 +4,18 @@
 //! folded from the log, and a replay of the same log calls the same function with the same facts. Deliberately absent:
 //! how facts are stored (the engine), and how a wire message becomes these types (`unefois-proto`).
 
+pub mod assurance;
 pub mod attribute;
+pub mod collect;
 pub mod consent;
 pub mod decide;
 pub mod event;
 pub mod exchange;
+pub mod frequency;
 pub mod ground;
 pub mod id;
 pub mod identity;
+pub mod mandate;
 pub mod outcome;
 pub mod reason;
 pub mod registry;
@@ -21,14 +25,20 @@ pub mod siret;
 mod testing;
 pub mod time;
 
+pub use assurance::{EidasLevel, IdentityAssurance, PersonProof};
 pub use attribute::{AttributeId, DatasetId};
-pub use consent::{Consent, ConsentStatus, ConsentUse, Objection};
+pub use consent::{Consent, ConsentState, ConsentStatus, ConsentUse, DataLife, DataPeriod, Grantor, Objection};
 pub use decide::{Facts, Permit, PersonFacts, Refusal, decide, still_permitted};
 pub use event::Event;
 pub use exchange::{Filter, Question};
+pub use frequency::{Frequency, TimeUnit};
 pub use ground::{Channel, Ground, GroundKind, Language, NoticeShown};
-pub use id::{ConsentId, Digest, ExchangeId, HabilitationId, KeyFingerprint, ProcedureId, RequestId, SubjectRef};
+pub use id::{
+    ConsentId, Digest, ExchangeId, HabilitationId, KeyFingerprint, MandateId, ProcedureId, RequestCode, RequestId,
+    SubjectRef,
+};
 pub use identity::PivotIdentity;
+pub use mandate::{Mandate, MandateKind, majority};
 pub use outcome::{Outcome, OutcomeCode};
 pub use reason::Reason;
 pub use registry::{Registry, Role};

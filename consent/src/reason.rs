@@ -51,27 +51,51 @@ pub enum Reason {
     NoticeTooOld,
     /// No consent of this person to this consumer for this procedure.
     ConsentMissing,
+    /// The person was asked for this consent and has not answered.
+    ConsentPending,
+    /// The person refused this consent.
+    ConsentRefused,
+    /// The person holds the consent back for a while.
+    ConsentPaused,
     /// The person withdrew the consent.
     ConsentWithdrawn,
+    /// An authority ended the consent.
+    ConsentRevoked,
+    /// The consent was found never to have been valid.
+    ConsentInvalidated,
     /// The consent has not started.
     ConsentNotYetValid,
     /// The consent has ended.
     ConsentExpired,
     /// The one-time consent was used.
     ConsentUsed,
+    /// The consent was used as often as this window of time allows.
+    ConsentFrequency,
     /// The consent does not cover an attribute that was asked.
     ConsentScope,
+    /// The consent does not name the recipient.
+    ConsentRecipient,
     /// The person objected (GDPR 21).
     Objection,
     /// The source demands a preview (Regulation (EU) 2018/1724, article 14).
     PreviewMissing,
+    /// No such mandate to act for this person towards this consumer.
+    MandateMissing,
+    /// The mandate was ended.
+    MandateEnded,
+    /// The mandate has not started.
+    MandateNotYetValid,
+    /// The mandate is past its end, which for a minor is majority at the latest.
+    MandateExpired,
+    /// The mandate does not cover the procedure.
+    MandateScope,
     /// The certificate is no longer valid or was revoked while the exchange was under way.
     CertificateEnded,
 }
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 41] = [
         Self::KeyNotEnrolled,
         Self::RequestIdReused,
         Self::RetryTooLate,
@@ -93,13 +117,25 @@ impl Reason {
         Self::EvidenceInFuture,
         Self::NoticeTooOld,
         Self::ConsentMissing,
+        Self::ConsentPending,
+        Self::ConsentRefused,
+        Self::ConsentPaused,
         Self::ConsentWithdrawn,
+        Self::ConsentRevoked,
+        Self::ConsentInvalidated,
         Self::ConsentNotYetValid,
         Self::ConsentExpired,
         Self::ConsentUsed,
+        Self::ConsentFrequency,
         Self::ConsentScope,
+        Self::ConsentRecipient,
         Self::Objection,
         Self::PreviewMissing,
+        Self::MandateMissing,
+        Self::MandateEnded,
+        Self::MandateNotYetValid,
+        Self::MandateExpired,
+        Self::MandateScope,
         Self::CertificateEnded,
     ];
 
@@ -124,13 +160,25 @@ impl Reason {
             Self::EvidenceInFuture => "EVIDENCE_IN_FUTURE",
             Self::NoticeTooOld => "NOTICE_TOO_OLD",
             Self::ConsentMissing => "CONSENT_MISSING",
+            Self::ConsentPending => "CONSENT_PENDING",
+            Self::ConsentRefused => "CONSENT_REFUSED",
+            Self::ConsentPaused => "CONSENT_PAUSED",
             Self::ConsentWithdrawn => "CONSENT_WITHDRAWN",
+            Self::ConsentRevoked => "CONSENT_REVOKED",
+            Self::ConsentInvalidated => "CONSENT_INVALIDATED",
             Self::ConsentNotYetValid => "CONSENT_NOT_YET_VALID",
             Self::ConsentExpired => "CONSENT_EXPIRED",
             Self::ConsentUsed => "CONSENT_USED",
+            Self::ConsentFrequency => "CONSENT_FREQUENCY",
             Self::ConsentScope => "CONSENT_SCOPE",
+            Self::ConsentRecipient => "CONSENT_RECIPIENT",
             Self::Objection => "OBJECTION",
             Self::PreviewMissing => "PREVIEW_MISSING",
+            Self::MandateMissing => "MANDATE_MISSING",
+            Self::MandateEnded => "MANDATE_ENDED",
+            Self::MandateNotYetValid => "MANDATE_NOT_YET_VALID",
+            Self::MandateExpired => "MANDATE_EXPIRED",
+            Self::MandateScope => "MANDATE_SCOPE",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::RetryTooLate => "RETRY_TOO_LATE",
             Self::RetryTooOften => "RETRY_TOO_OFTEN",
@@ -181,6 +229,24 @@ impl Reason {
             Self::RequestIdReused => "this request_id was used for another question; draw a new one",
             Self::RetryTooLate => "this request_id is too old to be tried again; draw a new one",
             Self::RetryTooOften => "this exchange was tried too often; draw a new request_id",
+            Self::ConsentPending => {
+                "the person has not answered yet; wait for the change, or ask for the supporting document"
+            }
+            Self::ConsentRefused => "the person refused this consent; ask for the supporting document instead",
+            Self::ConsentPaused => {
+                "the person holds this consent back; ask for the supporting document, or again when it is resumed"
+            }
+            Self::ConsentRevoked => "an authority ended this consent; ask for the supporting document instead",
+            Self::ConsentInvalidated => "this consent was found invalid; ask for a new one",
+            Self::ConsentFrequency => {
+                "this consent was used as often as it allows for now; ask again in the next window"
+            }
+            Self::ConsentRecipient => "the consent does not name this recipient; ask in the name of one that it names",
+            Self::MandateMissing => "you recorded no such mandate for this person; record it first",
+            Self::MandateEnded => "this mandate was ended; the person acts, or a new mandate is recorded",
+            Self::MandateNotYetValid => "this mandate has not started; see its `not_before`",
+            Self::MandateExpired => "this mandate is past its end (for a minor, majority); the person acts now",
+            Self::MandateScope => "the mandate does not cover this procedure; name one that does",
             Self::CertificateEnded => "your certificate ended or was revoked meanwhile; renew it",
         }
     }

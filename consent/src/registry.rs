@@ -28,6 +28,8 @@ pub enum Role {
     Audit,
     /// Read and change the registry.
     Registry,
+    /// Act for persons whom an identity provider has proven.
+    Portal,
 }
 
 /// A public key of a participant. Several per participant, so that keys rotate without a gap.
@@ -316,6 +318,11 @@ impl Registry {
     /// A habilitation.
     pub fn habilitation(&self, id: &HabilitationId) -> Option<&Arc<Habilitation>> {
         self.habilitations.get(id)
+    }
+
+    /// The sources of the datasets of `attributes`.
+    pub fn sources<'a>(&self, attributes: impl IntoIterator<Item = &'a AttributeId>) -> BTreeSet<Siret> {
+        attributes.into_iter().filter_map(|a| self.dataset(a.dataset())).map(|d| d.source).collect()
     }
 
     /// The habilitations of a participant, in the order of names.

@@ -1,12 +1,13 @@
 //! A small fictitious world for tests: a town hall with a canteen, a department, the operator and two datasets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::{Earlier, UsedToday};
 use crate::registry::{Registry, RegistryChange, RegistryFile};
 use crate::{
     Channel, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, ExchangeId, Facts, Ground, HabilitationId,
-    KeyFingerprint, Language, NoticeShown, Permit, PersonFacts, Question, Refusal, SubjectRef, Timestamp, decide,
+    KeyFingerprint, Language, Mandate, MandateId, MandateKind, NoticeShown, Permit, PersonFacts, Question, Refusal,
+    SubjectRef, Timestamp, decide,
 };
 
 pub(crate) const TOWN: &str = "99999999900017";
@@ -84,6 +85,17 @@ pub(crate) fn consent(id: u8) -> Consent {
         language: Language::Fr,
         channel: Channel::Counter,
         evidence: None,
+        schema: crate::consent::CONSENT_SCHEMA,
+        version: 1,
+        previous: None,
+        grantor: crate::Grantor::Person,
+        assurance: None,
+        recipients: BTreeSet::new(),
+        sources: BTreeSet::new(),
+        filters: BTreeMap::new(),
+        period: None,
+        data_life: crate::DataLife::View,
+        window: None,
         not_before: shifted(noon(), -1_000),
         expires_at: shifted(noon(), 1_000),
         usage: ConsentUse::Repeated,
@@ -91,6 +103,24 @@ pub(crate) fn consent(id: u8) -> Consent {
         granted_at: shifted(noon(), -1_000),
         status: ConsentStatus::Granted,
         uses: 0,
+    }
+}
+
+/// Somebody may act for the person in any procedure of the town hall.
+pub(crate) fn mandate() -> Mandate {
+    Mandate {
+        id: MandateId([0xa; 16]),
+        principal: PERSON,
+        representative: SubjectRef([6; 16]),
+        kind: MandateKind::Mandatary,
+        consumer: p(TOWN),
+        procedures: BTreeSet::new(),
+        proof: Digest([3; 32]),
+        not_before: shifted(noon(), -1_000),
+        expires_at: shifted(noon(), 1_000),
+        agent: "guichet".to_owned(),
+        recorded_at: shifted(noon(), -1_000),
+        ended_at: None,
     }
 }
 
@@ -128,6 +158,7 @@ impl World {
             filters: BTreeMap::new(),
             ground: Ground::LawRequest { notice: notice() },
             subject: PERSON,
+            mandate: None,
             request_id: p("r-1"),
             content: Digest([1; 32]),
         };

@@ -35,6 +35,16 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The same time of the day `months` later (UTC), on the last day of the month where that has no such day.
+    #[must_use]
+    pub fn plus_months(self, months: u32) -> Self {
+        let months = jiff::Span::new().try_months(i64::from(months));
+        let here = jiff::tz::Offset::UTC.to_datetime(self.jiff());
+        let later = months.and_then(|months| here.checked_add(months));
+        let later = later.and_then(|later| jiff::tz::Offset::UTC.to_timestamp(later));
+        Self::from_millis(later.map_or(u64::MAX, |later| u64::try_from(later.as_millisecond()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this instant is; zero where it is not after.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use unefois_consent::event::Provenance;
 use unefois_consent::exchange::{MAX_AGENT_BYTES, MAX_ATTRIBUTES};
 use unefois_consent::{
-    AttributeId, DatasetId, Filter, Ground, HabilitationId, Malformed, Outcome, OutcomeCode, PivotIdentity,
+    AttributeId, DatasetId, Filter, Ground, HabilitationId, Malformed, MandateId, Outcome, OutcomeCode, PivotIdentity,
     ProcedureId, RequestId, Siret,
 };
 
@@ -45,6 +45,8 @@ pub struct ExchangeQuestion {
     pub filters: BTreeMap<DatasetId, Filter>,
     /// Why it is lawful.
     pub ground: Ground,
+    /// Under which mandate somebody acts for the person.
+    pub mandate: Option<MandateId>,
     /// The person's access token, or empty.
     pub france_connect_token: String,
 }
@@ -83,6 +85,7 @@ pub fn question(message: v1::ExchangeRequest) -> Result<ExchangeQuestion, Malfor
         attributes: attributes(&message.attributes)?,
         filters: filters(message.filters)?,
         ground,
+        mandate: parse_optional("mandate_id", &message.mandate_id)?,
         france_connect_token: message.france_connect_token,
     })
 }
@@ -100,7 +103,7 @@ pub(crate) fn attributes(texts: &[String]) -> Result<Vec<AttributeId>, Malformed
     }
 }
 
-fn filters(messages: Vec<v1::DatasetFilter>) -> Result<BTreeMap<DatasetId, Filter>, Malformed> {
+pub(crate) fn filters(messages: Vec<v1::DatasetFilter>) -> Result<BTreeMap<DatasetId, Filter>, Malformed> {
     if messages.len() > MAX_ATTRIBUTES {
         return Err(Malformed::new("filters", "at most one for each dataset asked"));
     }
@@ -132,6 +135,15 @@ fn ground(message: &v1::exchange_request::Ground) -> Result<Ground, Malformed> {
             previewed_at: optional_instant("explicit_request.previewed_at", g.previewed_at.as_ref())?,
         },
     })
+}
+
+/// Filters on the wire.
+pub(crate) fn wire_filters(filters: &BTreeMap<DatasetId, Filter>) -> Vec<v1::DatasetFilter> {
+    let wire = |(dataset, filter): (&DatasetId, &Filter)| v1::DatasetFilter {
+        dataset: dataset.to_string(),
+        parameters: filter.clone().into_iter().collect(),
+    };
+    filters.iter().map(wire).collect()
 }
 
 /// A ground on the wire, for clients.

@@ -13,6 +13,12 @@ impl Debug for v1::Identity {
     }
 }
 
+impl Debug for v1::IdentityAssertion {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str("[identity assertion]")
+    }
+}
+
 impl Debug for v1::ExchangeRequest {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         f.debug_struct("ExchangeRequest")

@@ -10,7 +10,7 @@ use crate::common::{ground_kind, wire_ground_kind};
 use crate::fields::{enum_conversion, instant, parse, parse_each, wire_instant};
 use crate::v1;
 
-enum_conversion!(role, wire_role, v1::Role => Role, Unspecified, { Exchange = Exchange, Audit = Audit, Registry = Registry });
+enum_conversion!(role, wire_role, v1::Role => Role, Unspecified, { Exchange = Exchange, Audit = Audit, Registry = Registry, Portal = Portal });
 enum_conversion!(dataset_class, wire_dataset_class, v1::DatasetClass => DatasetClass, Unspecified, {
     Ordinary = Ordinary, Medical = Medical, Defence = Defence,
 });

@@ -51,23 +51,39 @@ pub(crate) fn exchange() -> v1::ExchangeRequest {
             parameters: [("annee".to_owned(), "2026".to_owned())].into(),
         }],
         ground: Some(Ground::LawRequest(v1::LawRequest { notice: Some(notice()) })),
+        mandate_id: String::new(),
         france_connect_token: "ey.Jh".to_owned(),
     }
 }
 
-pub(crate) fn grant() -> v1::GrantConsentRequest {
-    v1::GrantConsentRequest {
+pub(crate) fn record() -> v1::RecordConsentRequest {
+    v1::RecordConsentRequest {
         agent: "guichet-3".to_owned(),
         subject: Some(identity()),
-        procedure: "allocation-rentree".to_owned(),
-        attributes: vec!["dss.quotient_familial.valeur".to_owned()],
-        notice_version: 1,
-        language: v1::Language::English.into(),
-        channel: v1::Channel::Counter.into(),
+        terms: Some(v1::ConsentTerms {
+            procedure: "allocation-rentree".to_owned(),
+            attributes: vec!["dss.quotient_familial.valeur".to_owned()],
+            recipients: vec!["99999999800019".to_owned()],
+            filters: Vec::new(),
+            period: Some(v1::DataPeriod { from: "2026-01".to_owned(), to: "2026-12".to_owned() }),
+            notice_version: 1,
+            language: v1::Language::English as i32,
+            not_before: at(1_788_251_400, 7_000_000),
+            expires_at: at(1_819_787_400, 0),
+            r#use: v1::ConsentUse::Periodic as i32,
+            frequency: Some(v1::Frequency { times: 2, per: v1::TimeUnit::Month as i32 }),
+            store: true,
+            storage: Some(v1::DataStorage { value: 6, unit: v1::TimeUnit::Month as i32 }),
+        }),
+        channel: v1::Channel::Counter as i32,
         evidence_sha256: "ed".repeat(32),
-        not_before: at(1_788_251_400, 7_000_000),
-        expires_at: at(1_819_787_400, 0),
-        r#use: v1::ConsentUse::OneTime.into(),
+        assurance: Some(v1::IdentityAssurance {
+            level: v1::EidasLevel::Substantial as i32,
+            acr: "eidas2".to_owned(),
+            authenticated_at: at(1_788_251_400, 0),
+        }),
+        mandate_id: "ae".repeat(16),
+        request_id: "c0".repeat(16),
     }
 }
 

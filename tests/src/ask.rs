@@ -72,6 +72,7 @@ pub fn canteen(birth_name: &str) -> v1::ExchangeRequest {
         attributes: vec![QUOTIENT.to_owned()],
         filters: Vec::new(),
         ground: Some(wire_ground(&informed())),
+        mandate_id: String::new(),
         france_connect_token: String::new(),
     }
 }
@@ -96,22 +97,36 @@ pub fn allow_proactive(file: &mut RegistryFile) {
     held.retention_months = 12;
 }
 
-/// A consent of `birth_name` to the department.
-pub fn grant(birth_name: &str) -> v1::GrantConsentRequest {
+/// The terms of a consent to the department, for a day.
+pub fn terms() -> v1::ConsentTerms {
     let expires: Timestamp = SystemClock.now().plus(Duration::from_secs(24 * 60 * 60));
-    v1::GrantConsentRequest {
-        agent: "agent-7".to_owned(),
-        subject: Some(person(birth_name)),
+    v1::ConsentTerms {
         procedure: ALLOWANCE.to_owned(),
         attributes: vec![QUOTIENT.to_owned()],
         notice_version: 1,
         language: v1::Language::French as i32,
-        channel: v1::Channel::Online as i32,
-        evidence_sha256: String::new(),
-        not_before: None,
         expires_at: Some(wire_instant(expires)),
         r#use: v1::ConsentUse::Repeated as i32,
+        ..v1::ConsentTerms::default()
     }
+}
+
+/// A consent of `birth_name` to the department.
+pub fn grant(birth_name: &str) -> v1::RecordConsentRequest {
+    v1::RecordConsentRequest {
+        agent: "agent-7".to_owned(),
+        subject: Some(person(birth_name)),
+        terms: Some(terms()),
+        channel: v1::Channel::Online as i32,
+        ..v1::RecordConsentRequest::default()
+    }
+}
+
+/// A consent of `birth_name` to the department, on terms that `change` changes.
+pub fn grant_on(birth_name: &str, change: impl FnOnce(&mut v1::ConsentTerms)) -> v1::RecordConsentRequest {
+    let mut terms = terms();
+    change(&mut terms);
+    v1::RecordConsentRequest { terms: Some(terms), ..grant(birth_name) }
 }
 
 /// `message` with ten seconds to answer it.
@@ -132,8 +147,8 @@ pub async fn exchange(client: &Client, question: v1::ExchangeRequest) -> Result<
 }
 
 /// Records a consent and gives its id.
-pub async fn granted(client: &Client, grant: v1::GrantConsentRequest) -> String {
-    let answer = client.consent().grant_consent(within(grant)).await.unwrap().into_inner();
+pub async fn granted(client: &Client, grant: v1::RecordConsentRequest) -> String {
+    let answer = client.consent().record_consent(within(grant)).await.unwrap().into_inner();
     answer.consent.unwrap().id
 }
 

@@ -9,12 +9,13 @@ use unefois_audit::{Hash, VerifierKey};
 use unefois_consent::Event;
 use unefois_consent::event::{Actor, TraceScope, TracesRead};
 use unefois_consent::registry::Role;
-use unefois_engine::consents::GrantCall;
+use unefois_engine::consents::{Indication, RecordCall, Terms};
 use unefois_engine::store::Fold;
 use unefois_engine::{Engine, EngineError, EngineParts, SystemClock, VerifiedParticipant};
+use unefois_proto::v1;
 use unefois_store::{EmbeddedStore, Options};
 
-use crate::ask::{ALLOWANCE, grant};
+use crate::ask::grant;
 use crate::caller::department;
 use crate::told::Told;
 
@@ -70,22 +71,39 @@ pub async fn consent(
 ) -> Result<(), EngineError> {
     let letters = [n / 17_576 % 26, n / 676 % 26, n / 26 % 26, n % 26];
     let letters = letters.map(|letter| char::from(b'A' + u8::try_from(letter).unwrap()));
-    let wanted = unefois_proto::consent::grant(&grant(&format!("PERSONNE {}", String::from_iter(letters)))).unwrap();
-    let call = GrantCall {
-        caller,
+    let wanted = grant(&format!("PERSONNE {}", String::from_iter(letters)));
+    engine.record_consent(record_call(caller, &wanted), deadline).await.map(drop)
+}
+
+/// The call that `wanted` makes of the engine.
+pub fn record_call(caller: VerifiedParticipant, wanted: &v1::RecordConsentRequest) -> RecordCall {
+    let wanted = unefois_proto::consent::record(wanted).unwrap();
+    RecordCall {
         agent: wanted.agent,
         identity: wanted.identity,
-        procedure: ALLOWANCE.parse().unwrap(),
-        attributes: wanted.attributes,
-        notice_version: wanted.notice_version,
-        language: wanted.language,
-        channel: wanted.channel,
-        evidence: wanted.evidence,
-        not_before: wanted.not_before,
-        expires_at: wanted.expires_at,
-        usage: wanted.usage,
-    };
-    engine.grant_consent(call, deadline).await.map(drop)
+        terms: Terms {
+            consumer: caller.participant(),
+            procedure: wanted.terms.procedure,
+            attributes: wanted.terms.attributes,
+            recipients: wanted.terms.recipients,
+            filters: wanted.terms.filters,
+            period: wanted.terms.period,
+            notice_version: wanted.terms.notice_version,
+            language: wanted.terms.language,
+            not_before: wanted.terms.not_before,
+            expires_at: wanted.terms.expires_at,
+            usage: wanted.terms.usage,
+            data_life: wanted.terms.data_life,
+        },
+        caller,
+        indication: Indication {
+            channel: wanted.indication.channel,
+            evidence: wanted.indication.evidence,
+            assurance: wanted.indication.assurance,
+            mandate: wanted.indication.mandate,
+        },
+        answers: wanted.answers,
+    }
 }
 
 /// Writes from `writers` at once, `each` entries, and one consent for each ten of them. `say` hears of each that was told

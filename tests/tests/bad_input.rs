@@ -137,43 +137,79 @@ async fn a_message_beyond_the_limit_is_refused_before_it_is_read() {
 async fn a_consent_is_refused_for_each_thing_that_would_make_it_invalid() {
     let sandbox = Sandbox::start().await;
     let department = sandbox.client("departement").await;
-    let soon = grant("MARCHAND").expires_at.unwrap();
-    let cases: Vec<(&str, v1::GrantConsentRequest)> = vec![
-        ("procedure", v1::GrantConsentRequest { procedure: "no-such".into(), ..grant("MARCHAND") }),
-        ("notice_version", v1::GrantConsentRequest { notice_version: 9, ..grant("MARCHAND") }),
+    let soon = terms().expires_at.unwrap();
+    let cases: Vec<(&str, v1::RecordConsentRequest)> = vec![
         (
-            "attributes",
-            v1::GrantConsentRequest { attributes: vec!["dss.quotient_familial.adresse".into()], ..grant("MARCHAND") },
+            "terms.procedure",
+            grant_on("MARCHAND", |terms| {
+                terms.procedure = "no-such".into();
+            }),
         ),
-        ("attributes", v1::GrantConsentRequest { procedure: CANTEEN.into(), ..grant("MARCHAND") }),
-        ("expires_at", v1::GrantConsentRequest { expires_at: None, ..grant("MARCHAND") }),
         (
-            "expires_at",
-            v1::GrantConsentRequest {
-                expires_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
-                ..grant("MARCHAND")
-            },
+            "terms.notice_version",
+            grant_on("MARCHAND", |terms| {
+                terms.notice_version = 9;
+            }),
         ),
-        ("expires_at", v1::GrantConsentRequest { not_before: Some(soon), expires_at: Some(soon), ..grant("MARCHAND") }),
         (
-            "expires_at",
-            v1::GrantConsentRequest {
-                expires_at: Some(prost_types::Timestamp { seconds: soon.seconds + 366 * 86_400, nanos: 0 }),
-                ..grant("MARCHAND")
-            },
+            "terms.attributes",
+            grant_on("MARCHAND", |terms| {
+                terms.attributes = vec!["dss.quotient_familial.adresse".into()];
+            }),
         ),
-        ("language", v1::GrantConsentRequest { language: 0, ..grant("MARCHAND") }),
-        ("channel", v1::GrantConsentRequest { channel: 99, ..grant("MARCHAND") }),
-        ("use", v1::GrantConsentRequest { r#use: 0, ..grant("MARCHAND") }),
-        ("evidence_sha256", v1::GrantConsentRequest { evidence_sha256: MARK.into(), ..grant("MARCHAND") }),
-        ("agent", v1::GrantConsentRequest { agent: String::new(), ..grant("MARCHAND") }),
+        (
+            "terms.attributes",
+            grant_on("MARCHAND", |terms| {
+                terms.procedure = CANTEEN.into();
+            }),
+        ),
+        (
+            "terms.expires_at",
+            grant_on("MARCHAND", |terms| {
+                terms.expires_at = None;
+            }),
+        ),
+        (
+            "terms.expires_at",
+            grant_on("MARCHAND", |terms| {
+                terms.expires_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+            }),
+        ),
+        (
+            "terms.expires_at",
+            grant_on("MARCHAND", |terms| {
+                terms.not_before = Some(soon);
+                terms.expires_at = Some(soon);
+            }),
+        ),
+        (
+            "terms.expires_at",
+            grant_on("MARCHAND", |terms| {
+                terms.expires_at = Some(prost_types::Timestamp { seconds: soon.seconds + 366 * 86_400, nanos: 0 });
+            }),
+        ),
+        (
+            "terms.language",
+            grant_on("MARCHAND", |terms| {
+                terms.language = 0;
+            }),
+        ),
+        ("channel", v1::RecordConsentRequest { channel: 99, ..grant("MARCHAND") }),
+        (
+            "terms.use",
+            grant_on("MARCHAND", |terms| {
+                terms.r#use = 0;
+            }),
+        ),
+        ("evidence_sha256", v1::RecordConsentRequest { evidence_sha256: MARK.into(), ..grant("MARCHAND") }),
+        ("agent", v1::RecordConsentRequest { agent: String::new(), ..grant("MARCHAND") }),
         (
             "subject.birth_name",
-            v1::GrantConsentRequest { subject: Some(person(&format!("{MARK}\t"))), ..grant("MARCHAND") },
+            v1::RecordConsentRequest { subject: Some(person(&format!("{MARK}\t"))), ..grant("MARCHAND") },
         ),
     ];
     for (field, request) in cases {
-        assert_malformed(department.consent().grant_consent(within(request)).await, field, MARK);
+        assert_malformed(department.consent().record_consent(within(request)).await, field, MARK);
     }
     assert_eq!(sandbox.finish().await.entries, FIRST_ENTRIES);
 }

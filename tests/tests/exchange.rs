@@ -90,8 +90,8 @@ async fn no_source_is_asked_before_its_entry_is_durable_and_no_answer_leaves_bef
 #[tokio::test]
 async fn a_retry_is_the_same_exchange_and_a_reused_id_is_refused() {
     let sandbox = Sandbox::start().await;
-    let (department, consent) = (sandbox.client("departement").await, grant("MARCHAND"));
-    let once = v1::GrantConsentRequest { r#use: v1::ConsentUse::OneTime as i32, ..consent };
+    let department = sandbox.client("departement").await;
+    let once = grant_on("MARCHAND", |terms| terms.r#use = v1::ConsentUse::OneTime as i32);
     let id = granted(&department, once).await;
     let question = allowance("MARCHAND", Some(&id));
     let first = exchange(&department, question.clone()).await.unwrap();

@@ -43,7 +43,7 @@ async fn a_full_disk_refuses_service_says_so_and_recovers_when_there_is_room() {
     let status = exchange(&town_hall, question.clone()).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "STORE_FULL"));
     assert!(status.message().contains("nothing was asked"), "{status:?}");
-    let status = department.consent().grant_consent(within(grant("MARCHAND"))).await.unwrap_err();
+    let status = department.consent().record_consent(within(grant("MARCHAND"))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(sandbox.source.asked(), 0);
     store.release();
@@ -152,7 +152,7 @@ async fn a_fold_that_fails_stops_the_broker_and_is_caught_up_at_the_next_start()
 async fn a_one_time_consent_is_used_once_by_a_thousand_callers_at_once() {
     let sandbox = Sandbox::start().await;
     let department = sandbox.client("departement").await;
-    let once = v1::GrantConsentRequest { r#use: v1::ConsentUse::OneTime as i32, ..grant("MARCHAND") };
+    let once = grant_on("MARCHAND", |terms| terms.r#use = v1::ConsentUse::OneTime as i32);
     let id = granted(&department, once).await;
     let mut calls = Vec::new();
     for _ in 0..1_000 {

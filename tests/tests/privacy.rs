@@ -82,7 +82,7 @@ async fn no_name_place_or_value_reaches_the_log_output_the_metrics_the_store_or_
     let down = ExchangeRequest { attributes: vec![QUOTIENT.to_owned()], ..question() };
     let answer = town_hall.exchange().exchange(within_time(down, std::time::Duration::from_secs(2))).await.unwrap();
     assert_eq!(answer.into_inner().attributes[0].status(), v1::AttributeStatus::SourceDown);
-    let consent = v1::GrantConsentRequest { subject: question().subject, ..grant("x") };
+    let consent = v1::RecordConsentRequest { subject: question().subject, ..grant("x") };
     let id = granted(&department, consent).await;
     withdraw(&department, &id).await;
     let objection = v1::RecordObjectionRequest { subject: question().subject, procedure: CANTEEN.to_owned() };

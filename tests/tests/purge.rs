@@ -177,8 +177,8 @@ async fn a_consent_is_kept_with_what_rests_on_it_and_a_shorter_procedure_goes_ea
         })
         .await;
     let department = sandbox.client("departement").await;
-    let consent = v1::GrantConsentRequest { expires_at: Some(wire_instant(middle(20))), ..grant("MARCHAND") };
-    let granted = department.consent().grant_consent(within(consent)).await.unwrap().into_inner().consent.unwrap();
+    let consent = grant_on("MARCHAND", |terms| terms.expires_at = Some(wire_instant(middle(20))));
+    let granted = department.consent().record_consent(within(consent)).await.unwrap().into_inner().consent.unwrap();
     exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(0))).await.unwrap();
     let mut kept = BTreeMap::new();
     for months in 0..=58 {
@@ -221,7 +221,7 @@ async fn a_record_cannot_be_passed_off_as_purged() {
     exchange(&sandbox.client("ville").await, today(canteen("MARCHAND"), middle(0))).await.unwrap();
     let expires_at = Some(wire_instant(middle(4)));
     let department = sandbox.client("departement").await;
-    let id = granted(&department, v1::GrantConsentRequest { expires_at, ..grant("MARCHAND") }).await;
+    let id = granted(&department, grant_on("MARCHAND", |terms| terms.expires_at = expires_at)).await;
     withdraw(&department, &id).await;
     let withdrawn = usize::try_from(sandbox.broker().engine().head().size).unwrap() - 1;
     clock.set(middle(2));

@@ -347,10 +347,10 @@ async fn a_consent_that_was_hidden_or_made_up_is_named() {
         swap_with_next(entries, grant);
     });
     log.assert_caught("granted twice", grant + 1, "grants a consent twice", |entries| repeat(entries, grant));
-    log.assert_caught("withdrawn twice", withdrawal + 1, "is not there to withdraw", |entries| {
+    log.assert_caught("withdrawn twice", withdrawal + 1, "state does not allow", |entries| {
         repeat(entries, withdrawal);
     });
-    log.assert_caught("a consent to more than the habilitation", grant, "beyond every habilitation", |entries| {
+    log.assert_caught("a consent to more than the habilitation", grant, "breaks a rule: attributes", |entries| {
         let Event::ConsentGranted(granted) = &mut entries[grant].event else { panic!("not a grant") };
         granted.consent.attributes.insert(CHILDREN.parse().unwrap());
     });

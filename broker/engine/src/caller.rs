@@ -47,6 +47,7 @@ impl VerifiedParticipant {
             return Err(EngineError::NotAllowed(match role {
                 Role::Exchange => "your key lacks the role exchange; ask the operator to enrol it with that role",
                 Role::Audit => "your key lacks the role audit; ask the operator to enrol it with that role",
+                Role::Portal => "your key lacks the role portal; ask the operator to enrol it with that role",
                 Role::Registry => "your key lacks the role registry; ask the operator to enrol it with that role",
             }));
         }

@@ -1,72 +1,220 @@
-//! What persons decide: consents and objections, recorded by the administration that collected them.
+//! The consent ledger: what persons decide, through the administration that asked them or by themselves.
+//!
+//! Every change is one step at its place in the log, and in force when its call returns.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-use unefois_consent::consent::{ConsentStatus, ConsentUse};
-use unefois_consent::event::{ConsentGranted, ConsentWithdrawn, Event, ObjectionChanged};
-use unefois_consent::registry::{Procedure, Registry, Role};
+use unefois_consent::consent::DataPeriod;
+use unefois_consent::event::{ConsentDecided, Decision, Event, ObjectionChanged};
+use unefois_consent::registry::Role;
 use unefois_consent::{
-    AttributeId, Channel, Consent, ConsentId, Digest, GroundKind, Language, Malformed, Objection, PivotIdentity,
-    ProcedureId, Retention, Siret, SubjectRef, Timestamp,
+    AttributeId, Channel, ConsentId, ConsentUse, DataLife, DatasetId, Digest, Filter, IdentityAssurance, Language,
+    Malformed, MandateId, Objection, PersonProof, PivotIdentity, ProcedureId, Siret, Timestamp,
 };
 
 use crate::caller::VerifiedParticipant;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::sequencer::Turn;
+pub use crate::state::LedgerConsent;
 use crate::subject::find_or_draw;
+
+mod changes;
+mod collect;
+mod mandates;
+mod mine;
+mod standing;
+
+pub use changes::{Change, ChangePage};
+pub use mandates::MandateCall;
+pub use mine::{MyExchange, MyExchangeEnd, MyMandate};
+pub use standing::{ProvenPerson, Standing};
 
 /// Most consents on one page of a list.
 pub const MAX_PAGE: usize = 100;
 
-/// A consent to record.
-#[derive(Debug)]
-pub struct GrantCall {
-    /// Who collected it and may use it.
-    pub caller: VerifiedParticipant,
-    /// The agent or the system that records it.
-    pub agent: String,
-    /// Who consents.
-    pub identity: PivotIdentity,
+/// What is agreed to.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Who may ask.
+    pub consumer: Siret,
     /// For which procedure.
     pub procedure: ProcedureId,
     /// For which attributes; one at least.
     pub attributes: BTreeSet<AttributeId>,
-    /// Version of the procedure's notice that the person read.
+    /// Who may use the data; the consumer where empty.
+    pub recipients: BTreeSet<Siret>,
+    /// With which filters a dataset is to be asked.
+    pub filters: BTreeMap<DatasetId, Filter>,
+    /// About which months.
+    pub period: Option<DataPeriod>,
+    /// Version of the procedure's notice that the person reads.
     pub notice_version: u32,
     /// In which language.
     pub language: Language,
-    /// How the person indicated it.
-    pub channel: Channel,
-    /// SHA-256 of the evidence that the caller keeps.
-    pub evidence: Option<Digest>,
     /// Start of validity; now where absent.
     pub not_before: Option<Timestamp>,
     /// End of validity.
     pub expires_at: Timestamp,
-    /// Once or repeatedly.
+    /// How often.
     pub usage: ConsentUse,
+    /// What the consumer may do with the data.
+    pub data_life: DataLife,
+}
+
+/// How a person said yes, as the administration that heard it has it.
+#[derive(Debug, Clone)]
+pub struct Indication {
+    /// How the person indicated it.
+    pub channel: Channel,
+    /// SHA-256 of the evidence that the administration keeps.
+    pub evidence: Option<Digest>,
+    /// How it was proven who they are.
+    pub assurance: Option<IdentityAssurance>,
+    /// The mandate of a representative who gave it.
+    pub mandate: Option<MandateId>,
+}
+
+/// A consent to record.
+#[derive(Debug)]
+pub struct RecordCall {
+    /// Who collected it and may use it.
+    pub caller: VerifiedParticipant,
+    /// The agent or the system that records it.
+    pub agent: String,
+    /// Whom the data is about.
+    pub identity: PivotIdentity,
+    /// What is agreed to.
+    pub terms: Terms,
+    /// How the person indicated it.
+    pub indication: Indication,
+    /// The request that this answers.
+    pub answers: Option<ConsentId>,
+}
+
+/// A consent to ask a person for.
+#[derive(Debug)]
+pub struct RequestCall {
+    /// Who asks.
+    pub caller: VerifiedParticipant,
+    /// The agent or the system that asks.
+    pub agent: String,
+    /// Whom the data is about.
+    pub identity: PivotIdentity,
+    /// What they are asked to agree to.
+    pub terms: Terms,
+    /// Until when they may answer; 30 days where absent.
+    pub answer_by: Option<Timestamp>,
+}
+
+/// A person's yes to a request.
+#[derive(Debug)]
+pub struct AnswerCall {
+    /// The person.
+    pub person: ProvenPerson,
+    /// The request.
+    pub consent: ConsentId,
+    /// In which language they read the notice.
+    pub language: Language,
+    /// Of what was asked, only these attributes.
+    pub attributes: Option<BTreeSet<AttributeId>>,
+    /// An earlier end.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Another version of a consent.
+#[derive(Debug)]
+pub struct RenewCall {
+    /// On whose word.
+    pub standing: Standing,
+    /// The agent or the system that records it.
+    pub agent: String,
+    /// The consent.
+    pub consent: ConsentId,
+    /// Version of the notice that the person reads now.
+    pub notice_version: u32,
+    /// In which language.
+    pub language: Language,
+    /// The new end.
+    pub expires_at: Timestamp,
+    /// How the person indicated it, where an administration records it.
+    pub indication: Indication,
+}
+
+/// A decision on a consent.
+#[derive(Debug)]
+pub struct DecideCall {
+    /// On whose word.
+    pub standing: Standing,
+    /// The consent.
+    pub consent: ConsentId,
+    /// What is decided.
+    pub decision: Decision,
+    /// SHA-256 of the document that it rests on.
+    pub evidence: Option<Digest>,
+}
+
+/// Tells whoever watches the ledger when it is dropped: with the reply of its step, so when that is durable, whether or not
+/// the caller still waits.
+struct ToldLater(Arc<tokio::sync::watch::Sender<u64>>);
+
+impl Drop for ToldLater {
+    fn drop(&mut self) {
+        self.0.send_modify(|steps| *steps += 1);
+    }
 }
 
 impl Engine {
-    /// Records a consent. It is in force when this returns.
-    pub async fn grant_consent(&self, call: GrantCall, deadline: Instant) -> Result<Consent, EngineError> {
-        let tag = self.tagger().identity(&call.identity);
-        let committed = self.sequencer().submit(deadline, move |turn| grant(turn, &call, tag)).await?;
-        Ok(committed.value)
+    /// The person that `identity` is, proven by `proof`, acting through `portal`.
+    pub fn proven(
+        &self,
+        portal: VerifiedParticipant,
+        identity: &PivotIdentity,
+        proof: PersonProof,
+        mandate: Option<MandateId>,
+    ) -> ProvenPerson {
+        ProvenPerson { portal, tag: self.tagger().identity(identity), proof, mandate }
     }
 
-    /// Withdraws a consent: no reason, one step. No entry after it in the log uses the consent; an answer whose entry came
-    /// before may still be on its way.
-    pub async fn withdraw_consent(
+    async fn run_step<T: Send + 'static>(
         &self,
-        caller: VerifiedParticipant,
-        id: ConsentId,
         deadline: Instant,
-    ) -> Result<Consent, EngineError> {
-        let committed = self.sequencer().submit(deadline, move |turn| withdraw(turn, &caller, id)).await?;
-        Ok(committed.value)
+        step: impl FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let told = ToldLater(Arc::clone(self.ledger()));
+        let step = move |turn: &mut Turn<'_>| Ok((step(turn)?, told));
+        let (value, _told) = self.sequencer().submit(deadline, step).await?.value;
+        Ok(value)
+    }
+
+    /// Records a consent that an administration collected.
+    pub async fn record_consent(&self, call: RecordCall, deadline: Instant) -> Result<LedgerConsent, EngineError> {
+        let tag = self.tagger().identity(&call.identity);
+        self.run_step(deadline, move |turn| collect::record(turn, &call, tag)).await
+    }
+
+    /// Records that a person is asked for a consent. They find it in a portal, or by the code that it has.
+    pub async fn request_consent(&self, call: RequestCall, deadline: Instant) -> Result<LedgerConsent, EngineError> {
+        let tag = self.tagger().identity(&call.identity);
+        self.run_step(deadline, move |turn| collect::request(turn, &call, tag)).await
+    }
+
+    /// Records a person's yes to a request.
+    pub async fn answer_request(&self, call: AnswerCall, deadline: Instant) -> Result<LedgerConsent, EngineError> {
+        self.run_step(deadline, move |turn| collect::answer_in_person(turn, &call)).await
+    }
+
+    /// Records another version of a consent.
+    pub async fn renew_consent(&self, call: RenewCall, deadline: Instant) -> Result<LedgerConsent, EngineError> {
+        self.run_step(deadline, move |turn| collect::renew(turn, &call)).await
+    }
+
+    /// Takes a decision on a consent. Once a withdrawal, pause, revocation or invalidation returns, no later entry of the
+    /// log uses the consent; an answer whose entry came before may still be on its way. Taking it again changes nothing.
+    pub async fn decide_consent(&self, call: DecideCall, deadline: Instant) -> Result<LedgerConsent, EngineError> {
+        self.run_step(deadline, move |turn| decide_consent(turn, &call)).await
     }
 
     /// One of the caller's consents.
@@ -75,12 +223,13 @@ impl Engine {
         caller: VerifiedParticipant,
         id: ConsentId,
         deadline: Instant,
-    ) -> Result<Consent, EngineError> {
+    ) -> Result<LedgerConsent, EngineError> {
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
-            own_consent(turn, caller.participant(), id)
+            let own = kept_consent(turn, id)?.filter(|found| found.consent.consumer == caller.participant());
+            own.ok_or(EngineError::NotFound("this consent"))
         };
-        Ok(self.sequencer().submit(deadline, step).await?.value)
+        self.run_step(deadline, step).await
     }
 
     /// A page of the consents that a person gave to the caller, and where the next page starts.
@@ -91,17 +240,14 @@ impl Engine {
         after: Option<ConsentId>,
         limit: usize,
         deadline: Instant,
-    ) -> Result<(Vec<Consent>, Option<ConsentId>), EngineError> {
+    ) -> Result<(Vec<LedgerConsent>, Option<ConsentId>), EngineError> {
         let tag = self.tagger().identity(identity);
-        let limit = limit.clamp(1, MAX_PAGE);
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
             let Some(known) = turn.subject(&tag)? else { return Ok((Vec::new(), None)) };
-            let page = turn.state().consents_of(known.subject, caller.participant(), after, limit)?;
-            let next = if page.len() == limit { page.last().map(|c| c.id) } else { None };
-            Ok((page, next))
+            page(turn, (known.subject, Some(caller.participant())), after, limit)
         };
-        Ok(self.sequencer().submit(deadline, step).await?.value)
+        self.run_step(deadline, step).await
     }
 
     /// Records that a person objects to proactive use by the caller, for one procedure or for all.
@@ -131,116 +277,69 @@ impl Engine {
         caller: VerifiedParticipant,
         identity: &PivotIdentity,
         procedure: Option<ProcedureId>,
-        event: fn(ObjectionChanged) -> Event,
+        event: fn(Box<ObjectionChanged>) -> Event,
         deadline: Instant,
     ) -> Result<Objection, EngineError> {
         let tag = self.tagger().identity(identity);
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
-            if let Some(id) = &procedure {
-                turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
-            }
-            let (subject, new_subject) = find_or_draw(turn, tag)?;
-            let objection = Objection { subject, consumer: caller.participant(), procedure };
-            turn.append(&event(ObjectionChanged { new_subject, objection: objection.clone(), by: caller.actor() }))?;
-            Ok(objection)
+            change_objection(turn, event, (tag, caller.participant(), procedure), (caller.actor(), None))
         };
-        Ok(self.sequencer().submit(deadline, step).await?.value)
+        self.run_step(deadline, step).await
     }
 }
 
-fn own_consent(turn: &Turn<'_>, consumer: Siret, id: ConsentId) -> Result<Consent, EngineError> {
-    // Another consumer's consent reads as if there were none.
-    let own = turn.state().consent(id)?.filter(|c| c.consumer == consumer);
-    // One that ended so long ago that its record is about to be purged is as good as gone.
-    let month = turn.now().month();
-    own.filter(|c| !Retention::TRACES.is_over(c.expires_at.month(), month)).ok_or(EngineError::NotFound("this consent"))
+/// Records an objection, or that one is lifted.
+fn change_objection(
+    turn: &mut Turn<'_>,
+    event: fn(Box<ObjectionChanged>) -> Event,
+    (tag, consumer, procedure): (Digest, Siret, Option<ProcedureId>),
+    (by, person): (unefois_consent::event::Actor, Option<PersonProof>),
+) -> Result<Objection, EngineError> {
+    if let Some(id) = &procedure {
+        turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
+    }
+    let found = find_or_draw(turn, tag)?;
+    let objection = Objection { subject: found.subject, consumer, procedure };
+    let new_subject = found.introduce(turn)?;
+    turn.append(&event(Box::new(ObjectionChanged { new_subject, objection: objection.clone(), by, person })))?;
+    Ok(objection)
 }
 
-fn grant(turn: &mut Turn<'_>, call: &GrantCall, tag: Digest) -> Result<Consent, EngineError> {
-    turn.judge_caller(&call.caller, Role::Exchange)?;
-    let (subject, new_subject) = find_or_draw(turn, tag)?;
-    let consent = check_grant(turn, call, subject)?;
-    let by = Some(call.caller.actor());
-    turn.append(&Event::ConsentGranted(Box::new(ConsentGranted { new_subject, by, consent: consent.clone() })))?;
-    Ok(consent)
+fn kept_consent(turn: &Turn<'_>, id: ConsentId) -> Result<Option<LedgerConsent>, EngineError> {
+    Ok(turn.state().ledger_consent(id)?.filter(|found| standing::is_kept(turn, &found.consent)))
 }
 
-/// GDPR 4(11) and 7: specific (attributes within a habilitation), informed (a notice of the procedure), bounded in time.
-fn check_grant(turn: &mut Turn<'_>, call: &GrantCall, subject: SubjectRef) -> Result<Consent, EngineError> {
-    let id = turn.draw_consent()?;
-    let registry = turn.state().registry();
-    let consumer = call.caller.participant();
-    let now = turn.now();
-    let procedure =
-        registry.procedure(&call.procedure).ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
-    let notice = procedure
-        .notice(call.notice_version)
-        .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
-    if !may_collect(registry, consumer, &call.procedure, &call.attributes) {
-        let rule = "at least one, and all within one of your habilitations for this procedure that allows CONSENT";
-        return Err(Malformed::new("attributes", rule).into());
+/// A page of somebody's consents, and where the next one starts.
+fn page(
+    turn: &Turn<'_>,
+    (subject, consumer): (unefois_consent::SubjectRef, Option<Siret>),
+    after: Option<ConsentId>,
+    limit: usize,
+) -> Result<(Vec<LedgerConsent>, Option<ConsentId>), EngineError> {
+    let limit = limit.clamp(1, MAX_PAGE);
+    let page = turn.state().consents_of(subject, consumer, after, limit)?;
+    let next = if page.len() == limit { page.last().map(|found| found.consent.id) } else { None };
+    Ok((page, next))
+}
+
+fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsent, EngineError> {
+    let not_found = EngineError::NotFound("this consent");
+    let found = kept_consent(turn, call.consent)?.ok_or(not_found.clone())?;
+    let word = call.standing.judge(turn, &found.consent, call.decision)?;
+    let changes =
+        found.consent.decided(call.decision, turn.now()).map_err(|rule| Malformed::new("consent_id", rule))?;
+    if changes.is_none() {
+        return Ok(found);
     }
-    let not_before = call.not_before.unwrap_or(now);
-    if call.expires_at <= not_before || call.expires_at <= now {
-        return Err(Malformed::new("expires_at", "after not_before and after now").into());
-    }
-    if call.expires_at.since(not_before.max(now)) > longest(procedure) {
-        return Err(Malformed::new("expires_at", "within the procedure's consent_max_days").into());
-    }
-    Ok(Consent {
-        id,
-        subject,
-        consumer,
-        procedure: call.procedure.clone(),
-        attributes: call.attributes.clone(),
-        notice_version: call.notice_version,
-        notice_digest: notice.digest(call.language),
-        language: call.language,
-        channel: call.channel,
+    let decided = ConsentDecided {
+        consent: call.consent,
+        subject: found.consent.subject,
+        by: word.by,
+        person: word.person,
+        mandate: word.mandate,
         evidence: call.evidence,
-        not_before,
-        expires_at: call.expires_at,
-        usage: call.usage,
-        agent: call.agent.clone(),
-        granted_at: now,
-        status: ConsentStatus::Granted,
-        uses: 0,
-    })
-}
-
-/// Whether one habilitation of `consumer` covers all of `attributes` for `procedure` on the ground of consent.
-pub(crate) fn may_collect(
-    registry: &Registry,
-    consumer: Siret,
-    procedure: &ProcedureId,
-    attributes: &BTreeSet<AttributeId>,
-) -> bool {
-    !attributes.is_empty()
-        && registry.habilitations_of(consumer).any(|h| {
-            h.procedures.contains(procedure)
-                && h.grounds.contains(&GroundKind::Consent)
-                && attributes.is_subset(&h.attributes)
-        })
-}
-
-/// Longest validity of a consent for `procedure`.
-pub(crate) fn longest(procedure: &Procedure) -> Duration {
-    Duration::from_secs(u64::from(procedure.consent_max_days) * 24 * 60 * 60)
-}
-
-fn withdraw(turn: &mut Turn<'_>, caller: &VerifiedParticipant, id: ConsentId) -> Result<Consent, EngineError> {
-    turn.judge_caller(caller, Role::Exchange)?;
-    let consent = own_consent(turn, caller.participant(), id)?;
-    match consent.status {
-        ConsentStatus::Withdrawn { .. } => Ok(consent),
-        ConsentStatus::Granted => {
-            turn.append(&Event::ConsentWithdrawn(ConsentWithdrawn {
-                consent: id,
-                subject: consent.subject,
-                by: caller.actor(),
-            }))?;
-            own_consent(turn, caller.participant(), id)
-        }
-    }
+    };
+    turn.append(&Event::decided(call.decision, decided))?;
+    turn.state().ledger_consent(call.consent)?.ok_or(not_found)
 }

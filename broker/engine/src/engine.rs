@@ -66,8 +66,11 @@ pub struct Engine {
     published: ArcSwapOption<SignedHead>,
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
+    /// Steps of the ledger so far, for whoever watches it.
+    ledger: Arc<tokio::sync::watch::Sender<u64>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Arc<Keeper>,
+    clock: Arc<dyn Clock>,
     /// Whether the clock was far past the log's last entry at the start.
     clock_jumped: bool,
 }
@@ -154,7 +157,7 @@ impl Engine {
             sequencer.clone(),
             parts.sources,
             Arc::clone(&tagger),
-            parts.clock,
+            Arc::clone(&parts.clock),
             Arc::clone(&registry),
         ));
         let engine = Self {
@@ -169,8 +172,10 @@ impl Engine {
             published: ArcSwapOption::empty(),
             registry,
             halt,
+            ledger: Arc::new(tokio::sync::watch::Sender::new(0)),
             threads: Mutex::new(threads),
             keeper,
+            clock: parts.clock,
             clock_jumped,
         };
         engine.go_on(&*parts.signer, parts.first_registry).await?;
@@ -203,6 +208,11 @@ impl Engine {
             tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
         }
         Ok(())
+    }
+
+    /// Now, by the clock that the log goes by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Runs one exchange. Its caller may go away; the exchange goes on to its logged end.
@@ -252,6 +262,10 @@ impl Engine {
 
     pub(crate) fn sequencer(&self) -> &Sequencer {
         &self.sequencer
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<tokio::sync::watch::Sender<u64>> {
+        &self.ledger
     }
 
     pub(crate) fn tagger(&self) -> &Tagger {

@@ -16,8 +16,8 @@ use unefois_consent::event::{FailureCause, Provenance};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Outcome, OutcomeCode, Permit,
-    PivotIdentity, ProcedureId, Reason, RequestId, Siret,
+    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, MandateId, Outcome, OutcomeCode,
+    Permit, PivotIdentity, ProcedureId, Reason, RequestId, Siret,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -60,6 +60,8 @@ pub struct ExchangeCall {
     pub filters: BTreeMap<DatasetId, Filter>,
     /// Why it is lawful.
     pub ground: Ground,
+    /// Under which mandate somebody acts for the person.
+    pub mandate: Option<MandateId>,
     /// Who the person is.
     pub identity: PivotIdentity,
     /// The person's access token.
@@ -284,12 +286,22 @@ impl Exchanges {
 
     /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
     fn content(&self, call: &ExchangeCall, normalised: &str) -> Result<Digest, EngineError> {
-        let ExchangeCall { agent, recipient, procedure, habilitation, attributes, filters, ground, identity, .. } =
-            call;
+        let ExchangeCall {
+            agent,
+            recipient,
+            procedure,
+            habilitation,
+            attributes,
+            filters,
+            ground,
+            mandate,
+            identity,
+            ..
+        } = call;
         let usage_name = identity.usage_name.as_ref().map(unefois_consent::identity::Name::as_str);
         self.tagger.content(&(
             (agent, recipient, procedure, habilitation),
-            (attributes, filters, ground),
+            (attributes, filters, ground, mandate),
             (normalised, usage_name),
         ))
     }

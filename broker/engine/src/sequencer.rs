@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use unefois_audit::{Hash, Leaf, Salt, commitment};
 use unefois_consent::event::Event;
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentId, Digest, ExchangeId, Retention, SubjectRef, Timestamp};
+use unefois_consent::{ConsentId, Digest, ExchangeId, MandateId, RequestCode, Retention, SubjectRef, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::caller::VerifiedParticipant;
@@ -111,6 +111,16 @@ impl Turn<'_> {
     /// Draws a name for a consent.
     pub(crate) fn draw_consent(&mut self) -> Result<ConsentId, EngineError> {
         Ok(ConsentId(self.writer.random()?))
+    }
+
+    /// Draws a name for a mandate.
+    pub(crate) fn draw_mandate(&mut self) -> Result<MandateId, EngineError> {
+        Ok(MandateId(self.writer.random()?))
+    }
+
+    /// Draws what a person types to find a request.
+    pub(crate) fn draw_code(&mut self) -> Result<RequestCode, EngineError> {
+        Ok(RequestCode::from_random(self.writer.random()?))
     }
 
     /// Draws a name for an exchange.

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use unefois_audit::Hash;
-use unefois_consent::decide::{Earlier, Permit, PersonFacts, UsedToday};
+use unefois_consent::decide::{Earlier, UsedToday};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    Consent, ConsentId, Digest, ExchangeId, Ground, GroundKind, HabilitationId, Objection, ProcedureId, Question,
-    RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
+    ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
 };
 
 use crate::rows::Rows;
@@ -21,11 +20,14 @@ use crate::store::{Fold, RowChange, StoreError};
 
 mod apply;
 mod keys;
+mod ledger;
 mod met;
 mod purge;
 mod stamp;
 mod tables;
 
+pub use ledger::LedgerConsent;
+pub(crate) use ledger::{Trace, Wanted};
 pub(crate) use met::{Learner, MetIds};
 pub(crate) use purge::{Sweeper, candidates};
 pub(crate) use stamp::PurgedPeriods;
@@ -33,7 +35,7 @@ use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"5";
+const LAYOUT: &[u8] = b"6";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -234,68 +236,6 @@ impl State {
         Ok(Some(known))
     }
 
-    /// One consent.
-    pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
-        Ok(self.consent_with_stamp(id)?.map(|(_, consent)| consent))
-    }
-
-    fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
-        let Some((_, key)) = self.live(&keys::consent_place(id))? else { return Ok(None) };
-        self.live(&key)?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
-    }
-
-    /// At most `limit` consents of a person to a consumer after `after`, newest first.
-    pub(crate) fn consents_of(
-        &self,
-        subject: SubjectRef,
-        consumer: Siret,
-        after: Option<ConsentId>,
-        limit: usize,
-    ) -> Result<Vec<Consent>, StoreError> {
-        let after = match after {
-            None => None,
-            // A consent of somebody else is no place in this list.
-            Some(id) => match self.consent(id)?.filter(|c| c.subject == subject && c.consumer == consumer) {
-                None => return Ok(Vec::new()),
-                Some(consent) => Some(keys::consent(&consent)),
-            },
-        };
-        let rows = self.rows.scan(&keys::consents(subject, consumer), after.as_deref(), limit)?;
-        let mut consents = Vec::with_capacity(rows.len());
-        for (_, row) in &rows {
-            let (stamp, value) = Stamp::split(row)?;
-            if !self.purged.contains(stamp.period) {
-                consents.push(decode(value)?);
-            }
-        }
-        Ok(consents)
-    }
-
-    /// What a decision on a question by `consumer` about `subject` looks at: the named consent, or all that this person
-    /// gave this consumer, newest first; and, for proactive use, the person's objections.
-    pub(crate) fn person(
-        &self,
-        subject: SubjectRef,
-        consumer: Siret,
-        wanted: Wanted<'_>,
-    ) -> Result<PersonFacts, StoreError> {
-        let mut person = PersonFacts::default();
-        match wanted {
-            Wanted::Nothing => {}
-            Wanted::Consent(id) => person.consents.extend(self.consent(id)?),
-            Wanted::Consents => person.consents = self.consents_of(subject, consumer, None, MAX_CONSENTS_LOOKED_AT)?,
-            Wanted::Objections(procedure) => {
-                for procedure in [None, Some(procedure.as_str())] {
-                    let row = self.live(&keys::objection(subject, consumer, procedure))?;
-                    person.objections.extend(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?);
-                }
-            }
-        }
-        person.consents.retain(|c| c.subject == subject && c.consumer == consumer);
-        person.consents.sort_by_key(|c| std::cmp::Reverse((c.granted_at, c.id)));
-        Ok(person)
-    }
-
     /// The earlier request of `consumer` with this id.
     pub(crate) fn earlier(&self, consumer: Siret, request_id: &RequestId) -> Result<Option<Earlier>, StoreError> {
         let key = keys::request(consumer, request_id);
@@ -349,37 +289,3 @@ impl State {
 
 /// Subjects that are kept at hand: 48 bytes each.
 const MAX_SUBJECTS_AT_HAND: usize = 100_000;
-/// Most consents of one person that a question without a consent id looks through.
-const MAX_CONSENTS_LOOKED_AT: usize = 1_000;
-
-/// What of the person a decision needs, by its ground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted<'a> {
-    Nothing,
-    Consent(ConsentId),
-    /// The newest [`MAX_CONSENTS_LOOKED_AT`].
-    Consents,
-    /// Those that cover this procedure.
-    Objections(&'a ProcedureId),
-}
-
-impl<'a> Wanted<'a> {
-    /// For the decision on a question.
-    pub(crate) fn by(question: &'a Question) -> Self {
-        match &question.ground {
-            Ground::Consent { consent: Some(id) } => Self::Consent(*id),
-            Ground::Consent { consent: None } => Self::Consents,
-            Ground::Proactive { .. } => Self::Objections(&question.procedure),
-            Ground::LawRequest { .. } | Ground::ExplicitRequest { .. } => Self::Nothing,
-        }
-    }
-
-    /// For the second look at a permit.
-    pub(crate) fn by_permit(permit: &'a Permit) -> Self {
-        match (permit.consent(), permit.ground()) {
-            (Some(id), _) => Self::Consent(id),
-            (None, GroundKind::Proactive) => Self::Objections(permit.procedure()),
-            (None, GroundKind::LawRequest | GroundKind::Consent | GroundKind::ExplicitRequest) => Self::Nothing,
-        }
-    }
-}

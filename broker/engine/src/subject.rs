@@ -67,17 +67,49 @@ impl std::io::Write for Updating<'_> {
     }
 }
 
-/// The reference of an identity's tag: the known one, or a new one that the step's first entry must introduce.
-pub(crate) fn find_or_draw(turn: &mut Turn<'_>, tag: Digest) -> Result<(SubjectRef, Option<NewSubject>), EngineError> {
-    if let Some(known) = turn.subject(&tag)? {
-        let period = known.stamp.period;
-        if period.is_over(turn.now().month()) {
-            // Its record is about to be purged, and what comes now must find the person later.
-            let fact = CarriedFact::Subject(NewSubject { tag, subject: known.subject });
-            carry(turn, known.stamp.from, fact)?;
-        }
-        return Ok((known.subject, None));
+/// A person in a step: their reference, and what must be written before anything else names them.
+pub(crate) struct Person {
+    pub(crate) subject: SubjectRef,
+    before: Before,
+}
+
+enum Before {
+    /// A record that stays says who they are.
+    Nothing,
+    /// The step's first entry about them must introduce them.
+    Introduce(NewSubject),
+    /// The record that says who they are is about to be purged, and what comes now must find the person later.
+    Carry { from: u64, new: NewSubject },
+}
+
+impl Person {
+    /// Somebody whom a record in force names.
+    pub(crate) fn known(subject: SubjectRef) -> Self {
+        Self { subject, before: Before::Nothing }
     }
-    let subject = turn.draw_subject()?;
-    Ok((subject, Some(NewSubject { tag, subject })))
+
+    /// Writes what must come first. Called when nothing can be refused any more: a step that fails after it wrote halts the
+    /// engine. What it gives goes into the entry that names the person.
+    pub(crate) fn introduce(self, turn: &mut Turn<'_>) -> Result<Option<NewSubject>, EngineError> {
+        match self.before {
+            Before::Nothing => Ok(None),
+            Before::Introduce(new) => Ok(Some(new)),
+            Before::Carry { from, new } => {
+                carry(turn, from, CarriedFact::Subject(new))?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The person of an identity's tag, known or new. Writes nothing.
+pub(crate) fn find_or_draw(turn: &mut Turn<'_>, tag: Digest) -> Result<Person, EngineError> {
+    let Some(known) = turn.subject(&tag)? else {
+        let subject = turn.draw_subject()?;
+        return Ok(Person { subject, before: Before::Introduce(NewSubject { tag, subject }) });
+    };
+    let subject = known.subject;
+    let is_over = known.stamp.period.is_over(turn.now().month());
+    let carried = Before::Carry { from: known.stamp.from, new: NewSubject { tag, subject } };
+    Ok(Person { subject, before: if is_over { carried } else { Before::Nothing } })
 }

@@ -89,9 +89,22 @@ impl Engine {
         match role {
             Role::Exchange if !is_answer_to(&record.record, caller.participant()) => return Err(not_found),
             Role::Exchange | Role::Audit => {}
-            Role::Registry => return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit")),
+            Role::Registry | Role::Portal => {
+                return Err(EngineError::NotAllowed("receipts are for the roles exchange and audit"));
+            }
         }
         self.log_reading(caller, role, TraceScope::Receipt { index }, deadline).await?;
+        self.receipt_at(index).await
+    }
+
+    /// The receipt of an entry whose record is there. The reading is logged already.
+    pub(crate) async fn receipt_at(&self, index: u64) -> Result<Receipt, EngineError> {
+        let entry = self
+            .read_entries(index, index.saturating_add(1))
+            .await?
+            .pop()
+            .ok_or(EngineError::NotFound("this entry"))?;
+        let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         let published = self.published_head();
         let head = if index < published.size { published } else { self.head() };
         let (head, hashes) = self.inclusion_in(head, index).await?;
@@ -157,7 +170,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
+    pub(crate) async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
         let journal = Arc::clone(self.journal());
         let opener = Arc::clone(self.opener());
         blocking(move || {
@@ -208,7 +221,16 @@ fn is_answer_to(record: &str, consumer: Siret) -> bool {
             | Event::LogOpened(_)
             | Event::RegistryChanged(_)
             | Event::ConsentGranted(_)
+            | Event::ConsentRequested(_)
+            | Event::ConsentRenewed(_)
+            | Event::ConsentRefused(_)
+            | Event::ConsentPaused(_)
+            | Event::ConsentResumed(_)
             | Event::ConsentWithdrawn(_)
+            | Event::ConsentRevoked(_)
+            | Event::ConsentInvalidated(_)
+            | Event::MandateGranted(_)
+            | Event::MandateEnded(_)
             | Event::ObjectionRecorded(_)
             | Event::ObjectionLifted(_)
             | Event::Carried(_)

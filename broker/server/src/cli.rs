@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod consent;
 mod exchange;
+mod mandate;
+mod me;
 mod output;
 mod person;
 mod receipt;
@@ -66,9 +68,15 @@ enum Command {
     /// Show or change who takes part, for what, with which right
     #[command(subcommand)]
     Registry(registry::RegistryCommand),
-    /// Record, withdraw and list consents
+    /// Ask persons for consents, record them, and hear of their changes
     #[command(subcommand)]
     Consent(consent::ConsentCommand),
+    /// Record who may act for whom
+    #[command(subcommand)]
+    Mandate(mandate::MandateCommand),
+    /// See and decide as a person, through a portal
+    #[command(subcommand)]
+    Me(me::MeCommand),
     /// Read, verify and replay the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -120,6 +128,8 @@ impl Cli {
             Command::Exchange(args) => exchange::run(args).await,
             Command::Registry(command) => registry::run(command).await,
             Command::Consent(command) => consent::run(command).await,
+            Command::Mandate(command) => mandate::run(command).await,
+            Command::Me(command) => me::run(command).await,
             Command::Audit(command) => audit::run(command).await,
             Command::Receipt(command) => receipt::run(command).await,
             Command::Witness(command) => witness::run(command).await,
@@ -137,6 +147,8 @@ impl Cli {
             | Command::Exchange(_)
             | Command::Registry(_)
             | Command::Consent(_)
+            | Command::Mandate(_)
+            | Command::Me(_)
             | Command::Audit(_)
             | Command::Receipt(_) => "error",
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use unefois_proto::v1::audit_service_client::AuditServiceClient;
+use unefois_proto::v1::citizen_service_client::CitizenServiceClient;
 use unefois_proto::v1::consent_service_client::ConsentServiceClient;
 use unefois_proto::v1::exchange_service_client::ExchangeServiceClient;
 use unefois_proto::v1::registry_service_client::RegistryServiceClient;
@@ -157,6 +158,11 @@ impl Client {
     /// ConsentService.
     pub fn consent(&self) -> ConsentServiceClient<Channel> {
         ConsentServiceClient::new(self.channel())
+    }
+
+    /// CitizenService.
+    pub fn citizen(&self) -> CitizenServiceClient<Channel> {
+        CitizenServiceClient::new(self.channel())
     }
 
     /// RegistryService.

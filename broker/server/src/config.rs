@@ -17,6 +17,7 @@ use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_engine::{Ed25519Signer, Signer};
 use unefois_store::Options;
 
+use crate::assertion::{IdentityProviderConfig, IdentityProviders};
 use crate::tls::{TlsFiles, TlsState};
 
 /// The file `unefois.toml`.
@@ -36,6 +37,9 @@ pub struct Config {
     /// Metrics and health over HTTP.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// Whose word proves who a person is; nobody's where empty, and then CitizenService serves nobody.
+    #[serde(default)]
+    pub identity_providers: Vec<IdentityProviderConfig>,
     /// Sources.
     #[serde(default)]
     pub connectors: BTreeMap<ConnectorName, ConnectorConfig>,
@@ -59,6 +63,9 @@ pub struct ServerConfig {
     /// Longest deadline that a caller may set, in milliseconds; a longer one is cut. Default 60000.
     #[serde(default = "defaults::max_deadline_ms")]
     pub max_deadline_ms: u64,
+    /// Address of the portal where persons answer requests for consent; `RequestConsent` gives links below it. No links
+    /// where absent.
+    pub portal_url: Option<String>,
     /// How long calls under way may take at shutdown, in milliseconds. Default 20000.
     #[serde(default = "defaults::shutdown_ms")]
     pub shutdown_ms: u64,
@@ -251,7 +258,8 @@ impl Config {
         {
             *path = base.join(&*path);
         }
-        for path in self.tls.crl.iter_mut().chain(&mut self.log.policy) {
+        let jwks = self.identity_providers.iter_mut().map(|provider| &mut provider.jwks);
+        for path in self.tls.crl.iter_mut().chain(&mut self.log.policy).chain(jwks) {
             *path = base.join(&*path);
         }
     }
@@ -292,6 +300,9 @@ impl Config {
         for (name, connector) in &self.connectors {
             connector.validate().map_err(|error| ConfigError::new(&format!("connectors.{name}"), error))?;
         }
+        for (place, provider) in self.identity_providers.iter().enumerate() {
+            provider.validate(&format!("identity_providers[{place}]"))?;
+        }
         Ok(())
     }
 
@@ -321,6 +332,8 @@ pub struct Loaded {
     pub registry: RegistryFile,
     /// Connectors by name.
     pub connectors: BTreeMap<ConnectorName, Arc<Guarded>>,
+    /// Whose word proves who a person is.
+    pub providers: IdentityProviders,
 }
 
 impl Loaded {
@@ -343,7 +356,8 @@ impl Loaded {
         for dataset in &registry.datasets {
             check_served(&connectors, dataset)?;
         }
-        Ok(Self { config, tls: Arc::new(tls), signer: Arc::new(signer), policy, registry, connectors })
+        let providers = IdentityProviders::open(config.identity_providers.clone())?;
+        Ok(Self { providers, config, tls: Arc::new(tls), signer: Arc::new(signer), policy, registry, connectors })
     }
 }
 

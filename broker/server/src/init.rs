@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use unefois_consent::Timestamp;
 use unefois_engine::{Clock, SystemClock};
 
+use crate::assertion::issue::{Authentication, DevelopmentProvider, IssueError};
 use crate::client::Profile;
 use crate::pki::{DevelopmentCa, Issued, PkiError, Validity, new_log_key};
 
@@ -21,12 +22,17 @@ pub const OPERATOR: &str = "99999999700011";
 pub const DINUM: &str = "13002526500013";
 
 /// The clients that get a certificate: name, holder, roles.
-const CLIENTS: [(&str, &str, &str); 4] = [
+const CLIENTS: [(&str, &str, &str); 5] = [
     ("ville", TOWN_HALL, r#"["exchange"]"#),
     ("departement", DEPARTMENT, r#"["exchange"]"#),
     ("operateur", OPERATOR, r#"["registry"]"#),
     ("dpo", OPERATOR, r#"["audit"]"#),
+    ("portail", OPERATOR, r#"["portal"]"#),
 ];
+
+/// The development identity provider, and the client id of the portal whose users it proves.
+pub(crate) const IDENTITY_PROVIDER: &str = "https://identite.localhost";
+pub(crate) const PORTAL_CLIENT: &str = "portail";
 
 /// What differs between folders.
 #[derive(Debug, Clone)]
@@ -70,6 +76,9 @@ pub enum InitError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The development identity provider's key could not be made.
+    #[error("the identity provider's key could not be made: {0}")]
+    Identity(#[from] IssueError),
 }
 
 /// A folder that was made.
@@ -130,6 +139,9 @@ pub fn init(folder: &Path, layout: &Layout) -> Result<InitFolder, InitError> {
     files.write("pki/server.pem", &server.certificate, Secrecy::Public)?;
     files.write("pki/server.key", &server.private_key, Secrecy::Secret)?;
     files.write("keys/log.key", &new_log_key()?, Secrecy::Secret)?;
+    let (key, jwks) = identity_provider()?;
+    files.write("pki/identite.key", &key, Secrecy::Secret)?;
+    files.write("pki/identite.jwks.json", &jwks, Secrecy::Public)?;
     files.write("secrets/api-particulier.token", &layout.token, Secrecy::Secret)?;
     files.write("sources/periscolaire.csv", include_str!("init/periscolaire.csv"), Secrecy::Secret)?;
     files.write("personne.toml", include_str!("init/personne.toml"), Secrecy::Public)?;
@@ -144,6 +156,34 @@ pub fn init(folder: &Path, layout: &Layout) -> Result<InitFolder, InitError> {
     files.write("registry.toml", &registry(&clients), Secrecy::Public)?;
     files.write("unefois.toml", &config(layout), Secrecy::Public)?;
     Ok(InitFolder { path: folder.to_owned(), ca, clients })
+}
+
+/// A key of an identity provider for development, in hexadecimal, and what a broker checks its tokens with.
+fn identity_provider() -> Result<(String, String), InitError> {
+    let random = ring::rand::SystemRandom::new();
+    let key = DevelopmentProvider::generate_key(&random)?;
+    let provider = DevelopmentProvider::from_pkcs8(IDENTITY_PROVIDER, &key, &random)?;
+    Ok((hex::encode(key), provider.jwks()))
+}
+
+/// An ID token of the development identity provider, good for five minutes. For development only.
+pub fn development_token(
+    key: &str,
+    identity: &unefois_consent::PivotIdentity,
+    acr: &str,
+    now: Timestamp,
+) -> Result<String, IssueError> {
+    let random = ring::rand::SystemRandom::new();
+    let key = hex::decode(key.trim()).map_err(|_| IssueError)?;
+    let provider = DevelopmentProvider::from_pkcs8(IDENTITY_PROVIDER, &key, &random)?;
+    let authentication = Authentication {
+        audience: PORTAL_CLIENT,
+        subject: "development",
+        acr,
+        authenticated_at: now,
+        expires_at: now.plus(std::time::Duration::from_secs(300)),
+    };
+    provider.id_token(identity, &authentication, &random)
 }
 
 fn profile(name: &str, layout: &Layout) -> String {

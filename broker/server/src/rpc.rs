@@ -6,12 +6,14 @@ use std::time::Instant;
 use tonic::{Request, Status};
 use unefois_consent::registry::Role;
 use unefois_consent::{Malformed, PivotIdentity};
+use unefois_engine::consents::MAX_PAGE;
 use unefois_engine::{Clock, Engine, SystemClock, VerifiedParticipant};
 use unefois_proto::common::identity;
 use unefois_proto::v1;
 
 pub mod access;
 mod audit;
+mod citizen;
 mod consent;
 mod exchange;
 pub mod gate;
@@ -19,6 +21,7 @@ mod registry;
 pub mod status;
 
 pub use audit::Audit;
+pub use citizen::Citizens;
 pub use consent::Consents;
 pub use exchange::Exchange;
 pub use registry::RegistryRpc;
@@ -57,6 +60,24 @@ fn not_from_the_future(identity: &PivotIdentity) -> Result<(), Status> {
         return Err(status::malformed(&Malformed::new("subject.birth_date", "is not in the future")));
     }
     Ok(())
+}
+
+/// A field that names something, by its name.
+fn named<T: std::str::FromStr<Err = Malformed>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|fault: Malformed| status::malformed(&fault.within(field)))
+}
+
+/// Like [`named`], where empty means absent.
+fn named_or_none<T: std::str::FromStr<Err = Malformed>>(field: &str, text: &str) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { named(field, text).map(Some) }
+}
+
+/// The size of a page: 0 asks for the largest.
+fn page_size(asked: u32) -> usize {
+    match asked {
+        0 => MAX_PAGE,
+        size => usize::try_from(size).unwrap_or(MAX_PAGE),
+    }
 }
 
 /// The engine that all services share.

@@ -16,16 +16,18 @@ use tower::layer::util::{Identity, Stack};
 use unefois_engine::store::{Fold, HeadFile, Journal, RecordKeys};
 use unefois_engine::{Clock, Engine, EngineError, EngineParts};
 use unefois_proto::v1::audit_service_server::AuditServiceServer;
+use unefois_proto::v1::citizen_service_server::CitizenServiceServer;
 use unefois_proto::v1::consent_service_server::ConsentServiceServer;
 use unefois_proto::v1::exchange_service_server::ExchangeServiceServer;
 use unefois_proto::v1::registry_service_server::RegistryServiceServer;
 use unefois_store::EmbeddedStore;
 
+use crate::assertion::IdentityProviders;
 use crate::config::{ConfigError, Loaded, ServerConfig};
 use crate::cosigning::Cosigning;
 use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
-use crate::rpc::{Audit, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
+use crate::rpc::{Audit, Citizens, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
 use crate::tls::{Bounds, accept};
 
 /// Why a broker does not run.
@@ -120,15 +122,28 @@ where
     Ok(Some(bound))
 }
 
+/// What the services for persons need.
+struct People {
+    providers: Arc<IdentityProviders>,
+    /// The broker stops: streams end.
+    stopped: watch::Receiver<bool>,
+}
+
 /// The gRPC services behind the gate.
 fn services(
     engine: &Arc<Engine>,
     config: &ServerConfig,
     verifier_key: String,
+    people: People,
     health: HealthServer<impl Health>,
 ) -> Result<Router<Stack<GateLayer, Identity>>, ServeError> {
     let exchanges = ExchangeServiceServer::new(Exchange(Arc::clone(engine)));
-    let consents = ConsentServiceServer::new(Consents(Arc::clone(engine)));
+    let consents = ConsentServiceServer::new(Consents {
+        engine: Arc::clone(engine),
+        portal: config.portal_url.clone(),
+        stopped: people.stopped,
+    });
+    let citizens = CitizenServiceServer::new(Citizens { engine: Arc::clone(engine), providers: people.providers });
     let registry = RegistryServiceServer::new(RegistryRpc(Arc::clone(engine)));
     let audit = AuditServiceServer::new(Audit { engine: Arc::clone(engine), verifier_key });
     Ok(Server::builder()
@@ -142,6 +157,7 @@ fn services(
         .add_service(reflection_v1alpha()?)
         .add_service(exchanges.max_decoding_message_size(MAX_QUESTION_BYTES))
         .add_service(consents.max_decoding_message_size(MAX_QUESTION_BYTES))
+        .add_service(citizens.max_decoding_message_size(MAX_QUESTION_BYTES))
         .add_service(registry.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(audit))
 }
@@ -155,7 +171,7 @@ impl Broker {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Self, ServeError> {
         access::check_complete().map_err(ServeError::Contract)?;
-        let Loaded { config, tls, signer, policy, registry, connectors } = loaded;
+        let Loaded { config, tls, signer, policy, registry, connectors, providers } = loaded;
         let verifier_key = signer.verifier_key().to_string();
         let Stores { journal, fold, keys, head } = stores;
         let parts =
@@ -171,7 +187,8 @@ impl Broker {
         let (accepted, incoming) = mpsc::channel(64);
         let (health_reporter, health) = tonic_health::server::health_reporter();
         health_reporter.set_service_status(EXCHANGE_SERVICE, ServingStatus::Serving).await;
-        let server = services(&engine, &config.server, verifier_key, health)?;
+        let people = People { providers: Arc::new(providers), stopped: stopped.clone() };
+        let server = services(&engine, &config.server, verifier_key, people, health)?;
         let bounds =
             Bounds { connections: config.server.max_connections, per_key: config.server.max_connections_per_key };
         let mut helpers = vec![

@@ -1,5 +1,8 @@
 use super::*;
-use crate::testing::{DAY_MS, EXCHANGE, PERSON, TOWN, World, consent, noon, notice, p, shifted};
+use crate::consent::DataPeriod;
+use crate::frequency::WindowUses;
+use crate::testing::{DAY_MS, EXCHANGE, PERSON, TOWN, World, consent, mandate, noon, notice, p, shifted};
+use crate::{ConsentStatus, ConsentUse, Frequency, Grantor, Ground, NoticeShown, TimeUnit};
 
 mod consents;
 mod edges;
@@ -10,7 +13,7 @@ mod still;
 type Way = (Reason, fn(&mut World));
 
 /// Each way to spoil a good question, and the one reason that it gives.
-const WAYS: [Way; 28] = [
+const WAYS: [Way; 40] = [
     (Reason::KeyNotEnrolled, |w| w.question.key = crate::KeyFingerprint([7; 32])),
     (Reason::ProcedureUnknown, |w| w.file.procedures.retain(|p| p.id.as_str() != "cantine")),
     (Reason::AttributeUnknown, |w| w.file.datasets[0].attributes.retain(|a| a.name != "valeur")),
@@ -37,15 +40,28 @@ const WAYS: [Way; 28] = [
     }),
     (Reason::NoticeTooOld, |w| law_request(w, NoticeShown { shown_at: p("2026-01-01T00:00:00Z"), ..notice() })),
     (Reason::ConsentMissing, |w| *w = World::with_consents(&[])),
-    (Reason::ConsentWithdrawn, |w| {
-        *w = World::with_consents(&[Consent { status: ConsentStatus::Withdrawn { at: noon() }, ..consent(1) }]);
+    (Reason::ConsentPending, |w| {
+        in_status(w, ConsentStatus::Requested { answer_by: shifted(noon(), 500), code: p("4F7K-92QX") });
     }),
+    (Reason::ConsentRefused, |w| in_status(w, ConsentStatus::Refused { at: noon() })),
+    (Reason::ConsentPaused, |w| in_status(w, ConsentStatus::Paused { at: noon() })),
+    (Reason::ConsentWithdrawn, |w| in_status(w, ConsentStatus::Withdrawn { at: noon() })),
+    (Reason::ConsentRevoked, |w| in_status(w, ConsentStatus::Revoked { at: noon() })),
+    (Reason::ConsentInvalidated, |w| in_status(w, ConsentStatus::Invalidated { at: noon() })),
     (Reason::ConsentNotYetValid, |w| {
         *w = World::with_consents(&[Consent { not_before: shifted(noon(), 1), ..consent(1) }]);
     }),
     (Reason::ConsentExpired, |w| *w = World::with_consents(&[Consent { expires_at: noon(), ..consent(1) }])),
     (Reason::ConsentUsed, |w| {
         *w = World::with_consents(&[Consent { usage: ConsentUse::OneTime, uses: 1, ..consent(1) }]);
+    }),
+    (Reason::ConsentFrequency, |w| {
+        let usage = ConsentUse::Periodic(Frequency { times: 3, per: TimeUnit::Day });
+        let window = Some(WindowUses { window: 0, uses: 3 });
+        *w = World::with_consents(&[Consent { usage, window, uses: 3, ..consent(1) }]);
+    }),
+    (Reason::ConsentRecipient, |w| {
+        *w = World::with_consents(&[Consent { recipients: [p(crate::testing::DEPARTMENT)].into(), ..consent(1) }]);
     }),
     (Reason::ConsentScope, |w| {
         *w = World::with_consents(&[Consent { attributes: [p("ccas.aides.montant")].into(), ..consent(1) }]);
@@ -58,12 +74,27 @@ const WAYS: [Way; 28] = [
         w.question.attributes = vec![p("ccas.aides.montant")];
         w.question.ground = Ground::ExplicitRequest { requested_at: noon(), previewed_at: None };
     }),
+    (Reason::MandateMissing, |w| w.question.mandate = Some(mandate().id)),
+    (Reason::MandateEnded, |w| acting(w, Mandate { ended_at: Some(noon()), ..mandate() })),
+    (Reason::MandateNotYetValid, |w| acting(w, Mandate { not_before: shifted(noon(), 1), ..mandate() })),
+    (Reason::MandateExpired, |w| acting(w, Mandate { expires_at: noon(), ..mandate() })),
+    (Reason::MandateScope, |w| acting(w, Mandate { procedures: [p("rentree")].into(), ..mandate() })),
     (Reason::RequestIdReused, |w| w.earlier = Some(Earlier { content: Digest([2; 32]), ..earlier(w) })),
     (Reason::RetryTooLate, |w| {
         w.earlier = Some(Earlier { at: Timestamp::from_millis(0), ..earlier(w) });
     }),
     (Reason::RetryTooOften, |w| w.earlier = Some(Earlier { attempts: MAX_ATTEMPTS, ..earlier(w) })),
 ];
+
+fn in_status(world: &mut World, status: ConsentStatus) {
+    *world = World::with_consents(&[Consent { status, ..consent(1) }]);
+}
+
+/// Somebody acts for the person under `mandate`.
+fn acting(world: &mut World, mandate: Mandate) {
+    world.question.mandate = Some(mandate.id);
+    world.person.mandates.push(mandate);
+}
 
 fn filter(world: &mut World, dataset: &str, parameter: &str) {
     world.question.filters.entry(p(dataset)).or_default().insert(parameter.to_owned(), "1".to_owned());

@@ -7,7 +7,7 @@ use super::*;
 const GOLDEN: &str = include_str!("../../testdata/events-v1.jsonl");
 
 /// Kind byte and name of every event, in the order of the golden file.
-const KINDS: [(u8, &str, &str); 14] = [
+const KINDS: [(u8, &str, &str); 23] = [
     (1, "log_opened", "log opened"),
     (2, "registry_changed", "registry changed"),
     (3, "consent_granted", "consent granted"),
@@ -22,6 +22,15 @@ const KINDS: [(u8, &str, &str); 14] = [
     (19, "dropped", "dropped"),
     (20, "failed", "failed"),
     (32, "traces_read", "traces read"),
+    (9, "consent_requested", "consent requested"),
+    (10, "consent_refused", "consent refused"),
+    (11, "consent_paused", "consent paused"),
+    (12, "consent_resumed", "consent resumed"),
+    (13, "consent_renewed", "consent renewed"),
+    (14, "consent_revoked", "consent revoked"),
+    (15, "consent_invalidated", "consent invalidated"),
+    (21, "mandate_granted", "mandate granted"),
+    (22, "mandate_ended", "mandate ended"),
 ];
 
 fn golden() -> Vec<Event> {
@@ -45,6 +54,15 @@ fn position(event: &Event) -> usize {
         Event::Dropped(_) => 11,
         Event::Failed(_) => 12,
         Event::TracesRead(_) => 13,
+        Event::ConsentRequested(_) => 14,
+        Event::ConsentRefused(_) => 15,
+        Event::ConsentPaused(_) => 16,
+        Event::ConsentResumed(_) => 17,
+        Event::ConsentRenewed(_) => 18,
+        Event::ConsentRevoked(_) => 19,
+        Event::ConsentInvalidated(_) => 20,
+        Event::MandateGranted(_) => 21,
+        Event::MandateEnded(_) => 22,
     }
 }
 
@@ -76,10 +94,20 @@ fn shade(event: &Event) -> Option<String> {
         Event::TracesRead(e) => Some(match e.scope {
             TraceScope::Entries { .. } => "entries".to_owned(),
             TraceScope::Receipt { .. } => "receipt".to_owned(),
+            TraceScope::Person { .. } => "person".to_owned(),
         }),
         Event::LogOpened(_)
         | Event::ConsentGranted(_)
+        | Event::ConsentRequested(_)
+        | Event::ConsentRenewed(_)
+        | Event::ConsentRefused(_)
+        | Event::ConsentPaused(_)
+        | Event::ConsentResumed(_)
         | Event::ConsentWithdrawn(_)
+        | Event::ConsentRevoked(_)
+        | Event::ConsentInvalidated(_)
+        | Event::MandateGranted(_)
+        | Event::MandateEnded(_)
         | Event::ObjectionRecorded(_)
         | Event::ObjectionLifted(_)
         | Event::Purged(_)
@@ -116,7 +144,7 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
     let shown: BTreeSet<_> = golden.iter().map(position).collect();
     assert_eq!(shown.len(), KINDS.len());
     let shades: BTreeSet<_> = golden.iter().filter_map(shade).collect();
-    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 2);
+    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 3);
     let told: Vec<_> =
         golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
     assert_eq!(told, [&Reason::ALL.to_vec()]);
@@ -124,8 +152,8 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
 
 #[test]
 fn a_record_introduces_its_subject_once_and_by_reference() {
-    let introduces: Vec<_> = golden().iter().filter(|e| e.new_subject().is_some()).map(Event::kind).collect();
-    assert_eq!(introduces, [3, 5, 16, 17]);
+    let introduces: Vec<_> = golden().iter().filter(|e| e.new_subjects().next().is_some()).map(Event::kind).collect();
+    assert_eq!(introduces, [3, 5, 16, 17, 9, 21]);
 }
 
 #[test]

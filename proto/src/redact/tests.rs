@@ -1,4 +1,4 @@
-use crate::testing::{MARKER, at, exchange, grant, identity};
+use crate::testing::{MARKER, at, exchange, identity, record};
 use crate::{exchange as convert, v1};
 
 fn marked_identity() -> v1::Identity {
@@ -57,17 +57,17 @@ fn an_answer_shows_what_became_of_each_attribute_and_no_value() {
 #[test]
 fn messages_around_an_identity_do_not_show_it() {
     let subject = Some(marked_identity());
-    let grant = v1::GrantConsentRequest { subject: subject.clone(), ..grant() };
+    let record = v1::RecordConsentRequest { subject: subject.clone(), ..record() };
     let list = v1::ListConsentsRequest { subject: subject.clone(), ..Default::default() };
     let object = v1::RecordObjectionRequest { subject: subject.clone(), ..Default::default() };
     let lift = v1::LiftObjectionRequest { subject, ..Default::default() };
     for text in [
-        format!("{grant:?}"),
+        format!("{record:?}"),
         format!("{list:?}"),
         format!("{object:?}"),
         format!("{lift:?}"),
-        format!("{:?}", crate::consent::grant(&grant).unwrap()),
-        format!("{:?}", tonic::Request::new(grant)),
+        format!("{:?}", crate::consent::record(&record).unwrap()),
+        format!("{:?}", tonic::Request::new(record)),
     ] {
         says_nothing(&text);
     }

@@ -47,7 +47,7 @@ fn a_malformed_field_is_named() {
         ("participants[0].siret", |r| r.participants[0].siret = "99999999900018".to_owned()),
         ("participants[0].keys[0].fingerprint", |r| r.participants[0].keys[0].fingerprint = MARKER.to_owned()),
         ("participants[0].keys[0].roles", |r| r.participants[0].keys[0].roles.push(0)),
-        ("participants[0].keys[0].roles", |r| r.participants[0].keys[0].roles.push(4)),
+        ("participants[0].keys[0].roles", |r| r.participants[0].keys[0].roles.push(5)),
         ("procedures[0].id", |r| r.procedures[0].id = MARKER.to_owned()),
         ("datasets[1].id", |r| r.datasets[1].id = "dss".to_owned()),
         ("datasets[0].source", |r| r.datasets[0].source.clear()),

@@ -67,6 +67,7 @@ impl Bed {
                 attributes: asked.attributes,
                 filters: asked.filters,
                 ground: asked.ground,
+                mandate: None,
                 identity: asked.identity,
                 access_token: None,
                 request_id: asked.request_id,

@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(message) = v1::ExchangeRequest::decode(bytes) {
         let _ = unefois_proto::exchange::question(message).map(|question| format!("{question:?}"));
     }
-    if let Ok(message) = v1::GrantConsentRequest::decode(bytes) {
-        let _ = unefois_proto::consent::grant(&message).map(|grant| format!("{grant:?}"));
+    if let Ok(message) = v1::RecordConsentRequest::decode(bytes) {
+        let _ = unefois_proto::consent::record(&message).map(|grant| format!("{grant:?}"));
     }
 });

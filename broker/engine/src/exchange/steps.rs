@@ -33,6 +33,7 @@ impl Draft {
             ground: call.ground.clone(),
             // Replaced in the step, where the reference is found or drawn.
             subject: SubjectRef([0; 16]),
+            mandate: call.mandate,
             request_id: call.request_id.clone(),
             content,
         };
@@ -54,15 +55,18 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
     if turn.state().open().len() >= MAX_UNDER_WAY {
         return Err(EngineError::Overloaded);
     }
-    let (subject, new_subject) = find_or_draw(turn, draft.tag)?;
+    let found = find_or_draw(turn, draft.tag)?;
+    let subject = found.subject;
     let question = Question { subject, ..draft.question };
     let exchange = turn.draw_exchange()?;
     let state = turn.state();
-    let person = state.person(subject, question.consumer, Wanted::by(&question))?;
+    let person = state.person(subject, question.consumer, Wanted::by(&question), question.mandate)?;
     let usage = state.usage(question.consumer)?;
     let earlier = state.earlier(question.consumer, &question.request_id)?;
     let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
-    match decide(&facts, &question, exchange, turn.now()) {
+    let decided = decide(&facts, &question, exchange, turn.now());
+    let new_subject = found.introduce(turn)?;
+    match decided {
         Ok(permit) => {
             let written = turn.append(&Event::Requested(Box::new(Requested {
                 exchange: permit.exchange(),
@@ -141,7 +145,7 @@ pub(super) fn finish(
         turn.append(&Event::Failed(Failed { exchange, requested, subject, cause }))?;
         return Ok(Finished::Failed);
     }
-    let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(&permit))?;
+    let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(&permit), permit.mandate())?;
     let judged = still_permitted(turn.state().registry(), &person, &permit, turn.now());
     let mut reasons = judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
     reasons.extend(certificate);

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use unefois_audit::VerifierKey;
 use unefois_consent::decide::{Earlier, Facts, Permit, decide, still_permitted};
 use unefois_consent::event::{
-    Actor, Answered, Carried, CarriedFact, ConsentGranted, ConsentWithdrawn, Dropped, Event, ObjectionChanged, Purged,
-    Refused, Requested, TraceScope, TracesRead,
+    Actor, Answered, Carried, CarriedFact, Dropped, Event, Purged, Refused, Requested, TraceScope, TracesRead,
 };
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentStatus, ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
+use unefois_consent::{ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
 use super::digest::fold_digest;
 use super::past::PurgedPast;
 use super::prepare::PreparedEntry;
-use crate::consents::{longest, may_collect};
 use crate::purge::Kept;
 use crate::state::{State, Wanted};
 use crate::store::{Fold, RowChange, StoreError};
@@ -34,12 +32,6 @@ pub(super) enum Derived {
     Rests,
 }
 
-impl Derived {
-    fn decision(decides: bool) -> Self {
-        if decides { Self::Decision } else { Self::Nothing }
-    }
-}
-
 pub(super) enum Fault {
     DoesNotFollow(String),
     Store(StoreError),
@@ -51,11 +43,11 @@ impl From<StoreError> for Fault {
     }
 }
 
-fn no<T>(what: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn no<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::DoesNotFollow(what.into()))
 }
 
-fn must(holds: bool, what: &str) -> Result<(), Fault> {
+pub(super) fn must(holds: bool, what: &str) -> Result<(), Fault> {
     if holds { Ok(()) } else { no(what) }
 }
 
@@ -91,7 +83,7 @@ impl SubjectRefs {
 pub(super) struct Derivation {
     key: VerifierKey,
     fold: Arc<dyn Fold>,
-    state: State,
+    pub(super) state: State,
     permits: BTreeMap<u64, Permit>,
     subjects: SubjectRefs,
     past: PurgedPast,
@@ -125,7 +117,7 @@ impl Derivation {
     /// Derives one entry and folds it.
     pub(super) fn entry(&mut self, index: u64, entry: &PreparedEntry, event: &Event) -> Result<Derived, Fault> {
         let time = entry.time();
-        if let Some(new) = event.new_subject() {
+        for new in event.new_subjects() {
             must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
             must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
         }
@@ -147,7 +139,7 @@ impl Derivation {
         for Kept { carried, .. } in kept {
             must(carried.leaf_hash.0 == entry.leaf_hash.0, "is not the entry that its fact was carried over from")?;
             let may_record: &[u8] = match carried.fact {
-                CarriedFact::Subject(_) => &[3, 5, 6, 16, 17],
+                CarriedFact::Subject(_) => &[3, 5, 6, 9, 16, 17, 21],
                 CarriedFact::Objection(_) => &[5],
             };
             must(may_record.contains(&entry.leaf.kind), "is no entry that records such a fact as was carried over")?;
@@ -186,10 +178,21 @@ impl Derivation {
                 self.first_registry &= changed.by.is_none();
                 return Ok(Derived::Nothing);
             }
-            Event::ConsentGranted(granted) => Derived::decision(self.grant(time, granted)?),
-            Event::ConsentWithdrawn(withdrawn) => Derived::decision(self.withdrawal(withdrawn)?),
-            Event::ObjectionRecorded(changed) | Event::ObjectionLifted(changed) => {
-                Derived::decision(self.objection(changed)?)
+            Event::ConsentRequested(_)
+            | Event::ConsentGranted(_)
+            | Event::ConsentRenewed(_)
+            | Event::ConsentRefused(_)
+            | Event::ConsentPaused(_)
+            | Event::ConsentResumed(_)
+            | Event::ConsentWithdrawn(_)
+            | Event::ConsentRevoked(_)
+            | Event::ConsentInvalidated(_)
+            | Event::MandateGranted(_)
+            | Event::MandateEnded(_)
+            | Event::ObjectionRecorded(_)
+            | Event::ObjectionLifted(_) => {
+                self.ledger(time, event)?;
+                Derived::Decision
             }
             Event::Carried(carried) => self.carried(carried)?,
             Event::Purged(purged) => self.purge(time, purged)?,
@@ -205,6 +208,10 @@ impl Derivation {
                 let roles: &[Role] = match scope {
                     TraceScope::Entries { .. } => &[Role::Audit],
                     TraceScope::Receipt { .. } => &[Role::Audit, Role::Exchange],
+                    TraceScope::Person { subject } => {
+                        self.known(*subject)?;
+                        &[Role::Portal]
+                    }
                 };
                 self.enrolled(*by, roles)?;
                 Derived::Nothing
@@ -214,58 +221,13 @@ impl Derivation {
         Ok(decides)
     }
 
-    fn enrolled(&self, by: Actor, roles: &[Role]) -> Result<(), Fault> {
+    pub(super) fn enrolled(&self, by: Actor, roles: &[Role]) -> Result<(), Fault> {
         let enrolled = roles.iter().any(|role| self.state.registry().is_enrolled(by.participant, &by.key, *role));
         must(enrolled, "was done with a key that was not enrolled for it")
     }
 
-    fn known(&self, subject: SubjectRef) -> Result<(), Fault> {
+    pub(super) fn known(&self, subject: SubjectRef) -> Result<(), Fault> {
         must(self.subjects.contains(subject)?, "names a person whom no entry introduced")
-    }
-
-    fn grant(&self, time: Timestamp, granted: &ConsentGranted) -> Result<bool, Fault> {
-        let consent = &granted.consent;
-        self.known(consent.subject)?;
-        must(self.state.consent(consent.id)?.is_none(), "grants a consent twice")?;
-        must(consent.granted_at == time && consent.uses == 0, "is not a new consent")?;
-        must(consent.status == ConsentStatus::Granted, "is not a new consent")?;
-        let Some(procedure) = self.state.registry().procedure(&consent.procedure) else {
-            return no("is a consent for a procedure that does not exist");
-        };
-        if let Some(by) = granted.by {
-            self.enrolled(by, &[Role::Exchange])?;
-            must(by.participant == consent.consumer, "was recorded by another administration")?;
-        }
-        let covered = may_collect(self.state.registry(), consent.consumer, &consent.procedure, &consent.attributes);
-        must(covered, "is a consent beyond every habilitation of its consumer")?;
-        let validity = consent.expires_at.since(consent.not_before.max(time));
-        must(validity <= longest(procedure), "is a consent for longer than its procedure allows")?;
-        let digest = procedure.notice(consent.notice_version).map(|notice| notice.digest(consent.language));
-        must(digest == Some(consent.notice_digest), "the person read another text than the notice")?;
-        must(
-            consent.not_before < consent.expires_at && consent.expires_at > time,
-            "is a consent that never was in force",
-        )?;
-        Ok(true)
-    }
-
-    fn withdrawal(&self, withdrawn: &ConsentWithdrawn) -> Result<bool, Fault> {
-        self.enrolled(withdrawn.by, &[Role::Exchange])?;
-        let consent = self.state.consent(withdrawn.consent)?;
-        let own = consent.is_some_and(|c| {
-            c.consumer == withdrawn.by.participant
-                && c.subject == withdrawn.subject
-                && c.status == ConsentStatus::Granted
-        });
-        must(own, "withdraws a consent that is not there to withdraw")?;
-        Ok(true)
-    }
-
-    fn objection(&self, changed: &ObjectionChanged) -> Result<bool, Fault> {
-        self.known(changed.objection.subject)?;
-        self.enrolled(changed.by, &[Role::Exchange])?;
-        must(changed.objection.consumer == changed.by.participant, "is an objection against another administration")?;
-        Ok(true)
     }
 
     fn carried(&mut self, carried: &Carried) -> Result<Derived, Fault> {
@@ -296,7 +258,7 @@ impl Derivation {
         purged_attempt: Option<Earlier>,
     ) -> Result<Result<Permit, Refusal>, Fault> {
         self.known(question.subject)?;
-        let person = self.state.person(question.subject, question.consumer, Wanted::by(question))?;
+        let person = self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
         let usage = self.state.usage(question.consumer)?;
         let earlier = self.state.earlier(question.consumer, &question.request_id)?.or(purged_attempt);
         let registry = self.state.registry();
@@ -346,7 +308,8 @@ impl Derivation {
     }
 
     fn judge_again(&self, permit: &Permit, time: Timestamp) -> Result<Vec<Reason>, Fault> {
-        let person = self.state.person(permit.subject(), permit.consumer(), Wanted::by_permit(permit))?;
+        let person =
+            self.state.person(permit.subject(), permit.consumer(), Wanted::by_permit(permit), permit.mandate())?;
         let judged = still_permitted(self.state.registry(), &person, permit, time);
         Ok(judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default())
     }

@@ -24,9 +24,8 @@ pub(super) struct PurgedPast {
 impl PurgedPast {
     /// Whether how long the record of `event` is kept follows from one that was purged.
     pub(super) fn may_hide_retention(&self, event: &Event) -> bool {
-        let follows =
-            matches!(event, Event::Answered(_) | Event::Dropped(_) | Event::Failed(_) | Event::ConsentWithdrawn(_));
-        self.any && follows
+        let ends = matches!(event, Event::Answered(_) | Event::Dropped(_) | Event::Failed(_) | Event::MandateEnded(_));
+        self.any && (ends || event.decision().is_some())
     }
 
     pub(super) fn purged(&mut self, index: u64, kind: u8, time: Timestamp) {
@@ -64,9 +63,17 @@ impl PurgedPast {
             Reason::RequestIdReused,
             Reason::RetryTooLate,
             Reason::RetryTooOften,
+            Reason::ConsentPending,
+            Reason::ConsentRefused,
+            Reason::ConsentPaused,
             Reason::ConsentWithdrawn,
+            Reason::ConsentRevoked,
+            Reason::ConsentInvalidated,
             Reason::ConsentExpired,
             Reason::ConsentUsed,
+            Reason::ConsentFrequency,
+            Reason::MandateEnded,
+            Reason::MandateExpired,
         ];
         let told_now = |reasons: &[Reason]| reasons.iter().copied().filter(|r| !old.contains(r)).collect::<Vec<_>>();
         self.any && reasons.iter().any(|reason| old.contains(reason)) && told_now(reasons) == told_now(derived)

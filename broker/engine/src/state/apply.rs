@@ -3,24 +3,35 @@
 use std::sync::Arc;
 
 use unefois_consent::decide::Earlier;
-use unefois_consent::event::{CarriedFact, ConsentGranted, ConsentWithdrawn, Event, NewSubject, Requested};
+use unefois_consent::event::{
+    CarriedFact, ConsentDecided, ConsentRecorded, Decision, Event, MandateEnded, MandateGranted, NewSubject, Requested,
+};
 use unefois_consent::{
-    Consent, ConsentStatus, HabilitationId, Objection, ProcedureId, Question, RecordPeriod, Retention, SubjectRef,
+    Consent, HabilitationId, Mandate, Objection, ProcedureId, Question, RecordPeriod, Retention, Siret, SubjectRef,
     Timestamp,
 };
 
-use super::{OpenExchange, Stamp, State, UsageRow, decode, encode, encode_earlier, keys};
+use super::{OpenExchange, Stamp, State, Trace, UsageRow, decode, encode, encode_earlier, keys};
 use crate::purge::Kept;
 use crate::store::StoreError;
 
-/// The person whom an event names. The end of an exchange does so too, but goes with its beginning.
-fn names(event: &Event) -> Option<SubjectRef> {
-    match event {
-        Event::ConsentGranted(event) => Some(event.consent.subject),
-        Event::ConsentWithdrawn(event) => Some(event.subject),
-        Event::ObjectionRecorded(event) | Event::ObjectionLifted(event) => Some(event.objection.subject),
-        Event::Requested(event) => Some(event.question.subject),
-        Event::Refused(event) => Some(event.question.subject),
+/// The persons whom an event names. The end of an exchange does so too, but goes with its beginning.
+fn names(event: &Event) -> impl Iterator<Item = SubjectRef> {
+    let named = match event {
+        Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
+            [Some(event.consent.subject), None]
+        }
+        Event::ConsentRefused(event)
+        | Event::ConsentPaused(event)
+        | Event::ConsentResumed(event)
+        | Event::ConsentWithdrawn(event)
+        | Event::ConsentRevoked(event)
+        | Event::ConsentInvalidated(event) => [Some(event.subject), None],
+        Event::ObjectionRecorded(event) | Event::ObjectionLifted(event) => [Some(event.objection.subject), None],
+        Event::MandateGranted(event) => [Some(event.mandate.principal), Some(event.mandate.representative)],
+        Event::MandateEnded(event) => [Some(event.principal), None],
+        Event::Requested(event) => [Some(event.question.subject), None],
+        Event::Refused(event) => [Some(event.question.subject), None],
         Event::LogOpened(_)
         | Event::RegistryChanged(_)
         | Event::Carried(_)
@@ -28,8 +39,9 @@ fn names(event: &Event) -> Option<SubjectRef> {
         | Event::Answered(_)
         | Event::Dropped(_)
         | Event::Failed(_)
-        | Event::TracesRead(_) => None,
-    }
+        | Event::TracesRead(_) => [None, None],
+    };
+    named.into_iter().flatten()
 }
 
 pub(super) fn objection_key(objection: &Objection) -> Vec<u8> {
@@ -48,10 +60,21 @@ impl State {
         let ends = |requested| self.open.get(requested).map_or(Retention::TRACES, |open| open.retention);
         Ok(match event {
             Event::LogOpened(_) | Event::RegistryChanged(_) | Event::Purged(_) => Retention::LOG,
-            Event::ConsentGranted(event) => Retention::of_consent(time, event.consent.expires_at),
-            Event::ConsentWithdrawn(event) => self
+            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
+                Retention::of_consent(time, event.consent.expires_at)
+            }
+            Event::ConsentRefused(event)
+            | Event::ConsentPaused(event)
+            | Event::ConsentResumed(event)
+            | Event::ConsentWithdrawn(event)
+            | Event::ConsentRevoked(event)
+            | Event::ConsentInvalidated(event) => self
                 .consent(event.consent)?
                 .map_or(Retention::TRACES, |consent| Retention::of_consent(time, consent.expires_at)),
+            Event::MandateGranted(event) => Retention::of_consent(time, event.mandate.expires_at),
+            Event::MandateEnded(event) => self
+                .mandate(event.mandate)?
+                .map_or(Retention::TRACES, |mandate| Retention::of_consent(time, mandate.expires_at)),
             Event::ObjectionRecorded(_) | Event::ObjectionLifted(_) | Event::Carried(_) | Event::TracesRead(_) => {
                 Retention::TRACES
             }
@@ -72,11 +95,11 @@ impl State {
         event: &Event,
     ) -> Result<(), StoreError> {
         let stamp = Stamp { period: RecordPeriod::new(time, retention), from: index };
-        if let Some(new) = event.new_subject() {
+        for new in event.new_subjects() {
             self.put_subject(index, &new, stamp);
         }
-        if let Some(subject) = names(event) {
-            self.rows.put(index, keys::trace(subject, stamp.period), Stamp { from: 0, ..stamp }.row(&[]));
+        for subject in names(event) {
+            self.rows.put(index, keys::trace(subject, index), stamp.row(&Trace::encode(event.kind(), None)));
         }
         match event {
             Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
@@ -91,22 +114,44 @@ impl State {
                 self.registry_version = index.saturating_add(1);
                 self.registry_dirty = true;
             }
-            Event::ConsentGranted(event) => self.apply_grant(index, stamp, event)?,
-            Event::ConsentWithdrawn(event) => self.apply_withdrawal(index, time, event)?,
-            Event::ObjectionRecorded(event) => self.put_objection(index, stamp, &event.objection)?,
-            Event::ObjectionLifted(event) => self.rows.remove(index, objection_key(&event.objection)),
+            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
+                self.apply_consent(index, stamp, event)?;
+            }
+            Event::ConsentRefused(event) => self.apply_decision(index, time, stamp, Decision::Refuse, event)?,
+            Event::ConsentPaused(event) => self.apply_decision(index, time, stamp, Decision::Pause, event)?,
+            Event::ConsentResumed(event) => self.apply_decision(index, time, stamp, Decision::Resume, event)?,
+            Event::ConsentWithdrawn(event) => self.apply_decision(index, time, stamp, Decision::Withdraw, event)?,
+            Event::ConsentRevoked(event) => self.apply_decision(index, time, stamp, Decision::Revoke, event)?,
+            Event::ConsentInvalidated(event) => self.apply_decision(index, time, stamp, Decision::Invalidate, event)?,
+            Event::ObjectionRecorded(event) => {
+                self.put_objection(index, stamp, &event.objection)?;
+                self.put_change(index, stamp, event.objection.consumer);
+            }
+            Event::ObjectionLifted(event) => {
+                self.rows.remove(index, objection_key(&event.objection));
+                self.put_change(index, stamp, event.objection.consumer);
+            }
+            Event::MandateGranted(event) => self.apply_mandate(index, stamp, event)?,
+            Event::MandateEnded(event) => self.apply_mandate_end(index, time, stamp, event)?,
             Event::Requested(event) => self.apply_request(index, time, stamp, event)?,
-            Event::Answered(event) => self.close(event.requested),
-            Event::Dropped(event) => self.close(event.requested),
-            Event::Failed(event) => self.close(event.requested),
+            Event::Answered(event) => self.close(index, event.requested)?,
+            Event::Dropped(event) => self.close(index, event.requested)?,
+            Event::Failed(event) => self.close(index, event.requested)?,
         }
         self.size = index.saturating_add(1);
         self.time = self.time.max(time);
         Ok(())
     }
 
-    fn close(&mut self, requested: u64) {
-        self.open.remove(&requested);
+    /// The exchange that began with entry `requested` ends with entry `index`.
+    fn close(&mut self, index: u64, requested: u64) -> Result<(), StoreError> {
+        let Some(open) = self.open.remove(&requested) else { return Ok(()) };
+        let key = keys::trace(open.subject, requested);
+        if let Some((stamp, row)) = self.live(&key)? {
+            let kind = row.first().copied().unwrap_or_default();
+            self.rows.put(index, key, stamp.row(&Trace::encode(kind, Some(index))));
+        }
+        Ok(())
     }
 
     fn put_subject(&mut self, index: u64, new: &NewSubject, stamp: Stamp) {
@@ -141,22 +186,70 @@ impl State {
         Ok(())
     }
 
-    fn apply_grant(&mut self, index: u64, stamp: Stamp, event: &ConsentGranted) -> Result<(), StoreError> {
+    fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
         let consent = &event.consent;
-        self.rows.put(index, keys::consent_place(consent.id), stamp.row(&keys::consent(consent)));
-        self.put_consent(index, stamp, consent)
-    }
-
-    fn put_consent(&mut self, index: u64, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
-        self.rows.put(index, keys::consent(consent), stamp.row(&encode(consent)?));
+        if let Some(before) = self.consent(consent.id)? {
+            self.rows.remove(index, keys::consent_place(&before));
+        }
+        self.rows.put(index, keys::consent_place(consent), stamp.row(&[]));
+        self.put_consent(index, stamp, consent)?;
+        self.put_change(index, stamp, consent.consumer);
         Ok(())
     }
 
-    fn apply_withdrawal(&mut self, index: u64, time: Timestamp, event: &ConsentWithdrawn) -> Result<(), StoreError> {
-        if let Some((stamp, mut consent)) = self.consent_with_stamp(event.consent)? {
-            consent.status = ConsentStatus::Withdrawn { at: time };
+    fn put_consent(&mut self, index: u64, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
+        self.rows.put(index, keys::consent(consent.id), stamp.row(&encode(consent)?));
+        Ok(())
+    }
+
+    /// The administration finds the entry among its changes as long as its record is kept.
+    fn put_change(&mut self, index: u64, stamp: Stamp, consumer: Siret) {
+        self.rows.put(index, keys::change(consumer, index), stamp.row(&[]));
+    }
+
+    fn apply_decision(
+        &mut self,
+        index: u64,
+        time: Timestamp,
+        own: Stamp,
+        decision: Decision,
+        event: &ConsentDecided,
+    ) -> Result<(), StoreError> {
+        let Some((stamp, mut consent)) = self.consent_with_stamp(event.consent)? else { return Ok(()) };
+        if let Ok(Some(status)) = consent.decided(decision, time) {
+            consent.status = status;
             self.put_consent(index, stamp, &consent)?;
         }
+        self.put_change(index, own, consent.consumer);
+        Ok(())
+    }
+
+    fn apply_mandate(&mut self, index: u64, stamp: Stamp, event: &MandateGranted) -> Result<(), StoreError> {
+        let mandate = &event.mandate;
+        for subject in [mandate.principal, mandate.representative] {
+            self.rows.put(index, keys::mandate_place(subject, mandate.id), stamp.row(&[]));
+        }
+        self.put_mandate(index, stamp, mandate)?;
+        self.put_change(index, stamp, mandate.consumer);
+        Ok(())
+    }
+
+    fn put_mandate(&mut self, index: u64, stamp: Stamp, mandate: &Mandate) -> Result<(), StoreError> {
+        self.rows.put(index, keys::mandate(mandate.id), stamp.row(&encode(mandate)?));
+        Ok(())
+    }
+
+    fn apply_mandate_end(
+        &mut self,
+        index: u64,
+        time: Timestamp,
+        own: Stamp,
+        event: &MandateEnded,
+    ) -> Result<(), StoreError> {
+        let Some((stamp, mut mandate)) = self.mandate_with_stamp(event.mandate)? else { return Ok(()) };
+        mandate.ended_at = Some(time);
+        self.put_mandate(index, stamp, &mandate)?;
+        self.put_change(index, own, mandate.consumer);
         Ok(())
     }
 
@@ -185,7 +278,7 @@ impl State {
             self.count_use(index, time, &event.habilitation)?;
             let consent = event.consent.map(|id| self.consent_with_stamp(id)).transpose()?.flatten();
             if let Some((stamp, mut consent)) = consent {
-                consent.uses = consent.uses.saturating_add(1);
+                consent.count_use(time);
                 self.put_consent(index, stamp, &consent)?;
             }
         }

@@ -1,6 +1,6 @@
 //! Keys of the rows: one letter for the table, then fixed-width parts, so that a prefix names exactly one owner.
 
-use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, RecordPeriod, RequestId, Siret, SubjectRef};
+use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, MandateId, RequestId, Siret, SubjectRef};
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
@@ -25,16 +25,56 @@ pub(super) fn consents(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
     join(&[b"c", &subject.0, consumer.as_str().as_bytes()])
 }
 
-/// Subject, consumer, time (newest first) and consent → consent.
-pub(super) fn consent(consent: &Consent) -> Vec<u8> {
+/// Subject, consumer, time (newest first) and consent → nothing: the place of a consent in the lists of its person.
+pub(super) fn consent_place(consent: &Consent) -> Vec<u8> {
     let newest_first = !consent.granted_at.as_millis();
     let owner = consents(consent.subject, consent.consumer);
     join(&[&owner, &newest_first.to_be_bytes(), &consent.id.0])
 }
 
-/// Consent → the key of its row.
-pub(super) fn consent_place(id: ConsentId) -> Vec<u8> {
+/// The consent of such a place.
+pub(super) fn consent_at(place: &[u8]) -> Option<ConsentId> {
+    place.last_chunk::<16>().map(|id| ConsentId(*id))
+}
+
+/// Consent → its state.
+pub(super) fn consent(id: ConsentId) -> Vec<u8> {
     join(&[b"i", &id.0])
+}
+
+/// Mandate → its state.
+pub(super) fn mandate(id: MandateId) -> Vec<u8> {
+    join(&[b"m", &id.0])
+}
+
+/// All mandates of a person, as principal or as representative.
+pub(super) fn mandates_of(subject: SubjectRef) -> Vec<u8> {
+    join(&[b"n", &subject.0])
+}
+
+/// Person and mandate → nothing.
+pub(super) fn mandate_place(subject: SubjectRef, id: MandateId) -> Vec<u8> {
+    join(&[b"n", &subject.0, &id.0])
+}
+
+/// The mandate of such a place.
+pub(super) fn mandate_at(place: &[u8]) -> Option<MandateId> {
+    place.last_chunk::<16>().map(|id| MandateId(*id))
+}
+
+/// All changes of the ledger that concern an administration.
+pub(super) fn changes(consumer: Siret) -> Vec<u8> {
+    join(&[b"l", consumer.as_str().as_bytes()])
+}
+
+/// Administration and index of the entry → nothing.
+pub(super) fn change(consumer: Siret, index: u64) -> Vec<u8> {
+    join(&[&changes(consumer), &index.to_be_bytes()])
+}
+
+/// The index of such a row, and of a trace.
+pub(super) fn index_at(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|index| u64::from_be_bytes(*index))
 }
 
 /// Subject, consumer and procedure (empty: all) → objection.
@@ -53,7 +93,7 @@ pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
 /// The periods that were purged.
 pub(super) const PURGED: &[u8] = b"p";
 /// Tables whose rows come from one record each, and go with it.
-pub(super) const STAMPED: [&[u8]; 6] = [SUBJECTS, b"c", b"i", OBJECTIONS, REQUESTS, b"t"];
+pub(super) const STAMPED: [&[u8]; 9] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t"];
 /// All persons.
 pub(super) const SUBJECTS: &[u8] = b"s";
 /// All objections.
@@ -69,14 +109,14 @@ pub(super) fn objections_of(subject: SubjectRef) -> Vec<u8> {
     join(&[OBJECTIONS, &subject.0])
 }
 
-/// The periods of the records that name a subject, but for the ends of exchanges.
+/// The records that name a subject, but for the ends of exchanges.
 pub(super) fn traces(subject: SubjectRef) -> Vec<u8> {
     join(&[b"t", &subject.0])
 }
 
-/// Subject and period → nothing: one row for all records of a period that name a person.
-pub(super) fn trace(subject: SubjectRef, period: RecordPeriod) -> Vec<u8> {
-    join(&[b"t", &subject.0, &period.month.number().to_be_bytes(), &[period.retention.months()]])
+/// Subject and index of the entry, newest first → its kind and, of an exchange, the index of its end.
+pub(super) fn trace(subject: SubjectRef, index: u64) -> Vec<u8> {
+    join(&[b"t", &subject.0, &(!index).to_be_bytes()])
 }
 
 /// Habilitation → uses today.

@@ -57,6 +57,7 @@ impl State {
         let beyond = |stamp: Stamp| stamp.period != period;
         Ok(self.any_row(&keys::traces(subject), beyond)?
             || self.any_row(&keys::consents_of_all(subject), beyond)?
+            || self.any_row(&keys::mandates_of(subject), beyond)?
             || self.any_row(&keys::objections_of(subject), |_| true)?)
     }
 

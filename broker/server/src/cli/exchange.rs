@@ -45,6 +45,15 @@ pub(crate) enum LanguageArg {
 }
 
 impl ChannelArg {
+    pub(crate) fn on_wire(self) -> i32 {
+        match self {
+            Self::Online => v1::Channel::Online as i32,
+            Self::Counter => v1::Channel::Counter as i32,
+            Self::Phone => v1::Channel::Phone as i32,
+            Self::Post => v1::Channel::Post as i32,
+        }
+    }
+
     pub(crate) fn channel(self) -> Channel {
         match self {
             Self::Online => Channel::Online,
@@ -56,6 +65,13 @@ impl ChannelArg {
 }
 
 impl LanguageArg {
+    pub(crate) fn on_wire(self) -> i32 {
+        match self {
+            Self::Fr => v1::Language::French as i32,
+            Self::En => v1::Language::English as i32,
+        }
+    }
+
     pub(crate) fn language(self) -> Language {
         match self {
             Self::Fr => Language::Fr,
@@ -98,6 +114,9 @@ pub(crate) struct ExchangeArgs {
     /// The consent; the newest that covers the question where absent
     #[arg(long, value_name = "ID", default_value = "")]
     consent: String,
+    /// The mandate under which somebody acts for the person
+    #[arg(long, value_name = "ID", default_value = "")]
+    mandate: String,
     /// The habilitation; your only one for the procedure where absent
     #[arg(long, value_name = "ID", default_value = "")]
     habilitation: String,
@@ -169,6 +188,7 @@ impl ExchangeArgs {
             attributes: self.attributes.clone(),
             filters,
             ground: Some(wire_ground(&self.ground()?)),
+            mandate_id: self.mandate.clone(),
             france_connect_token: String::new(),
         })
     }

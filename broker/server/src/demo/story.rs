@@ -79,6 +79,7 @@ fn question(
         attributes: vec![attribute.to_owned()],
         filters: Vec::new(),
         ground: Some(wire_ground(ground)),
+        mandate_id: String::new(),
         france_connect_token: String::new(),
     })
 }
@@ -186,21 +187,23 @@ async fn consent(department: &Client) -> Result<(), Failure> {
 
     heading(4, "Camille consents, for 90 days, for this attribute and this procedure");
     let expires = crate::init::now().plus(Duration::from_secs(90 * 24 * 60 * 60));
-    let grant = v1::GrantConsentRequest {
+    let record = v1::RecordConsentRequest {
         agent: "unefois demo".to_owned(),
         subject: Some(camille()),
-        procedure: ALLOWANCE.to_owned(),
-        attributes: vec![QUOTIENT.to_owned()],
-        notice_version: 1,
-        language: v1::Language::French as i32,
+        terms: Some(v1::ConsentTerms {
+            procedure: ALLOWANCE.to_owned(),
+            attributes: vec![QUOTIENT.to_owned()],
+            notice_version: 1,
+            language: v1::Language::French as i32,
+            expires_at: Some(wire_instant(expires)),
+            r#use: v1::ConsentUse::Repeated as i32,
+            ..v1::ConsentTerms::default()
+        }),
         channel: v1::Channel::Online as i32,
-        evidence_sha256: String::new(),
-        not_before: None,
-        expires_at: Some(wire_instant(expires)),
-        r#use: v1::ConsentUse::Repeated as i32,
+        ..v1::RecordConsentRequest::default()
     };
-    let granted = department.consent().grant_consent(within(grant)).await?.into_inner().consent.unwrap_or_default();
-    say(indented(&crate::cli::consent_text(&granted, crate::init::now())));
+    let granted = department.consent().record_consent(within(record)).await?.into_inner().consent.unwrap_or_default();
+    say(indented(&crate::cli::consent_text(&granted)));
 
     heading(5, "The department asks again");
     answered(department, question(ALLOWANCE, camille(), QUOTIENT, &by_consent())?, v1::AttributeStatus::Found).await?;
@@ -209,7 +212,7 @@ async fn consent(department: &Client) -> Result<(), Failure> {
     let withdraw = v1::WithdrawConsentRequest { consent_id: granted.id };
     let withdrawn =
         department.consent().withdraw_consent(within(withdraw)).await?.into_inner().consent.unwrap_or_default();
-    say(indented(&crate::cli::consent_text(&withdrawn, crate::init::now())));
+    say(indented(&crate::cli::consent_text(&withdrawn)));
     refused(department, question(ALLOWANCE, camille(), QUOTIENT, &by_consent())?, "CONSENT_WITHDRAWN").await
 }
 

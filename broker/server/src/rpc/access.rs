@@ -41,18 +41,39 @@ const fn rule(path: &'static str, access: Access) -> Rule {
 
 const EXCHANGE: Access = Access::Roles(&[Role::Exchange]);
 const REGISTRY: Access = Access::Roles(&[Role::Registry]);
+const PORTAL: Access = Access::Roles(&[Role::Portal]);
 const AUDIT: Access = Access::Roles(&[Role::Audit]);
-const ENROLLED: Access = Access::Roles(&[Role::Exchange, Role::Audit, Role::Registry]);
+const ENROLLED: Access = Access::Roles(&[Role::Exchange, Role::Audit, Role::Registry, Role::Portal]);
 
 /// The table.
 pub const RULES: &[Rule] = &[
     Rule { path: "/unefois.v1.ExchangeService/Exchange", access: EXCHANGE, deadline: DeadlinePolicy::Required },
-    rule("/unefois.v1.ConsentService/GrantConsent", EXCHANGE),
+    rule("/unefois.v1.ConsentService/RequestConsent", EXCHANGE),
+    rule("/unefois.v1.ConsentService/RecordConsent", EXCHANGE),
+    rule("/unefois.v1.ConsentService/RenewConsent", EXCHANGE),
     rule("/unefois.v1.ConsentService/WithdrawConsent", EXCHANGE),
+    rule("/unefois.v1.ConsentService/DecideConsent", Access::Roles(&[Role::Exchange, Role::Registry])),
     rule("/unefois.v1.ConsentService/GetConsent", EXCHANGE),
     rule("/unefois.v1.ConsentService/ListConsents", EXCHANGE),
+    rule("/unefois.v1.ConsentService/ExportConsent", EXCHANGE),
+    rule("/unefois.v1.ConsentService/WatchConsents", EXCHANGE),
     rule("/unefois.v1.ConsentService/RecordObjection", EXCHANGE),
     rule("/unefois.v1.ConsentService/LiftObjection", EXCHANGE),
+    rule("/unefois.v1.ConsentService/RecordMandate", EXCHANGE),
+    rule("/unefois.v1.ConsentService/EndMandate", EXCHANGE),
+    rule("/unefois.v1.ConsentService/GetMandate", EXCHANGE),
+    rule("/unefois.v1.CitizenService/ListMyConsents", PORTAL),
+    rule("/unefois.v1.CitizenService/GetMyConsent", PORTAL),
+    rule("/unefois.v1.CitizenService/GrantMyConsent", PORTAL),
+    rule("/unefois.v1.CitizenService/RenewMyConsent", PORTAL),
+    rule("/unefois.v1.CitizenService/DecideMyConsent", PORTAL),
+    rule("/unefois.v1.CitizenService/SetMyObjection", PORTAL),
+    rule("/unefois.v1.CitizenService/ListMyObjections", PORTAL),
+    rule("/unefois.v1.CitizenService/ListMyMandates", PORTAL),
+    rule("/unefois.v1.CitizenService/EndMyMandate", PORTAL),
+    rule("/unefois.v1.CitizenService/ListMyExchanges", PORTAL),
+    rule("/unefois.v1.CitizenService/GetMyReceipt", PORTAL),
+    rule("/unefois.v1.CitizenService/ExportMine", PORTAL),
     rule("/unefois.v1.RegistryService/ApplyRegistry", REGISTRY),
     rule("/unefois.v1.RegistryService/GetRegistry", REGISTRY),
     rule("/unefois.v1.RegistryService/ListDatasets", ENROLLED),

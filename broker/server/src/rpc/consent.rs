@@ -1,54 +1,183 @@
 //! ConsentService.
 
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use unefois_consent::{ConsentId, Malformed, ProcedureId};
-use unefois_engine::consents::{GrantCall, MAX_PAGE};
-use unefois_proto::consent::{grant, wire_consent};
+use unefois_consent::Malformed;
+use unefois_consent::event::Decision;
+use unefois_consent::registry::Role;
+use unefois_engine::consents::{
+    Change, DecideCall, Indication, LedgerConsent, MandateCall, RecordCall, RenewCall, RequestCall, Standing, Terms,
+};
+use unefois_engine::{EngineError, VerifiedParticipant};
+use unefois_proto::consent as wire;
+use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_proto::v1::consent_service_server::ConsentService;
 
-use super::{Call, SharedEngine, call, not_from_the_future, status, subject};
+use super::{Call, SharedEngine, call, named, named_or_none, not_from_the_future, page_size, status, subject};
+use crate::export;
 
-/// Serves consents and objections.
+/// How long one look for changes may take.
+const LOOK: Duration = Duration::from_secs(10);
+/// Changes that wait for a slow reader.
+const WAITING_CHANGES: usize = 64;
+
+/// Serves consents, objections and mandates.
 #[derive(Debug)]
-pub struct Consents(pub(crate) SharedEngine);
-
-fn consent_id(field: &str, text: &str) -> Result<ConsentId, Status> {
-    text.parse().map_err(|fault: Malformed| status::malformed(&fault.within(field)))
+pub struct Consents {
+    pub(crate) engine: SharedEngine,
+    /// Where persons answer requests.
+    pub(crate) portal: Option<String>,
+    /// The broker stops.
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
-fn procedure(text: &str) -> Result<Option<ProcedureId>, Status> {
-    if text.is_empty() {
-        return Ok(None);
+fn terms(consumer: &VerifiedParticipant, terms: wire::Terms) -> Terms {
+    Terms {
+        consumer: consumer.participant(),
+        procedure: terms.procedure,
+        attributes: terms.attributes,
+        recipients: terms.recipients,
+        filters: terms.filters,
+        period: terms.period,
+        notice_version: terms.notice_version,
+        language: terms.language,
+        not_before: terms.not_before,
+        expires_at: terms.expires_at,
+        usage: terms.usage,
+        data_life: terms.data_life,
     }
-    text.parse().map(Some).map_err(|fault: Malformed| status::malformed(&fault.within("procedure")))
+}
+
+fn indication(indication: wire::Indication) -> Indication {
+    Indication {
+        channel: indication.channel,
+        evidence: indication.evidence,
+        assurance: indication.assurance,
+        mandate: indication.mandate,
+    }
+}
+
+/// The status of an error of a call that has terms: a rule of the ledger is told at the field of the message.
+fn in_terms(error: &EngineError) -> Status {
+    let EngineError::Malformed(fault) = error else { return status::of(error) };
+    let fault = fault.clone();
+    status::malformed(&match fault.field.as_str() {
+        "mandate_id" | "answer_by" | "assurance.authenticated_at" => fault,
+        "consent_id" => Malformed::new("request_id", fault.rule),
+        "data_life" => Malformed::new("terms.storage", fault.rule),
+        _ => fault.within("terms"),
+    })
+}
+
+impl Consents {
+    fn on_wire(&self, found: &LedgerConsent) -> Option<v1::Consent> {
+        Some(wire::wire_consent(&found.consent, found.log_index, self.engine.now()))
+    }
+
+    async fn decide(
+        &self,
+        (caller, role): (VerifiedParticipant, Role),
+        message: v1::DecideConsentRequest,
+        deadline: Instant,
+    ) -> Result<Option<v1::Consent>, Status> {
+        let decision = wire::decision(message.decision).map_err(|fault| status::malformed(&fault))?;
+        let standing = if role == Role::Registry { Standing::Authority(caller) } else { Standing::Backend(caller) };
+        let call = DecideCall {
+            standing,
+            consent: named("consent_id", &message.consent_id)?,
+            decision,
+            evidence: named_or_none("evidence_sha256", &message.evidence_sha256)?,
+        };
+        let found = self.engine.decide_consent(call, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(self.on_wire(&found))
+    }
+
+    async fn change_objection(
+        &self,
+        Call { caller, deadline, .. }: Call,
+        (identity, procedure): (Option<&v1::Identity>, &str),
+        lift: bool,
+    ) -> Result<(), Status> {
+        let (identity, procedure) = (subject(identity)?, named_or_none("procedure", procedure)?);
+        let changed = if lift {
+            self.engine.lift_objection(caller, &identity, procedure, deadline).await
+        } else {
+            self.engine.record_objection(caller, &identity, procedure, deadline).await
+        };
+        changed.map(drop).map_err(|error| status::of(&error))
+    }
 }
 
 #[tonic::async_trait]
 impl ConsentService for Consents {
-    async fn grant_consent(
+    type WatchConsentsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchConsentsResponse, Status>> + Send>>;
+
+    async fn request_consent(
         &self,
-        request: Request<v1::GrantConsentRequest>,
-    ) -> Result<Response<v1::GrantConsentResponse>, Status> {
+        request: Request<v1::RequestConsentRequest>,
+    ) -> Result<Response<v1::RequestConsentResponse>, Status> {
         let Call { caller, deadline, .. } = call(&request)?;
-        let grant = grant(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
-        not_from_the_future(&grant.identity)?;
-        let grant = GrantCall {
+        let ask = wire::ask_for(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
+        not_from_the_future(&ask.identity)?;
+        let ask = RequestCall {
+            terms: terms(&caller, ask.terms),
             caller,
-            agent: grant.agent,
-            identity: grant.identity,
-            procedure: grant.procedure,
-            attributes: grant.attributes,
-            notice_version: grant.notice_version,
-            language: grant.language,
-            channel: grant.channel,
-            evidence: grant.evidence,
-            not_before: grant.not_before,
-            expires_at: grant.expires_at,
-            usage: grant.usage,
+            agent: ask.agent,
+            identity: ask.identity,
+            answer_by: ask.answer_by,
         };
-        let consent = self.0.grant_consent(grant, deadline).await.map_err(|error| status::of(&error))?;
-        Ok(Response::new(v1::GrantConsentResponse { consent: Some(wire_consent(&consent)) }))
+        let found = self.engine.request_consent(ask, deadline).await.map_err(|error| in_terms(&error))?;
+        let consent = self.on_wire(&found);
+        let code = consent.as_ref().map(|c| c.code.clone()).unwrap_or_default();
+        let place = self
+            .portal
+            .as_ref()
+            .map(|portal| format!("{}/demandes/{}", portal.trim_end_matches('/'), found.consent.id));
+        Ok(Response::new(v1::RequestConsentResponse { consent, link: place.unwrap_or_default(), code }))
+    }
+
+    async fn record_consent(
+        &self,
+        request: Request<v1::RecordConsentRequest>,
+    ) -> Result<Response<v1::RecordConsentResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let record = wire::record(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
+        not_from_the_future(&record.identity)?;
+        let record = RecordCall {
+            terms: terms(&caller, record.terms),
+            caller,
+            agent: record.agent,
+            identity: record.identity,
+            indication: indication(record.indication),
+            answers: record.answers,
+        };
+        let found = self.engine.record_consent(record, deadline).await.map_err(|error| in_terms(&error))?;
+        Ok(Response::new(v1::RecordConsentResponse { consent: self.on_wire(&found) }))
+    }
+
+    async fn renew_consent(
+        &self,
+        request: Request<v1::RenewConsentRequest>,
+    ) -> Result<Response<v1::RenewConsentResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let renewal = wire::renewal(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
+        let renewal = RenewCall {
+            standing: Standing::Backend(caller),
+            agent: renewal.agent,
+            consent: renewal.consent,
+            notice_version: renewal.notice_version,
+            language: renewal.language,
+            expires_at: renewal.expires_at,
+            indication: indication(renewal.indication),
+        };
+        let found = self.engine.renew_consent(renewal, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::RenewConsentResponse { consent: self.on_wire(&found) }))
     }
 
     async fn withdraw_consent(
@@ -56,9 +185,23 @@ impl ConsentService for Consents {
         request: Request<v1::WithdrawConsentRequest>,
     ) -> Result<Response<v1::WithdrawConsentResponse>, Status> {
         let Call { caller, deadline, .. } = call(&request)?;
-        let id = consent_id("consent_id", &request.get_ref().consent_id)?;
-        let consent = self.0.withdraw_consent(caller, id, deadline).await.map_err(|error| status::of(&error))?;
-        Ok(Response::new(v1::WithdrawConsentResponse { consent: Some(wire_consent(&consent)) }))
+        let call = DecideCall {
+            standing: Standing::Backend(caller),
+            consent: named("consent_id", &request.get_ref().consent_id)?,
+            decision: Decision::Withdraw,
+            evidence: None,
+        };
+        let found = self.engine.decide_consent(call, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::WithdrawConsentResponse { consent: self.on_wire(&found) }))
+    }
+
+    async fn decide_consent(
+        &self,
+        request: Request<v1::DecideConsentRequest>,
+    ) -> Result<Response<v1::DecideConsentResponse>, Status> {
+        let Call { caller, role, deadline } = call(&request)?;
+        let consent = self.decide((caller, role), request.into_inner(), deadline).await?;
+        Ok(Response::new(v1::DecideConsentResponse { consent }))
     }
 
     async fn get_consent(
@@ -66,9 +209,9 @@ impl ConsentService for Consents {
         request: Request<v1::GetConsentRequest>,
     ) -> Result<Response<v1::GetConsentResponse>, Status> {
         let Call { caller, deadline, .. } = call(&request)?;
-        let id = consent_id("consent_id", &request.get_ref().consent_id)?;
-        let consent = self.0.consent(caller, id, deadline).await.map_err(|error| status::of(&error))?;
-        Ok(Response::new(v1::GetConsentResponse { consent: Some(wire_consent(&consent)) }))
+        let id = named("consent_id", &request.get_ref().consent_id)?;
+        let found = self.engine.consent(caller, id, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::GetConsentResponse { consent: self.on_wire(&found) }))
     }
 
     async fn list_consents(
@@ -78,31 +221,52 @@ impl ConsentService for Consents {
         let Call { caller, deadline, .. } = call(&request)?;
         let message = request.get_ref();
         let identity = subject(message.subject.as_ref())?;
-        let after = match message.page_token.as_str() {
-            "" => None,
-            token => Some(consent_id("page_token", token)?),
-        };
-        let limit = match message.page_size {
-            0 => MAX_PAGE,
-            size => usize::try_from(size).unwrap_or(MAX_PAGE),
-        };
-        let page = self.0.consents(caller, &identity, after, limit, deadline).await;
+        let after = named_or_none("page_token", &message.page_token)?;
+        let page = self.engine.consents(caller, &identity, after, page_size(message.page_size), deadline).await;
         let (consents, next) = page.map_err(|error| status::of(&error))?;
         Ok(Response::new(v1::ListConsentsResponse {
-            consents: consents.iter().map(wire_consent).collect(),
+            consents: consents.iter().filter_map(|found| self.on_wire(found)).collect(),
             next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
         }))
+    }
+
+    async fn export_consent(
+        &self,
+        request: Request<v1::ExportConsentRequest>,
+    ) -> Result<Response<v1::ExportConsentResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let message = request.get_ref();
+        let format = export::Format::from_wire(message.format).map_err(|fault| status::malformed(&fault))?;
+        let id = named("consent_id", &message.consent_id)?;
+        let found = self.engine.consent(caller, id, deadline).await.map_err(|error| status::of(&error))?;
+        let view = self.engine.registry();
+        let document = export::document(format, &found, &view.registry, self.engine.now());
+        Ok(Response::new(v1::ExportConsentResponse { document: document.to_string() }))
+    }
+
+    async fn watch_consents(
+        &self,
+        request: Request<v1::WatchConsentsRequest>,
+    ) -> Result<Response<Self::WatchConsentsStream>, Status> {
+        let Call { caller, .. } = call(&request)?;
+        let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+        let (engine, stopped) = (SharedEngine::clone(&self.engine), self.stopped.clone());
+        let cursor = request.get_ref().cursor;
+        tokio::spawn(async move {
+            if let Err(status) = watch(&engine, &caller, cursor, &sender, stopped).await {
+                // Nobody reading any more is no fault.
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn record_objection(
         &self,
         request: Request<v1::RecordObjectionRequest>,
     ) -> Result<Response<v1::RecordObjectionResponse>, Status> {
-        let Call { caller, deadline, .. } = call(&request)?;
         let message = request.get_ref();
-        let (identity, procedure) = (subject(message.subject.as_ref())?, procedure(&message.procedure)?);
-        let recorded = self.0.record_objection(caller, &identity, procedure, deadline).await;
-        recorded.map_err(|error| status::of(&error))?;
+        self.change_objection(call(&request)?, (message.subject.as_ref(), &message.procedure), false).await?;
         Ok(Response::new(v1::RecordObjectionResponse {}))
     }
 
@@ -110,11 +274,113 @@ impl ConsentService for Consents {
         &self,
         request: Request<v1::LiftObjectionRequest>,
     ) -> Result<Response<v1::LiftObjectionResponse>, Status> {
-        let Call { caller, deadline, .. } = call(&request)?;
         let message = request.get_ref();
-        let (identity, procedure) = (subject(message.subject.as_ref())?, procedure(&message.procedure)?);
-        let lifted = self.0.lift_objection(caller, &identity, procedure, deadline).await;
-        lifted.map_err(|error| status::of(&error))?;
+        self.change_objection(call(&request)?, (message.subject.as_ref(), &message.procedure), true).await?;
         Ok(Response::new(v1::LiftObjectionResponse {}))
+    }
+
+    async fn record_mandate(
+        &self,
+        request: Request<v1::RecordMandateRequest>,
+    ) -> Result<Response<v1::RecordMandateResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let mandate = wire::new_mandate(request.get_ref()).map_err(|fault| status::malformed(&fault))?;
+        let call = MandateCall {
+            caller,
+            agent: mandate.agent,
+            principal: mandate.principal,
+            representative: mandate.representative,
+            kind: mandate.kind,
+            procedures: mandate.procedures,
+            proof: mandate.proof,
+            not_before: mandate.not_before,
+            expires_at: mandate.expires_at,
+        };
+        let mandate = self.engine.record_mandate(call, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::RecordMandateResponse { mandate: Some(wire::wire_mandate(&mandate)) }))
+    }
+
+    async fn end_mandate(
+        &self,
+        request: Request<v1::EndMandateRequest>,
+    ) -> Result<Response<v1::EndMandateResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let id = named("mandate_id", &request.get_ref().mandate_id)?;
+        let mandate = self.engine.end_mandate(caller, id, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::EndMandateResponse { mandate: Some(wire::wire_mandate(&mandate)) }))
+    }
+
+    async fn get_mandate(
+        &self,
+        request: Request<v1::GetMandateRequest>,
+    ) -> Result<Response<v1::GetMandateResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let id = named("mandate_id", &request.get_ref().mandate_id)?;
+        let mandate = self.engine.mandate(caller, id, deadline).await.map_err(|error| status::of(&error))?;
+        Ok(Response::new(v1::GetMandateResponse { mandate: Some(wire::wire_mandate(&mandate)) }))
+    }
+}
+
+/// Sends the changes after `cursor`, and then each as it comes, until nobody reads, the caller's right ends or the broker
+/// stops.
+async fn watch(
+    engine: &SharedEngine,
+    caller: &VerifiedParticipant,
+    mut cursor: Option<u64>,
+    sender: &mpsc::Sender<Result<v1::WatchConsentsResponse, Status>>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Status> {
+    let mut steps = engine.ledger_steps();
+    loop {
+        // ORDER: what changes after this look wakes the wait below.
+        steps.mark_unchanged();
+        let page = engine.changes(caller, cursor, Instant::now() + LOOK).await;
+        let page = page.map_err(|error: EngineError| status::of(&error))?;
+        let is_last = page.cursor == cursor;
+        cursor = page.cursor;
+        for change in page.changes {
+            if sender.send(Ok(wire_change(engine, change))).await.is_err() {
+                return Ok(());
+            }
+        }
+        if is_last {
+            tokio::select! {
+                () = sender.closed() => return Ok(()),
+                _ = stopped.wait_for(|stopped| *stopped) => {
+                    return Err(Status::unavailable("the broker stops; come back with your cursor"));
+                }
+                () = engine.ledger_changed(&mut steps) => {}
+            }
+        }
+    }
+}
+
+fn wire_change(engine: &SharedEngine, change: Change) -> v1::WatchConsentsResponse {
+    use v1::ChangeKind as Kind;
+    let kind = match change.kind {
+        9 => Kind::ConsentRequested,
+        3 => Kind::ConsentGranted,
+        10 => Kind::ConsentRefused,
+        11 => Kind::ConsentPaused,
+        12 => Kind::ConsentResumed,
+        13 => Kind::ConsentRenewed,
+        4 => Kind::ConsentWithdrawn,
+        14 => Kind::ConsentRevoked,
+        15 => Kind::ConsentInvalidated,
+        5 => Kind::ObjectionRecorded,
+        6 => Kind::ObjectionLifted,
+        21 => Kind::MandateGranted,
+        22 => Kind::MandateEnded,
+        _ => Kind::Unspecified,
+    };
+    let now = engine.now();
+    v1::WatchConsentsResponse {
+        cursor: change.index,
+        at: Some(wire_instant(change.at)),
+        kind: kind as i32,
+        procedure: change.procedure.map(|id| id.to_string()).unwrap_or_default(),
+        consent: change.consent.map(|found| wire::wire_consent(&found.consent, found.log_index, now)),
+        mandate_id: change.mandate.map(|id| id.to_string()).unwrap_or_default(),
+        erase: change.erase,
     }
 }

@@ -29,6 +29,7 @@ impl ExchangeService for Exchange {
             attributes: question.attributes,
             filters: question.filters,
             ground: question.ground,
+            mandate: question.mandate,
             identity: question.identity,
             access_token: AccessToken::new(&question.france_connect_token),
             request_id: question.request_id,

@@ -28,6 +28,11 @@ pub fn refusal(reason: &str, message: &str) -> Status {
     plain(Code::PermissionDenied, reason, message)
 }
 
+/// A person who was not proven.
+pub fn unauthenticated(reason: &str, message: &str) -> Status {
+    plain(Code::Unauthenticated, reason, message)
+}
+
 /// A field that breaks a rule.
 pub fn bad_request(reason: &str, field: &str, rule: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());

@@ -101,3 +101,76 @@ fn every_fault_of_one_consent_is_told() {
     ];
     assert_eq!(reasons(&World::with_consents(&[spoilt])), expected);
 }
+
+#[test]
+fn a_periodic_consent_is_used_so_often_in_each_window_and_again_in_the_next() {
+    let usage = ConsentUse::Periodic(Frequency { times: 2, per: TimeUnit::Hour });
+    let not_before = shifted(noon(), -1_800_000);
+    let mut world =
+        World::with_consents(&[Consent { usage, not_before, expires_at: p("2026-12-01T00:00:00Z"), ..consent(1) }]);
+    for _ in 0..2 {
+        assert_eq!(used(&world), Some(ConsentId([1; 16])));
+        world.person.consents[0].count_use(world.now);
+    }
+    assert_eq!(reasons(&world), [Reason::ConsentFrequency]);
+    world.now = shifted(noon(), 1_799_999);
+    assert_eq!(reasons(&world), [Reason::ConsentFrequency], "the last moment of the window");
+    world.now = shifted(noon(), 1_800_000);
+    assert_eq!(used(&world), Some(ConsentId([1; 16])));
+}
+
+#[test]
+fn a_consent_is_for_its_sources_filters_and_months() {
+    let asked = |change: fn(&mut Consent)| {
+        let mut agreed = consent(1);
+        change(&mut agreed);
+        let mut world = World::with_consents(&[agreed]);
+        filter(&mut world, "dss.quotient_familial", "annee");
+        world.question.filters.values_mut().next().unwrap().insert("annee".to_owned(), "2026".to_owned());
+        reasons(&world)
+    };
+    let covered: [fn(&mut Consent); 4] = [
+        |c| c.sources = [p(crate::testing::DEPARTMENT)].into(),
+        |c| c.filters = [(p("dss.quotient_familial"), [("annee".to_owned(), "2026".to_owned())].into())].into(),
+        |c| c.filters = [(p("ccas.aides"), Filter::new())].into(),
+        |c| c.period = Some(DataPeriod { from: p("2026-01"), to: p("2026-12") }),
+    ];
+    for change in covered {
+        assert_eq!(asked(change), []);
+    }
+    let beyond: [fn(&mut Consent); 3] = [
+        |c| c.sources = [p(TOWN)].into(),
+        |c| c.filters = [(p("dss.quotient_familial"), Filter::new())].into(),
+        |c| c.period = Some(DataPeriod { from: p("2026-02"), to: p("2026-12") }),
+    ];
+    for change in beyond {
+        assert_eq!(asked(change), [Reason::ConsentScope]);
+    }
+}
+
+#[test]
+fn a_consent_by_a_representative_is_in_force_only_as_long_as_the_mandate() {
+    let given = Consent { grantor: Grantor::Representative { mandate: mandate().id }, ..consent(1) };
+    let reasons_under = |mandates: Vec<Mandate>| {
+        let mut world = World::with_consents(std::slice::from_ref(&given));
+        world.person.mandates = mandates;
+        reasons(&world)
+    };
+    assert_eq!(reasons_under(vec![mandate()]), []);
+    assert_eq!(reasons_under(vec![]), [Reason::MandateMissing]);
+    assert_eq!(reasons_under(vec![Mandate { ended_at: Some(noon()), ..mandate() }]), [Reason::MandateEnded]);
+    assert_eq!(reasons_under(vec![Mandate { expires_at: noon(), ..mandate() }]), [Reason::MandateExpired]);
+}
+
+#[test]
+fn a_mandate_towards_another_administration_or_for_another_person_reads_as_none() {
+    let elsewhere = [
+        Mandate { consumer: p(crate::testing::DEPARTMENT), ended_at: Some(noon()), ..mandate() },
+        Mandate { principal: SubjectRef([6; 16]), ended_at: Some(noon()), ..mandate() },
+    ];
+    for other in elsewhere {
+        let mut world = World::new();
+        acting(&mut world, other);
+        assert_eq!(reasons(&world), [Reason::MandateMissing]);
+    }
+}

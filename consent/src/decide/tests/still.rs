@@ -45,6 +45,28 @@ fn a_consent_that_ends_meanwhile_drops_the_answer() {
 }
 
 #[test]
+fn a_consent_that_the_person_or_an_authority_stops_meanwhile_drops_the_answer() {
+    let ends: [Way; 3] = [
+        (Reason::ConsentPaused, |w| w.person.consents[0].status = ConsentStatus::Paused { at: noon() }),
+        (Reason::ConsentRevoked, |w| w.person.consents[0].status = ConsentStatus::Revoked { at: noon() }),
+        (Reason::ConsentInvalidated, |w| w.person.consents[0].status = ConsentStatus::Invalidated { at: noon() }),
+    ];
+    for (reason, end) in ends {
+        assert_eq!(dropped(&World::with_consents(&[consent(1)]), end), [reason]);
+    }
+}
+
+#[test]
+fn a_mandate_that_ends_meanwhile_drops_the_answer() {
+    let mut world = World::new();
+    acting(&mut world, mandate());
+    assert_eq!(dropped(&world, |_| {}), []);
+    assert_eq!(dropped(&world, |w| w.person.mandates[0].ended_at = Some(w.now)), [Reason::MandateEnded]);
+    assert_eq!(dropped(&world, |w| w.now = w.person.mandates[0].expires_at), [Reason::MandateExpired]);
+    assert_eq!(dropped(&world, |w| w.person.mandates.clear()), [Reason::MandateMissing]);
+}
+
+#[test]
 fn a_one_time_consent_that_this_exchange_used_still_holds() {
     let one_time = Consent { usage: ConsentUse::OneTime, ..consent(1) };
     assert_eq!(dropped(&World::with_consents(&[one_time]), |w| w.person.consents[0].uses = 1), []);

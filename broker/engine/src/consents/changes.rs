@@ -1,0 +1,162 @@
+//! The changes of the ledger that concern one administration, in the order of the log.
+//!
+//! A cursor is the index of an entry, so whoever comes back goes on after the last one that it has: none is lost, none comes
+//! twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use unefois_consent::consent::DataLife;
+use unefois_consent::event::Event;
+use unefois_consent::registry::Role;
+use unefois_consent::{ConsentId, MandateId, ProcedureId, Timestamp};
+
+use super::{Engine, EngineError, LedgerConsent, Turn, VerifiedParticipant};
+use crate::store::Visit;
+use crate::traces::{blocking, visit_entries};
+
+/// Most changes on one page.
+const MAX_CHANGES: usize = 256;
+/// A change that nobody was woken for is found after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Index of its entry: the cursor after it.
+    pub index: u64,
+    /// When, in the time of the log.
+    pub at: Timestamp,
+    /// The kind of its entry, [`Event::kind`].
+    pub kind: u8,
+    /// For which procedure; of an objection or a mandate all where absent.
+    pub procedure: Option<ProcedureId>,
+    /// The consent that it is about, as it stands now.
+    pub consent: Option<LedgerConsent>,
+    /// The mandate that it is about.
+    pub mandate: Option<MandateId>,
+    /// Whether the administration must erase what it keeps by the consent (GDPR 17(1)(b)).
+    pub erase: bool,
+}
+
+/// Some changes, and where to go on.
+#[derive(Debug, Clone)]
+pub struct ChangePage {
+    /// The changes.
+    pub changes: Vec<Change>,
+    /// Index of the last entry looked at.
+    pub cursor: Option<u64>,
+}
+
+/// What an entry says, before the consent is looked at.
+struct Found {
+    index: u64,
+    at: Timestamp,
+    kind: u8,
+    procedure: Option<ProcedureId>,
+    consent: Option<ConsentId>,
+    mandate: Option<MandateId>,
+}
+
+impl Engine {
+    /// The changes after the entry of index `after` that concern the caller. Each is durable.
+    pub async fn changes(
+        &self,
+        caller: &VerifiedParticipant,
+        after: Option<u64>,
+        deadline: Instant,
+    ) -> Result<ChangePage, EngineError> {
+        let (consumer, judged) = (caller.participant(), caller.clone());
+        let look = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&judged, Role::Exchange)?;
+            Ok(turn.state().changes(consumer, after, MAX_CHANGES)?)
+        };
+        let indexes = self.sequencer().submit(deadline, look).await?.value;
+        let cursor = indexes.last().copied().or(after);
+        let found = self.read_changes(indexes).await?;
+        let complete = move |turn: &mut Turn<'_>| found.into_iter().map(|found| complete(turn, found)).collect();
+        let changes: Vec<_> = self.sequencer().submit(deadline, complete).await?.value;
+        Ok(ChangePage { changes, cursor })
+    }
+
+    /// Waits until the ledger may have changed.
+    pub async fn ledger_changed(&self, seen: &mut tokio::sync::watch::Receiver<u64>) {
+        // The sender lives as long as the engine.
+        let _ = tokio::time::timeout(LOOK_AGAIN, seen.changed()).await;
+    }
+
+    /// Told of each step that may have changed the ledger, once it is durable.
+    pub fn ledger_steps(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.ledger().subscribe()
+    }
+
+    async fn read_changes(&self, indexes: Vec<u64>) -> Result<Vec<Found>, EngineError> {
+        let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
+        blocking(move || {
+            let mut found = Vec::with_capacity(indexes.len());
+            let mut wanted = indexes.into_iter().peekable();
+            // Neighbours are read in one go; what lies far apart is looked for by itself.
+            while let Some(first) = wanted.peek().copied() {
+                visit_entries(&*journal, first, first.saturating_add(READ_AT_ONCE), |index, entry| {
+                    if wanted.next_if_eq(&index).is_some()
+                        && let Some(opened) = opener.event(index, entry)?
+                    {
+                        found.extend(read(index, Timestamp::from_millis(entry.leaf.time_ms), &opened));
+                    }
+                    Ok(if wanted.peek().is_some() { Visit::Continue } else { Visit::Stop })
+                })?;
+                // What the journal does not give is not there: a purged log.
+                wanted.next_if_eq(&first);
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+/// Entries that are read past one that is wanted, in the hope for the next.
+const READ_AT_ONCE: u64 = 512;
+
+fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
+    let found = Found { index, at, kind: event.kind(), procedure: None, consent: None, mandate: None };
+    if let Some((_, decided)) = event.decision() {
+        return Some(Found { consent: Some(decided.consent), ..found });
+    }
+    match event {
+        Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) => {
+            Some(Found { consent: Some(e.consent.id), procedure: Some(e.consent.procedure.clone()), ..found })
+        }
+        Event::ObjectionRecorded(e) | Event::ObjectionLifted(e) => {
+            Some(Found { procedure: e.objection.procedure.clone(), ..found })
+        }
+        Event::MandateGranted(e) => Some(Found { mandate: Some(e.mandate.id), ..found }),
+        Event::MandateEnded(e) => Some(Found { mandate: Some(e.mandate), ..found }),
+        Event::ConsentRefused(_)
+        | Event::ConsentPaused(_)
+        | Event::ConsentResumed(_)
+        | Event::ConsentWithdrawn(_)
+        | Event::ConsentRevoked(_)
+        | Event::ConsentInvalidated(_)
+        | Event::LogOpened(_)
+        | Event::RegistryChanged(_)
+        | Event::Carried(_)
+        | Event::Purged(_)
+        | Event::Requested(_)
+        | Event::Refused(_)
+        | Event::Answered(_)
+        | Event::Dropped(_)
+        | Event::Failed(_)
+        | Event::TracesRead(_) => None,
+    }
+}
+
+fn complete(turn: &Turn<'_>, found: Found) -> Result<Change, EngineError> {
+    let consent = found.consent.map(|id| turn.state().ledger_consent(id)).transpose()?.flatten();
+    let ends = [4, 14, 15].contains(&found.kind);
+    let erase = ends
+        && consent.as_ref().is_some_and(|c| {
+            matches!(c.consent.data_life, DataLife::Store { .. }) && (c.consent.uses > 0 || c.consent.version > 1)
+        });
+    let procedure = found.procedure.or_else(|| consent.as_ref().map(|c| c.consent.procedure.clone()));
+    Ok(Change { index: found.index, at: found.at, kind: found.kind, procedure, consent, mandate: found.mandate, erase })
+}

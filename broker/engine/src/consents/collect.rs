@@ -1,0 +1,220 @@
+//! The steps that record a consent: asked for, given, renewed.
+
+use unefois_consent::collect::{answers, check_answer_by, check_consent, renews};
+use unefois_consent::consent::CONSENT_SCHEMA;
+use unefois_consent::event::{ConsentRecorded, Event};
+use unefois_consent::registry::Role;
+use unefois_consent::{
+    Channel, Consent, ConsentId, ConsentStatus, Digest, Grantor, Language, Malformed, Mandate, MandateId, ProcedureId,
+    SubjectRef,
+};
+
+use super::standing::{Word, is_kept};
+use super::{AnswerCall, Indication, LedgerConsent, RecordCall, RenewCall, RequestCall, Standing, Terms};
+use crate::error::EngineError;
+use crate::sequencer::Turn;
+use crate::subject::{Person, find_or_draw};
+
+/// How long a request waits for its answer where it does not say.
+const ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+
+pub(super) fn record(turn: &mut Turn<'_>, call: &RecordCall, tag: Digest) -> Result<LedgerConsent, EngineError> {
+    turn.judge_caller(&call.caller, Role::Exchange)?;
+    let person = find_or_draw(turn, tag)?;
+    let consent = match call.answers {
+        None => Consent {
+            sources: turn.state().registry().sources(&call.terms.attributes),
+            ..draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), None)?
+        },
+        Some(id) => {
+            let request = own(turn, &Standing::Backend(call.caller.clone()), id)?;
+            let draft = draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), Some(&request))?;
+            answer(turn, &request, draft)?
+        }
+    };
+    let word = Word { by: call.caller.actor(), person: None, mandate: call.indication.mandate };
+    append(turn, Event::ConsentGranted, person, word, consent)
+}
+
+pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> Result<LedgerConsent, EngineError> {
+    turn.judge_caller(&call.caller, Role::Exchange)?;
+    let person = find_or_draw(turn, tag)?;
+    let indication = Indication { channel: Channel::Online, evidence: None, assurance: None, mandate: None };
+    let draft = draft(turn, &call.terms, (person.subject, &indication, &call.agent), None)?;
+    let answer_by = call.answer_by.unwrap_or(turn.now().plus(ANSWER_TIME).min(draft.expires_at));
+    check_answer_by(&draft, answer_by, turn.now())?;
+    let status = ConsentStatus::Requested { answer_by, code: turn.draw_code()? };
+    let sources = turn.state().registry().sources(&call.terms.attributes);
+    let word = Word { by: call.caller.actor(), person: None, mandate: None };
+    append(turn, Event::ConsentRequested, person, word, Consent { status, sources, ..draft })
+}
+
+/// A proven person gives what they were asked for, or less of it.
+pub(super) fn answer_in_person(turn: &mut Turn<'_>, call: &AnswerCall) -> Result<LedgerConsent, EngineError> {
+    let standing = Standing::Person(call.person.clone());
+    let request = own(turn, &standing, call.consent)?;
+    let mandate = call.person.mandate;
+    let given = Consent {
+        attributes: call.attributes.clone().unwrap_or_else(|| request.attributes.clone()),
+        expires_at: call.expires_at.unwrap_or(request.expires_at),
+        language: call.language,
+        notice_digest: notice_digest(turn, &request.procedure, request.notice_version, call.language)?,
+        channel: Channel::Online,
+        evidence: None,
+        grantor: grantor(mandate),
+        assurance: Some(call.person.proof.assurance.clone()),
+        ..request.clone()
+    };
+    let consent = answer(turn, &request, given)?;
+    append(turn, Event::ConsentGranted, Person::known(consent.subject), call.person.word(), consent)
+}
+
+/// `given` as the answer to `request`, now.
+fn answer(turn: &Turn<'_>, request: &Consent, given: Consent) -> Result<Consent, EngineError> {
+    let now = turn.now();
+    let given = Consent {
+        sources: turn.state().registry().sources(&given.attributes),
+        not_before: request.not_before.max(now),
+        granted_at: now,
+        status: ConsentStatus::Granted,
+        ..given
+    };
+    if !answers(request, &given, now) {
+        let rule = "a request that waits for an answer, for what it asks or less of it";
+        return Err(Malformed::new("consent_id", rule).into());
+    }
+    Ok(given)
+}
+
+pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConsent, EngineError> {
+    let current = own(turn, &call.standing, call.consent)?;
+    let now = turn.now();
+    let (word, indication) = match &call.standing {
+        Standing::Backend(caller) => {
+            (Word { by: caller.actor(), person: None, mandate: call.indication.mandate }, call.indication.clone())
+        }
+        Standing::Person(person) => {
+            let assurance = Some(person.proof.assurance.clone());
+            let indication =
+                Indication { channel: Channel::Online, evidence: None, assurance, mandate: person.mandate };
+            (person.word(), indication)
+        }
+        Standing::Authority(_) => return Err(EngineError::NotAllowed("only a person renews a consent")),
+    };
+    let next = Consent {
+        schema: CONSENT_SCHEMA,
+        version: current.version.saturating_add(1),
+        previous: Some(current.version_digest()),
+        grantor: grantor(indication.mandate),
+        assurance: indication.assurance,
+        channel: indication.channel,
+        evidence: indication.evidence,
+        notice_version: call.notice_version,
+        notice_digest: notice_digest(turn, &current.procedure, call.notice_version, call.language)?,
+        language: call.language,
+        sources: turn.state().registry().sources(&current.attributes),
+        not_before: now,
+        expires_at: call.expires_at,
+        agent: call.agent.clone(),
+        granted_at: now,
+        status: ConsentStatus::Granted,
+        uses: 0,
+        window: None,
+        ..current.clone()
+    };
+    if !renews(&current, &next) {
+        return Err(Malformed::new("consent_id", "a consent that was given and not ended; ask for a new one").into());
+    }
+    append(turn, Event::ConsentRenewed, Person::known(next.subject), word, next)
+}
+
+/// A consent of whoever stands there, in whatever state. What is not theirs reads as if there were none.
+fn own(turn: &mut Turn<'_>, standing: &Standing, id: ConsentId) -> Result<Consent, EngineError> {
+    let not_found = EngineError::NotFound("this consent");
+    let consent = turn.state().consent(id)?.filter(|c| is_kept(turn, c)).ok_or(not_found)?;
+    // Who may take it back may give it.
+    standing.judge(turn, &consent, unefois_consent::event::Decision::Withdraw)?;
+    Ok(consent)
+}
+
+fn grantor(mandate: Option<MandateId>) -> Grantor {
+    mandate.map_or(Grantor::Person, |mandate| Grantor::Representative { mandate })
+}
+
+fn notice_digest(
+    turn: &Turn<'_>,
+    procedure: &ProcedureId,
+    version: u32,
+    language: Language,
+) -> Result<Digest, EngineError> {
+    let procedure = turn
+        .state()
+        .registry()
+        .procedure(procedure)
+        .ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
+    let notice = procedure
+        .notice(version)
+        .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
+    Ok(notice.digest(language))
+}
+
+/// A consent of these terms as of now, given; or what was asked for, given by other means.
+fn draft(
+    turn: &mut Turn<'_>,
+    terms: &Terms,
+    (subject, indication, agent): (SubjectRef, &Indication, &str),
+    request: Option<&Consent>,
+) -> Result<Consent, EngineError> {
+    let now = turn.now();
+    Ok(Consent {
+        id: request.map_or_else(|| turn.draw_consent(), |request| Ok(request.id))?,
+        schema: CONSENT_SCHEMA,
+        version: 1,
+        previous: None,
+        subject,
+        grantor: grantor(indication.mandate),
+        assurance: indication.assurance.clone(),
+        consumer: terms.consumer,
+        recipients: terms.recipients.clone(),
+        sources: std::collections::BTreeSet::new(),
+        procedure: terms.procedure.clone(),
+        attributes: terms.attributes.clone(),
+        filters: terms.filters.clone(),
+        period: terms.period,
+        notice_version: terms.notice_version,
+        notice_digest: notice_digest(turn, &terms.procedure, terms.notice_version, terms.language)?,
+        language: terms.language,
+        channel: indication.channel,
+        evidence: indication.evidence,
+        not_before: terms.not_before.unwrap_or(now),
+        expires_at: terms.expires_at,
+        usage: terms.usage,
+        data_life: terms.data_life,
+        agent: agent.to_owned(),
+        granted_at: now,
+        status: ConsentStatus::Granted,
+        uses: 0,
+        window: None,
+    })
+}
+
+/// Checks the consent and writes it; nothing is written before everything is right.
+fn append(
+    turn: &mut Turn<'_>,
+    event: fn(Box<ConsentRecorded>) -> Event,
+    person: Person,
+    word: Word,
+    consent: Consent,
+) -> Result<LedgerConsent, EngineError> {
+    let mandate = mandate_of(turn, &consent)?;
+    check_consent(turn.state().registry(), &consent, mandate.as_ref(), turn.now())?;
+    let new_subject = person.introduce(turn)?;
+    let recorded = ConsentRecorded { new_subject, by: Some(word.by), person: word.person, consent: consent.clone() };
+    let written = turn.append(&event(Box::new(recorded)))?;
+    Ok(LedgerConsent { consent, log_index: written.index })
+}
+
+/// The mandate of the representative who gave a consent.
+fn mandate_of(turn: &Turn<'_>, consent: &Consent) -> Result<Option<Mandate>, EngineError> {
+    Ok(consent.grantor.mandate().map(|id| turn.state().mandate(id)).transpose()?.flatten())
+}

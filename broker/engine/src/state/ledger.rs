@@ -1,0 +1,221 @@
+//! The ledger's rows: consents, mandates, objections, and the traces of each person.
+
+use unefois_consent::decide::{Permit, PersonFacts};
+use unefois_consent::{
+    Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
+};
+
+use super::{Stamp, State, decode, keys};
+use crate::store::{Row, StoreError};
+
+/// Most consents of one person that a question without a consent id looks through.
+const MAX_CONSENTS_LOOKED_AT: usize = 1_000;
+/// Most mandates of one person that are looked through.
+const MAX_MANDATES_LOOKED_AT: usize = 1_000;
+
+/// A consent and the entry that it is proven by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerConsent {
+    /// The consent as it stands.
+    pub consent: Consent,
+    /// Index of the entry that recorded this version of it.
+    pub log_index: u64,
+}
+
+/// One entry about a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trace {
+    /// Its index.
+    pub(crate) index: u64,
+    /// The kind of its leaf.
+    pub(crate) kind: u8,
+    /// Index of the end, of an exchange that has one.
+    pub(crate) end: Option<u64>,
+}
+
+impl Trace {
+    /// Kind u8 ‖ end u64, where it has one.
+    pub(super) fn encode(kind: u8, end: Option<u64>) -> Vec<u8> {
+        let mut row = vec![kind];
+        row.extend(end.map(u64::to_be_bytes).into_iter().flatten());
+        row
+    }
+
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (kind, end) = value.split_first()?;
+        let end = if end.is_empty() { None } else { Some(u64::from_be_bytes(end.try_into().ok()?)) };
+        Some(Self { index: !keys::index_at(key)?, kind: *kind, end })
+    }
+}
+
+impl State {
+    /// One consent.
+    pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
+        Ok(self.ledger_consent(id)?.map(|found| found.consent))
+    }
+
+    /// One consent and its entry.
+    pub(crate) fn ledger_consent(&self, id: ConsentId) -> Result<Option<LedgerConsent>, StoreError> {
+        let found = self.consent_with_stamp(id)?;
+        Ok(found.map(|(stamp, consent)| LedgerConsent { consent, log_index: stamp.from }))
+    }
+
+    pub(super) fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
+        self.live(&keys::consent(id))?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
+    }
+
+    /// At most `limit` consents of a person after `after`, newest first: those to `consumer`, or to all by administration.
+    pub(crate) fn consents_of(
+        &self,
+        subject: SubjectRef,
+        consumer: Option<Siret>,
+        after: Option<ConsentId>,
+        limit: usize,
+    ) -> Result<Vec<LedgerConsent>, StoreError> {
+        let is_listed = |c: &Consent| c.subject == subject && consumer.is_none_or(|consumer| c.consumer == consumer);
+        let after = match after {
+            None => None,
+            // A consent of somebody else is no place in this list.
+            Some(id) => match self.consent(id)?.filter(is_listed) {
+                None => return Ok(Vec::new()),
+                Some(consent) => Some(keys::consent_place(&consent)),
+            },
+        };
+        let prefix =
+            consumer.map_or_else(|| keys::consents_of_all(subject), |consumer| keys::consents(subject, consumer));
+        let mut consents = Vec::new();
+        for (place, _) in self.live_rows(&prefix, after.as_deref(), limit)? {
+            let id = keys::consent_at(&place).ok_or_else(|| malformed("a consent's place"))?;
+            consents.extend(self.ledger_consent(id)?);
+        }
+        Ok(consents)
+    }
+
+    /// The rows under `prefix` whose record was not purged: at most `limit`.
+    fn live_rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        for (key, row) in self.rows.scan(prefix, after, limit)? {
+            let (stamp, value) = Stamp::split(&row)?;
+            if !self.purged.contains(stamp.period) {
+                rows.push((key, value.to_vec()));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// One mandate.
+    pub(crate) fn mandate(&self, id: MandateId) -> Result<Option<Mandate>, StoreError> {
+        self.live(&keys::mandate(id))?.map(|(_, row)| decode(&row)).transpose()
+    }
+
+    pub(super) fn mandate_with_stamp(&self, id: MandateId) -> Result<Option<(Stamp, Mandate)>, StoreError> {
+        self.live(&keys::mandate(id))?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
+    }
+
+    /// The mandates that a person gave, or under which somebody acts for them, or they for somebody.
+    pub(crate) fn mandates_of(&self, subject: SubjectRef) -> Result<Vec<Mandate>, StoreError> {
+        let mut mandates = Vec::new();
+        for (place, _) in self.live_rows(&keys::mandates_of(subject), None, MAX_MANDATES_LOOKED_AT)? {
+            let id = keys::mandate_at(&place).ok_or_else(|| malformed("a mandate's place"))?;
+            mandates.extend(self.mandate(id)?);
+        }
+        Ok(mandates)
+    }
+
+    /// All objections of a person, at most `limit`.
+    pub(crate) fn objections_of(&self, subject: SubjectRef, limit: usize) -> Result<Vec<Objection>, StoreError> {
+        let rows = self.live_rows(&keys::objections_of(subject), None, limit)?;
+        rows.iter().map(|(_, row)| decode(row)).collect()
+    }
+
+    /// The entries about a person before the one of index `before`, newest first: at most `limit`.
+    pub(crate) fn traces(
+        &self,
+        subject: SubjectRef,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Trace>, StoreError> {
+        let after = before.map(|index| keys::trace(subject, index));
+        let rows = self.live_rows(&keys::traces(subject), after.as_deref(), limit)?;
+        rows.iter().map(|(key, row)| Trace::decode(key, row).ok_or_else(|| malformed("a trace"))).collect()
+    }
+
+    /// Indexes of the ledger's entries that concern `consumer` after the one of index `after`: at most `limit`.
+    pub(crate) fn changes(&self, consumer: Siret, after: Option<u64>, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let after = after.map(|index| keys::change(consumer, index));
+        let rows = self.live_rows(&keys::changes(consumer), after.as_deref(), limit)?;
+        rows.iter().map(|(key, _)| keys::index_at(key).ok_or_else(|| malformed("a change"))).collect()
+    }
+
+    /// What a decision on a question by `consumer` about `subject` looks at: the named consent, or all that this person
+    /// gave this consumer, newest first; for proactive use, the person's objections; and the mandates of these consents and
+    /// of whoever acts.
+    pub(crate) fn person(
+        &self,
+        subject: SubjectRef,
+        consumer: Siret,
+        wanted: Wanted<'_>,
+        acting: Option<MandateId>,
+    ) -> Result<PersonFacts, StoreError> {
+        let mut person = PersonFacts::default();
+        match wanted {
+            Wanted::Nothing => {}
+            Wanted::Consent(id) => person.consents.extend(self.consent(id)?),
+            Wanted::Consents => {
+                let all = self.consents_of(subject, Some(consumer), None, MAX_CONSENTS_LOOKED_AT)?;
+                person.consents = all.into_iter().map(|found| found.consent).collect();
+            }
+            Wanted::Objections(procedure) => {
+                for procedure in [None, Some(procedure.as_str())] {
+                    let row = self.live(&keys::objection(subject, consumer, procedure))?;
+                    person.objections.extend(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?);
+                }
+            }
+        }
+        person.consents.retain(|c| c.subject == subject && c.consumer == consumer);
+        person.consents.sort_by_key(|c| std::cmp::Reverse((c.granted_at, c.id)));
+        let mut mandates: Vec<_> = person.consents.iter().filter_map(|c| c.grantor.mandate()).chain(acting).collect();
+        mandates.sort_unstable();
+        mandates.dedup();
+        for id in mandates {
+            person.mandates.extend(self.mandate(id)?);
+        }
+        Ok(person)
+    }
+}
+
+fn malformed(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} in the fold is malformed"))
+}
+
+/// What of the person a decision needs, by its ground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    Nothing,
+    Consent(ConsentId),
+    /// The newest [`MAX_CONSENTS_LOOKED_AT`].
+    Consents,
+    /// Those that cover this procedure.
+    Objections(&'a ProcedureId),
+}
+
+impl<'a> Wanted<'a> {
+    /// For the decision on a question.
+    pub(crate) fn by(question: &'a Question) -> Self {
+        match &question.ground {
+            Ground::Consent { consent: Some(id) } => Self::Consent(*id),
+            Ground::Consent { consent: None } => Self::Consents,
+            Ground::Proactive { .. } => Self::Objections(&question.procedure),
+            Ground::LawRequest { .. } | Ground::ExplicitRequest { .. } => Self::Nothing,
+        }
+    }
+
+    /// For the second look at a permit.
+    pub(crate) fn by_permit(permit: &'a Permit) -> Self {
+        match (permit.consent(), permit.ground()) {
+            (Some(id), _) => Self::Consent(id),
+            (None, GroundKind::Proactive) => Self::Objections(permit.procedure()),
+            (None, GroundKind::LawRequest | GroundKind::Consent | GroundKind::ExplicitRequest) => Self::Nothing,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A provider's public keys, from a JWKS file (RFC 7517) that is read again when it changes.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use serde::Deserialize;
+
+use super::AssertionFault;
+use super::claims::Claims;
+use super::jws::{Algorithm, Jws};
+
+/// Largest file of keys, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 10;
+
+/// A set of keys. At least one; no two have the same `kid`.
+#[derive(Debug)]
+pub(super) struct KeySet(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    kid: Option<String>,
+    /// The one algorithm that the key is for, where its `alg` says so.
+    only: Option<Algorithm>,
+    material: Material,
+}
+
+#[derive(Debug)]
+enum Material {
+    /// An uncompressed point of P-256.
+    P256(Vec<u8>),
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    Ed25519(Vec<u8>),
+}
+
+impl Key {
+    /// Whether the key is for the algorithm: its kind fits, and its own `alg` says nothing else.
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        let kind_fits = match algorithm {
+            Algorithm::Es256 => matches!(self.material, Material::P256(_)),
+            Algorithm::Rs256 | Algorithm::Ps256 => matches!(self.material, Material::Rsa(_)),
+            Algorithm::EdDsa => matches!(self.material, Material::Ed25519(_)),
+        };
+        kind_fits && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    fn verify(&self, token: &Jws<'_>) -> Result<(), AssertionFault> {
+        if !self.fits(token.algorithm) {
+            return Err(AssertionFault::Algorithm);
+        }
+        let (signed, signature) = (token.signed, &token.signature);
+        let verified = match &self.material {
+            Material::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature),
+            Material::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
+            Material::Rsa(key) if token.algorithm == Algorithm::Ps256 => {
+                key.verify(&RSA_PSS_2048_8192_SHA256, signed, signature)
+            }
+            Material::Rsa(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature),
+        };
+        verified.map_err(|_| AssertionFault::Signature)
+    }
+}
+
+impl KeySet {
+    /// Verifies a token with the key that its `kid` names, or with the only key that is for its algorithm.
+    pub(super) fn verify(&self, token: &Jws<'_>) -> Result<(), AssertionFault> {
+        if let Some(kid) = &token.kid {
+            let named = self.0.iter().find(|key| key.kid.as_ref() == Some(kid));
+            return named.ok_or(AssertionFault::KeyUnknown)?.verify(token);
+        }
+        let mut fitting = self.0.iter().filter(|key| key.fits(token.algorithm));
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => only.verify(token),
+            (None, _) | (Some(_), Some(_)) => Err(AssertionFault::KeyUnknown),
+        }
+    }
+
+    /// Reads a set. Keys of other kinds and uses are passed over (RFC 7517, section 5); one of a known kind must be
+    /// right.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct File {
+            keys: Vec<Claims>,
+        }
+        let file: File = serde_json::from_slice(text).map_err(|_| "is not a JWKS (RFC 7517)".to_owned())?;
+        let mut keys = Vec::new();
+        for (place, key) in file.keys.iter().enumerate() {
+            keys.extend(read_key(key).map_err(|problem| format!("keys[{place}]: {problem}"))?);
+        }
+        if keys.is_empty() {
+            return Err("holds no key for ES256, RS256, PS256 or EdDSA".to_owned());
+        }
+        let mut kids = BTreeSet::new();
+        if !keys.iter().filter_map(|key| key.kid.as_ref()).all(|kid| kids.insert(kid)) {
+            return Err("two keys have the same kid".to_owned());
+        }
+        Ok(Self(keys))
+    }
+}
+
+/// Reads one key (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2). None where it is not for us.
+fn read_key(key: &Claims) -> Result<Option<Key>, &'static str> {
+    let text = |name| key.text(name).map_err(|_| "a member is not of its type");
+    if ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|name| key.has(name)) {
+        return Err("holds a secret; put the public part only, and replace the key");
+    }
+    let ops = key.list("key_ops").map_err(|_| "key_ops is not a list of texts")?;
+    if text("use")?.is_some_and(|of| of != "sig") || ops.is_some_and(|ops| !ops.contains(&"verify")) {
+        return Ok(None);
+    }
+    let only = match text("alg")?.map(Algorithm::from_name) {
+        None => None,
+        Some(Some(algorithm)) => Some(algorithm),
+        Some(None) => return Ok(None),
+    };
+    let bytes = |name| {
+        let text = text(name)?.ok_or("a member of the key is missing")?;
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| "a member is not base64url")
+    };
+    let material = match (text("kty")?.ok_or("kty is missing")?, text("crv")?) {
+        ("EC", Some("P-256")) => {
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            if x.len() != 32 || y.len() != 32 {
+                return Err("a coordinate of P-256 has 32 bytes");
+            }
+            Material::P256([&[4][..], &x, &y].concat())
+        }
+        ("OKP", Some("Ed25519")) => {
+            let x = bytes("x")?;
+            if x.len() != 32 {
+                return Err("a key of Ed25519 has 32 bytes");
+            }
+            Material::Ed25519(x)
+        }
+        ("RSA", _) => {
+            let (n, e) = (bytes("n")?, bytes("e")?);
+            if n.first().is_none_or(|first| *first == 0) || e.first().is_none_or(|first| *first == 0) {
+                return Err("a number of an RSA key begins with zero");
+            }
+            // 2048 bits at least (RFC 7518, section 3.3), and no more than ring verifies with.
+            if !(256..=1024).contains(&n.len()) {
+                return Err("an RSA key has 2048 to 8192 bits");
+            }
+            Material::Rsa(RsaPublicKeyComponents { n, e })
+        }
+        _ => return Ok(None),
+    };
+    let key = Key { kid: text("kid")?.map(str::to_owned), only, material };
+    let right = only.is_none_or(|only| key.fits(only));
+    if right { Ok(Some(key)) } else { Err("alg does not fit the kind of the key") }
+}
+
+/// Change time, size and inode; none where the file cannot be seen.
+type Stamp = Option<(i64, i64, u64, u64)>;
+
+/// A file of keys and what it held last. The file is looked at whenever the keys are asked for, so that a key that was
+/// taken out is refused from then on.
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    path: PathBuf,
+    keys: ArcSwap<KeySet>,
+    /// The content that was read or refused last.
+    seen: Mutex<Stamp>,
+}
+
+impl KeyFile {
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        // ORDER: the stamp before the content, so that a change in between is seen at the next look.
+        let seen = stamp(path);
+        let keys = read(path).map_err(|problem| format!("{}: {problem}", path.display()))?;
+        Ok(Self { path: path.to_owned(), keys: ArcSwap::from_pointee(keys), seen: Mutex::new(seen) })
+    }
+
+    /// The keys as the file has them now. A file that cannot be used leaves the old ones in force and is told once.
+    pub(super) fn current(&self) -> Arc<KeySet> {
+        self.look();
+        self.keys.load_full()
+    }
+
+    fn look(&self) {
+        let mut seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Another call looks.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let now = stamp(&self.path);
+        if *seen == now {
+            return;
+        }
+        *seen = now;
+        let path = self.path.display();
+        match read(&self.path) {
+            Ok(keys) => {
+                self.keys.store(Arc::new(keys));
+                tracing::info!(%path, "the keys of an identity provider changed and were read again");
+            }
+            Err(problem) => {
+                tracing::error!(%path, problem, "changed keys are not usable; the old ones stay in force");
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<KeySet, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MAX_FILE_BYTES {
+        return Err("is larger than 256 KiB".to_owned());
+    }
+    KeySet::parse(&std::fs::read(path).map_err(|error| error.to_string())?)
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let meta = std::fs::metadata(path).ok()?;
+    // The inode sees a file that was renamed over the old one within one tick of the clock.
+    Some((meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()))
+}
