@@ -8,7 +8,7 @@ use unefois_consent::Event;
 use unefois_engine::replay::{BatchSource, Report, fold_digest, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{Batch, Fold, Journal, StoreError, Visit};
-use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{MemoryStore, Options};
 
 fn opener(data: &Path) -> Opener {
@@ -51,10 +51,10 @@ pub fn check(data: &Path, key: &VerifierKey) -> Report {
     let report = check_log(data, key);
     check_tiles(data);
     assert_eq!(report.open, 0, "an exchange was left without its end");
-    let fold = SledFold::open(&data.join("fold"), &Options::default()).unwrap();
+    let fold = open_fold(&data.join("fold"), &Options::default()).unwrap();
     assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");
     if report.purged == 0 {
-        assert_eq!(fold_digest(&fold).unwrap(), report.state, "the fold is not what a replay gives");
+        assert_eq!(fold_digest(&*fold).unwrap(), report.state, "the fold is not what a replay gives");
     }
     report
 }

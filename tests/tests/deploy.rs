@@ -56,6 +56,7 @@ fn the_sample_configuration_shows_every_key_with_its_default() {
         "cosign_every_ms",
         "segment_mb",
         "min_free_mb",
+        "fold",
         "fold_cache_mb",
     ];
     let without: String = text

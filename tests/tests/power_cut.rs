@@ -24,7 +24,7 @@ use unefois::init::InitFolder;
 use unefois_audit::VerifierKey;
 use unefois_engine::store::HeadFile;
 use unefois_store::Options;
-use unefois_store::embedded::{FileHead, SledFold};
+use unefois_store::embedded::{FileHead, open_fold};
 use unefois_tests::power::{Disk, powercut};
 use unefois_tests::process::{self, Process};
 use unefois_tests::told::{Told, check_told, draw, load};
@@ -122,7 +122,7 @@ fn cut_a_broker(program: &Path, runtime: &Runtime, state: &mut u64, nth: usize) 
         runtime.block_on(loading).unwrap();
     });
     // A cut ends the boot, which this machine's did not: the fold is not trusted.
-    drop(SledFold::open(&place.data.join("fold"), &next_boot(&place)).unwrap());
+    drop(open_fold(&place.data.join("fold"), &next_boot(&place)).unwrap());
     let broker = Process::serve_with(&place.folder.config(), "warn,unefois::serve=info");
     check_told(&place.data, &known);
     assert_eq!(broker.terminate(), Some(0), "{}", place.what);

@@ -21,7 +21,7 @@ use unefois_engine::seal::Opener;
 use unefois_engine::store::{Fold, RecordKeys, Visit};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
-use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{MemoryStore, Options};
 use unefois_tests::ask::*;
 use unefois_tests::copy_folder;
@@ -152,7 +152,7 @@ async fn over_years_what_is_over_goes_and_what_has_effect_stays() {
     );
     assert_eq!(objections.count(), 1, "the objection of 2027 was carried over and is in force");
     // No row of the fold is of a purged record, and the keys are gone.
-    let fold = SledFold::open(&sandbox.data().join("fold"), &Options::default()).unwrap();
+    let fold = open_fold(&sandbox.data().join("fold"), &Options::default()).unwrap();
     assert!(fold.scan(b"q", None, 100_000).unwrap().len() <= 37 + 13 + 37);
     for period in FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap() {
         assert!(!period.is_over(middle(89).month()), "the key of {period} is still there");

@@ -16,6 +16,7 @@ use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_engine::{Ed25519Signer, Signer};
 use unefois_store::Options;
+use unefois_store::embedded::FoldEngine;
 
 use crate::assertion::{IdentityProviderConfig, IdentityProviders};
 use crate::tls::{TlsFiles, TlsState};
@@ -144,9 +145,24 @@ pub struct StoreConfig {
     /// With less free space than this, in MiB, the broker refuses service. Default 256.
     #[serde(default = "defaults::min_free_mb")]
     pub min_free_mb: u64,
-    /// Memory of the fold's cache, in MiB. Default 24.
+    /// What the fold is kept in. Default tree.
+    #[serde(default)]
+    pub fold: FoldKind,
+    /// Memory of the fold's cache, in MiB. Default 128.
     #[serde(default = "defaults::fold_cache_mb")]
     pub fold_cache_mb: u64,
+}
+
+/// What the fold is kept in. Where it changes, the fold is rebuilt from the journal at the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FoldKind {
+    /// A log-structured merge tree: memory does not grow with the rows, but for 4 to 8 bytes each.
+    #[default]
+    Tree,
+    /// sled: for small folds only, of up to some hundred thousand rows. Its memory grows by kilobytes a row while they are
+    /// written, whatever `fold_cache_mb` says.
+    Sled,
 }
 
 impl Config {
@@ -155,6 +171,10 @@ impl Config {
         Options {
             segment_bytes: self.store.segment_mb << 20,
             min_free_bytes: self.store.min_free_mb << 20,
+            fold: match self.store.fold {
+                FoldKind::Tree => FoldEngine::Tree,
+                FoldKind::Sled => FoldEngine::Sled,
+            },
             fold_cache_bytes: self.store.fold_cache_mb << 20,
             head: self.log.head_file.clone(),
             ..Options::default()
@@ -210,7 +230,7 @@ mod defaults {
         256
     }
     pub(super) fn fold_cache_mb() -> u64 {
-        24
+        128
     }
 }
 

@@ -4,7 +4,7 @@
 //! LOCK              held by the writing process
 //! journal/          segments of checksummed frames, named by their first index: the truth
 //! tiles/            hashes of tile levels 0, 1, 2…, appended; derived
-//! fold/             sled: rows folded from the journal; derived
+//! fold/             rows folded from the journal, in a tree or in sled; derived
 //! keys/records/     one key a month, mode 0600; destroying one is the purge
 //! keys/subject.key  the key under which identities become tags, mode 0600
 //! ```
@@ -14,8 +14,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use unefois_engine::store::{Batch, StoreError};
+use unefois_engine::store::{Batch, Fold, StoreError};
 
 mod files;
 mod fold;
@@ -28,7 +29,7 @@ mod segment;
 mod tiles;
 
 pub use files::check_private;
-pub use fold::SledFold;
+pub use fold::{FoldEngine, open_fold};
 pub use head::FileHead;
 pub use journal::{FileJournal, JournalReader};
 pub use keys::FileKeys;
@@ -55,8 +56,12 @@ pub struct Options {
     pub segment_bytes: u64,
     /// With less free space than this on the disk, nothing is decided any more.
     pub min_free_bytes: u64,
-    /// Memory that sled may use for its cache, in bytes.
+    /// What the fold is kept in.
+    pub fold: FoldEngine,
+    /// Memory of the fold's cache, in bytes.
     pub fold_cache_bytes: u64,
+    /// At most so long a tree's files hold rows after they were removed.
+    pub fold_forget_every: Duration,
     /// Where the newest head is kept, on another disk for choice; `FOLDER.head` beside the data folder where `None`.
     pub head: Option<PathBuf>,
     /// Names the boot of the machine; a fold that was not closed in this boot is rebuilt.
@@ -68,7 +73,9 @@ impl Default for Options {
         Self {
             segment_bytes: 64 << 20,
             min_free_bytes: 64 << 20,
-            fold_cache_bytes: 24 << 20,
+            fold: FoldEngine::default(),
+            fold_cache_bytes: 128 << 20,
+            fold_forget_every: Duration::from_secs(24 * 3600),
             head: None,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         }
@@ -92,7 +99,7 @@ pub struct EmbeddedStore {
     /// The truth.
     pub journal: Arc<FileJournal>,
     /// The rows.
-    pub fold: Arc<SledFold>,
+    pub fold: Arc<dyn Fold>,
     /// The keys.
     pub keys: Arc<FileKeys>,
     /// The newest head, kept apart.
@@ -107,12 +114,12 @@ impl EmbeddedStore {
         files::make_private_folder(folder)?;
         let lock = files::lock(&folder.join("LOCK"))?;
         let journal = FileJournal::open(folder, options)?;
-        let fold = SledFold::open(&folder.join("fold"), options)?;
+        let fold = open_fold(&folder.join("fold"), options)?;
         let keys = FileKeys::open(&folder.join("keys"))?;
         keys.finish_destruction()?;
         Ok(Self {
             journal: Arc::new(journal),
-            fold: Arc::new(fold),
+            fold,
             keys: Arc::new(keys),
             head: Arc::new(FileHead::new(&options.head_of(folder))),
             folder: folder.to_owned(),

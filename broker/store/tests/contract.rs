@@ -9,12 +9,14 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, TileHashes, TileNodes, root_at};
 use unefois_consent::{RecordPeriod, Retention};
 use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, Row, SealedEntry, StoreError, Visit};
+use unefois_store::embedded::FoldEngine;
 use unefois_store::{EmbeddedStore, MemoryStore, Options};
 
 /// A store under test that can be closed and opened again.
@@ -26,26 +28,28 @@ trait Subject: Sized {
     fn keys(&self) -> &dyn RecordKeys;
 }
 
-struct Embedded {
+/// With its fold in sled, or in a tree.
+struct Embedded<const SLED: bool> {
     store: EmbeddedStore,
     folder: TempDir,
 }
 
 /// Small segments, so that a test crosses several.
-fn options() -> Options {
-    Options { segment_bytes: 64 << 10, min_free_bytes: 0, ..Options::default() }
+fn options(sled: bool) -> Options {
+    let fold = if sled { FoldEngine::Sled } else { FoldEngine::Tree };
+    Options { segment_bytes: 64 << 10, min_free_bytes: 0, fold, ..Options::default() }
 }
 
-impl Subject for Embedded {
+impl<const SLED: bool> Subject for Embedded<SLED> {
     fn create() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options()).unwrap(), folder }
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(SLED)).unwrap(), folder }
     }
 
     fn reopen(self) -> Self {
         let Self { store, folder } = self;
         drop(store);
-        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options()).unwrap(), folder }
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(SLED)).unwrap(), folder }
     }
 
     fn journal(&self) -> &dyn Journal {
@@ -208,6 +212,54 @@ fn a_chunk_of_rows_comes_whole_with_its_position<S: Subject>() {
     assert_eq!(keys(fold.scan(b"c", None, 10).unwrap()), [""; 0]);
 }
 
+/// Keys and values of many sizes, changed and removed over and over: the fold is what a map of them is.
+fn many_chunks_leave_what_a_map_of_them_holds<S: Subject>() {
+    let mut store = S::create();
+    let mut map = BTreeMap::<Vec<u8>, Vec<u8>>::new();
+    let mut state = 7_u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for position in 1..=60 {
+        let mut chunk = BTreeMap::new();
+        for _ in 0..400 {
+            let number = draw(3_000);
+            let key = format!("{}{number}", if number % 2 == 0 { "a" } else { "bb" }).into_bytes();
+            let size = usize::try_from(draw(600)).unwrap();
+            let value = (draw(4) > 0).then(|| vec![u8::try_from(draw(256)).unwrap(); size]);
+            chunk.insert(key, value);
+        }
+        for (key, value) in &chunk {
+            match value {
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
+            };
+        }
+        store.fold().apply(chunk.into_iter().collect(), position).unwrap();
+        if position % 20 == 0 {
+            store = store.reopen();
+        }
+        assert_eq!(store.fold().folded().unwrap(), position);
+    }
+    for prefix in [b"a".as_slice(), b"bb", b"bb1"] {
+        let expected: Vec<Row> = map.clone().into_iter().filter(|(key, _)| key.starts_with(prefix)).collect();
+        let mut rows = Vec::<Row>::new();
+        loop {
+            let page = store.fold().scan(prefix, rows.last().map(|(key, _)| key.as_slice()), 100).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            rows.extend(page);
+        }
+        assert_eq!(rows, expected);
+    }
+    for number in 0..3_000 {
+        let key = format!("a{number}").into_bytes();
+        assert_eq!(store.fold().get(&key).unwrap(), map.get(&key).cloned());
+    }
+}
+
 fn period(text: &str) -> RecordPeriod {
     text.parse().unwrap()
 }
@@ -255,6 +307,7 @@ macro_rules! contract {
             a_batch_that_does_not_go_on_is_not_written,
             readers_beside_an_appender_see_whole_batches_in_order,
             a_chunk_of_rows_comes_whole_with_its_position,
+            many_chunks_leave_what_a_map_of_them_holds,
             a_key_is_made_once_and_stays,
             a_destroyed_key_is_gone_for_good_and_the_others_stay,
         );
@@ -271,7 +324,8 @@ macro_rules! contract {
     };
 }
 
-contract!(embedded, crate::Embedded);
+contract!(embedded, crate::Embedded<false>);
+contract!(embedded_with_sled, crate::Embedded<true>);
 contract!(memory, unefois_store::MemoryStore);
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the embedded store does beyond the contract: damage, torn ends, locks, permissions, lost folds.
+//! What the embedded store does beyond the contract: damage, torn ends, locks, permissions. What it does with its
+//! fold is in `fold.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Hash, Leaf};
 use unefois_consent::{RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_engine::store::{Batch, Journal, RecordKeys, SealedEntry, StoreError, Visit};
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -157,25 +158,6 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let error = store.keys.get(month).unwrap_err().to_string();
     assert!(error.contains("chmod 600") && error.contains("2026-11.key"), "{error}");
-}
-
-#[test]
-fn a_fold_that_is_broken_or_from_another_boot_begins_again() {
-    let (_folder, data) = filled();
-    let apply = |store: &EmbeddedStore| store.fold.apply(vec![(b"k".to_vec(), Some(b"v".to_vec()))], 3).unwrap();
-    apply(&open(&data).unwrap());
-    assert_eq!(open(&data).unwrap().fold.folded().unwrap(), 3, "closed and opened again");
-    let rebooted = Options { boot: "another".to_owned(), ..options() };
-    assert_eq!(EmbeddedStore::open(&data, &rebooted).unwrap().fold.folded().unwrap(), 3, "closed before the reboot");
-    // Left open, as a power cut leaves it.
-    std::mem::forget(EmbeddedStore::open(&data, &options()).unwrap().fold.clone());
-    fs::remove_dir_all(data.join("fold")).unwrap();
-    fs::create_dir(data.join("fold")).unwrap();
-    fs::write(data.join("fold/db"), b"not a sled").unwrap();
-    fs::write(data.join("fold/conf"), b"not a sled").unwrap();
-    let store = open(&data).unwrap();
-    assert_eq!(store.fold.folded().unwrap(), 0);
-    assert!(data.join("fold.set-aside").exists());
 }
 
 #[test]

@@ -30,7 +30,7 @@ use unefois_engine::replay::{Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 use unefois_store::Options;
-use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_tests::load::{Load, closed_loop, median};
 
 /// As the broker.
@@ -278,8 +278,8 @@ fn check(folder: &Path, deep: bool) {
     let report: Report = if deep {
         let scratch = tempfile::tempdir().unwrap();
         let options = Options { fold_cache_bytes: 256 << 20, ..Options::default() };
-        let fold = SledFold::open(&scratch.path().join("fold"), &options).unwrap();
-        replay(&files, &key, &opener, Arc::new(fold), &mut |_, _| {}).unwrap()
+        let fold = open_fold(&scratch.path().join("fold"), &options).unwrap();
+        replay(&files, &key, &opener, fold, &mut |_, _| {}).unwrap()
     } else {
         verify(&files, &key, &opener, &mut |_, _| {}).unwrap()
     };

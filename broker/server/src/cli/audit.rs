@@ -11,7 +11,7 @@ use unefois_engine::replay::{LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{HeadFile, Journal, StoreError};
 use unefois_proto::v1;
-use unefois_store::embedded::{FileKeys, JournalReader, SledFold};
+use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{EmbeddedStore, Options};
 
 use super::exchange::time_text;
@@ -185,8 +185,8 @@ fn replay_in_scratch(
     // Mode 0700, and removed at the end: the state names persons by their references.
     let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
     let options = Options { fold_cache_bytes: SCRATCH_CACHE_MB << 20, ..Options::default() };
-    let fold = SledFold::open(&scratch.path().join("fold"), &options).map_err(|error| failed(&error))?;
-    replay(files, key, opener, Arc::new(fold), progress).map_err(does_not_hold)
+    let fold = open_fold(&scratch.path().join("fold"), &options).map_err(|error| failed(&error))?;
+    replay(files, key, opener, fold, progress).map_err(does_not_hold)
 }
 
 fn does_not_hold(fault: LogFault) -> Failure {

@@ -1,164 +1,162 @@
-//! The fold of the embedded store: rows in sled 0.34.
+//! The fold of the embedded store: rows that can be rebuilt from the journal, in one of two engines.
 //!
-//! sled is not trusted with anything that cannot be rebuilt. Its `flush` is no `fsync`, its transactions may run twice and
-//! its ids have gaps; so each chunk is one atomic batch that carries its own position, and a fold that does not open,
-//! panics while opening, or was left open by another boot of the machine is set aside and rebuilt from the journal.
+//! Neither engine is trusted. A fold that does not open, panics while opening, was left open by another boot of the
+//! machine, or is of the other engine is set aside and rebuilt from the journal. Each chunk carries its own position, so
+//! what a crash leaves is the fold of some chunk.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-
-use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
 
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 
-use super::operation::{Operation, perform};
 use super::{Options, files};
+
+mod sled;
+mod tree;
+mod worker;
 
 // No row of the engine begins with a zero byte.
 const FOLDED: &[u8] = b"\0folded";
 const OPENED_IN: &[u8] = b"\0opened-in";
 const CLOSED: &[u8] = b"\0closed";
 
-/// Rows in sled.
+/// What the rows of a fold are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FoldEngine {
+    /// A log-structured merge tree, for any number of rows.
+    #[default]
+    Tree,
+    /// sled, for folds that fit into memory several times over.
+    Sled,
+}
+
+/// Opens the fold in `folder`, or sets aside what lies there and begins an empty one.
+pub fn open_fold(folder: &Path, options: &Options) -> Result<Arc<dyn Fold>, StoreError> {
+    Ok(match options.fold {
+        FoldEngine::Tree => Arc::new(Marked::<tree::TreeRows>::open(folder, options)?),
+        FoldEngine::Sled => Arc::new(Marked::<sled::SledRows>::open(folder, options)?),
+    })
+}
+
+/// Rows in an engine, without knowledge of boots and of other engines.
+trait Engine: Fold + Sized {
+    /// What it is called in logs.
+    const NAME: &'static str;
+
+    /// Whether a file or folder of this name in the fold's folder is its own.
+    fn owns(name: &OsStr) -> bool;
+
+    /// Opens the rows in `folder`. It may panic on damaged files.
+    fn open(folder: &Path, options: &Options) -> Result<Self, StoreError>;
+
+    /// Whether there is no row at all.
+    fn is_empty(&self) -> bool;
+
+    /// Changes rows of the store itself. They and all that was applied before them are durable when this returns.
+    fn mark(&self, rows: &[(&[u8], Option<&[u8]>)]) -> Result<(), StoreError>;
+}
+
+/// A fold that says in itself in which boot it was opened, and whether it was closed.
 #[derive(Debug)]
-pub struct SledFold {
-    db: sled::Db,
-    folder: PathBuf,
-}
+struct Marked<E: Engine>(E);
 
-fn error(error: &sled::Error) -> StoreError {
-    StoreError::Read(format!("fold: {error}"))
-}
-
-impl SledFold {
-    /// Opens the fold in `folder`, or sets it aside and begins an empty one.
-    pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
+impl<E: Engine> Marked<E> {
+    fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
         if folder.exists() {
-            match Self::try_open(folder, options) {
-                Ok(fold) if fold.can_be_trusted(&options.boot) => {
+            match try_open::<E>(folder, options) {
+                Ok(rows) if can_be_trusted(&rows, &options.boot) => {
                     // It holds references and consents that a purge could not reach.
-                    let aside = folder.with_extension("set-aside");
-                    if aside.exists() {
-                        fs::remove_dir_all(&aside).map_err(|e| files::not_written(&aside, &e))?;
-                    }
-                    return fold.mark_open(&options.boot);
+                    remove(&folder.with_extension("set-aside"))?;
+                    return Self::opened_in(rows, &options.boot);
                 }
-                Ok(fold) => {
-                    drop(fold);
+                Ok(rows) => {
+                    drop(rows);
                     tracing::warn!("the fold was left open when the machine stopped and is rebuilt from the journal");
                 }
                 Err(error) => tracing::warn!(%error, "the fold does not open and is rebuilt from the journal"),
             }
             set_aside(folder)?;
         }
-        Self::try_open(folder, options)?.mark_open(&options.boot)
+        Self::opened_in(try_open::<E>(folder, options)?, &options.boot)
     }
 
-    fn try_open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
-        let config =
-            sled::Config::new().path(folder).cache_capacity(options.fold_cache_bytes).flush_every_ms(Some(1_000));
-        // sled panics on some damaged files.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        let db = opened
-            .map_err(|_| StoreError::Corrupt("fold: sled panicked while opening".to_owned()))?
-            .map_err(|e| error(&e))?;
-        Ok(Self { db, folder: folder.to_owned() })
+    fn opened_in(rows: E, boot: &str) -> Result<Self, StoreError> {
+        rows.mark(&[(CLOSED, None), (OPENED_IN, Some(boot.as_bytes()))])?;
+        Ok(Self(rows))
     }
+}
 
-    /// Within one boot the kernel keeps what a dead process wrote; across boots only a closed and synced fold is whole.
-    fn can_be_trusted(&self, boot: &str) -> bool {
-        let closed = self.db.get(CLOSED).ok().flatten().is_some();
-        let same_boot = self.db.get(OPENED_IN).ok().flatten().is_some_and(|b| b.as_ref() == boot.as_bytes());
-        closed || (same_boot && !boot.is_empty()) || self.db.is_empty()
-    }
-
-    fn mark_open(self, boot: &str) -> Result<Self, StoreError> {
-        let mut batch = sled::Batch::default();
-        batch.remove(CLOSED);
-        batch.insert(OPENED_IN, boot.as_bytes());
-        self.db.apply_batch(batch).map_err(|e| error(&e))?;
-        self.sync()?;
-        Ok(self)
-    }
-
-    /// sled's flush hands the bytes to the kernel; the files are synced here.
-    fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|e| error(&e))?;
-        let files = fs::read_dir(&self.folder).map_err(|e| files::read_error(&self.folder, &e))?;
-        for entry in files.filter_map(Result::ok).filter(|entry| entry.path().is_file()) {
-            let file = fs::File::open(entry.path());
-            let synced = file.and_then(|file| perform(Operation::FoldSync, || file.sync_all()));
-            synced.map_err(|e| files::read_error(&entry.path(), &e))?;
+fn try_open<E: Engine>(folder: &Path, options: &Options) -> Result<E, StoreError> {
+    files::make_private_folder(folder)?;
+    let entries = fs::read_dir(folder).map_err(|e| files::read_error(folder, &e))?;
+    for entry in entries {
+        let name = entry.map_err(|e| files::read_error(folder, &e))?.file_name();
+        if !E::owns(&name) {
+            return Err(StoreError::Corrupt(format!("fold: {} is not of {}", name.display(), E::NAME)));
         }
-        Ok(())
     }
+    let opened = catch_unwind(AssertUnwindSafe(|| E::open(folder, options)));
+    opened.map_err(|_| StoreError::Corrupt(format!("fold: {} panicked while opening", E::NAME)))?
+}
+
+/// Within one boot the kernel keeps what a dead process wrote; across boots only a closed and synced fold is whole.
+fn can_be_trusted<E: Engine>(rows: &E, boot: &str) -> bool {
+    let mark = |key| rows.get(key).ok().flatten();
+    let same_boot = mark(OPENED_IN).is_some_and(|opened_in| opened_in == boot.as_bytes());
+    mark(CLOSED).is_some() || (same_boot && !boot.is_empty()) || rows.is_empty()
 }
 
 /// Keeps one broken fold for whoever wants to look at it.
 fn set_aside(folder: &Path) -> Result<(), StoreError> {
     let aside = folder.with_extension("set-aside");
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(|e| files::not_written(&aside, &e))?;
-    }
+    remove(&aside)?;
     fs::rename(folder, &aside).map_err(|e| files::not_written(&aside, &e))
 }
 
-impl Fold for SledFold {
+fn remove(aside: &Path) -> Result<(), StoreError> {
+    if aside.exists() {
+        fs::remove_dir_all(aside).map_err(|e| files::not_written(aside, &e))?;
+    }
+    Ok(())
+}
+
+/// The position that a fold's row says; 0 where there is none.
+fn position(row: Option<&[u8]>) -> Result<u64, StoreError> {
+    let Some(bytes) = row else { return Ok(0) };
+    let bytes = bytes.try_into().map_err(|_| StoreError::Corrupt("fold: the position has not 8 bytes".to_owned()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+impl<E: Engine> Fold for Marked<E> {
     fn folded(&self) -> Result<u64, StoreError> {
-        let Some(bytes) = self.db.get(FOLDED).map_err(|e| error(&e))? else { return Ok(0) };
-        let bytes = bytes
-            .as_ref()
-            .try_into()
-            .map_err(|_| StoreError::Corrupt("fold: the position has not 8 bytes".to_owned()))?;
-        Ok(u64::from_be_bytes(bytes))
+        self.0.folded()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get(key).map_err(|e| error(&e))?.map(|value| value.to_vec()))
+        self.0.get(key)
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let mut rows = Vec::new();
-        for row in self.db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
-            let (key, value) = row.map_err(|e| error(&e))?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            rows.push((key.to_vec(), value.to_vec()));
-        }
-        Ok(rows)
+        self.0.scan(prefix, after, limit)
     }
 
     fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch.insert(FOLDED, &folded.to_be_bytes());
-        perform(Operation::FoldApply, || self.db.apply_batch(batch).map_err(std::io::Error::other))
-            .map_err(|e| StoreError::Unknown(format!("fold: {e}")))
+        self.0.apply(changes, folded)
     }
 
     fn clear(&self) -> Result<(), StoreError> {
-        let opened_in = self.db.get(OPENED_IN).map_err(|e| error(&e))?;
-        self.db.clear().map_err(|e| error(&e))?;
-        if let Some(boot) = opened_in {
-            self.db.insert(OPENED_IN, boot).map_err(|e| error(&e))?;
-        }
-        Ok(())
+        let opened_in = self.0.get(OPENED_IN)?;
+        self.0.clear()?;
+        self.0.mark(&[(OPENED_IN, opened_in.as_deref())])
     }
 }
 
-impl Drop for SledFold {
+impl<E: Engine> Drop for Marked<E> {
     fn drop(&mut self) {
-        // A mark that is missing costs a rebuild, so failures are of no account here.
-        if self.sync().is_ok() && self.db.insert(CLOSED, &[1]).is_ok() {
-            let _ = self.sync();
-        }
+        // A mark that is missing costs a rebuild, so a failure is of no account here.
+        let _ = self.0.mark(&[(CLOSED, Some(&[1]))]);
     }
 }
