@@ -66,6 +66,8 @@ struct Tree {
     next: SequenceNumberCounter,
     folder: PathBuf,
     forget_every: Duration,
+    min_free_bytes: u64,
+    has_room: AtomicBool,
     ends: AtomicBool,
     // ORDER: `merging` before `writing` before the tree's own locks.
     merging: Mutex<()>,
@@ -155,25 +157,46 @@ impl Tree {
     }
 
     fn is_forgetting_due(&self) -> bool {
+        let Some(since) = *lock(&self.removed_since) else { return false };
         // A clock that went back makes it due.
-        let since = *lock(&self.removed_since);
-        since
-            .is_some_and(|since| since.elapsed().is_ok_and(|age| age >= self.forget_every) || since > SystemTime::now())
+        let is_due = since.elapsed().map_or(true, |age| age >= self.forget_every);
+        is_due && self.has_room_to_forget()
+    }
+
+    /// Old and new tables lie on the disk together for a while.
+    fn has_room_to_forget(&self) -> bool {
+        let needed = self.tree.disk_space().saturating_add(self.min_free_bytes);
+        let free =
+            rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let has_room = free >= needed;
+        if self.has_room.swap(has_room, Ordering::Relaxed) && !has_room {
+            tracing::warn!(
+                free_mb = free >> 20,
+                needed_mb = needed >> 20,
+                "removed rows stay in the files of the fold until there is more free space"
+            );
+        }
+        has_room
     }
 
     /// Merges everything, so that no table holds a row that was removed before.
     fn forget(&self) -> lsm_tree::Result<()> {
         let _merging = lock(&self.merging);
-        {
+        let since = {
             // ORDER: what is removed from here on is noted anew.
             let _writing = lock(&self.writing);
-            *lock(&self.removed_since) = None;
-            self.put(REMOVED_SINCE, None);
             self.tree.rotate_memtable();
+            lock(&self.removed_since).take()
+        };
+        let merged = self.flush().and_then(|()| self.tree.major_compact(TABLE_BYTES, self.watermark()));
+        let _writing = lock(&self.writing);
+        let mut removed_since = lock(&self.removed_since);
+        if merged.is_err() {
+            *removed_since = since;
+        } else if removed_since.is_none() {
+            self.put(REMOVED_SINCE, None);
         }
-        self.flush()?;
-        self.tree.major_compact(TABLE_BYTES, self.watermark())?;
-        self.drop_old_tables()
+        merged.and_then(|()| self.drop_old_tables())
     }
 
     /// Deletes the files of tables that only older lists name.
@@ -278,6 +301,8 @@ impl Engine for TreeRows {
             next,
             folder: folder.to_owned(),
             forget_every: options.fold_forget_every,
+            min_free_bytes: options.min_free_bytes,
+            has_room: AtomicBool::new(true),
             ends: AtomicBool::new(false),
             merging: Mutex::default(),
             writing: Mutex::default(),
