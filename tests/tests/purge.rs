@@ -18,7 +18,7 @@ use unefois_consent::{Month, Reason, RecordPeriod, Retention, SubjectRef, Timest
 use unefois_engine::ManualClock;
 use unefois_engine::replay::{Report, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Fold, RecordKeys, Visit};
+use unefois_engine::store::{RecordKeys, Visit};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};

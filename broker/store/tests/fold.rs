@@ -171,6 +171,20 @@ fn what_a_killed_process_leaves_is_the_fold_of_one_chunk() {
 }
 
 #[test]
+fn a_fold_that_was_killed_often_takes_chunks_at_once() {
+    let (root, mut folder) = place();
+    for kill in 0..40 {
+        let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
+        let begun = Instant::now();
+        fold.apply(chunk(1, 5, 10), 1).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20), "after {kill} kills");
+        let copy = root.path().join(format!("killed-{kill}"));
+        killed(&folder, &copy);
+        folder = copy;
+    }
+}
+
+#[test]
 fn a_cleared_fold_is_empty_and_goes_on() {
     for engine in ENGINES {
         let (_root, folder) = place();

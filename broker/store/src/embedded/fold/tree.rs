@@ -272,6 +272,8 @@ impl TreeRows {
         let merger = Worker::start("unefois-fold-m", &merges, every, move || {
             of_merger.run(|| if of_merger.is_forgetting_due() { of_merger.forget() } else { of_merger.merge() });
         })?;
+        // Each start leaves a small table; without a merge they would add up until chunks wait.
+        writes.wake();
         Ok(Self { tree, writes, _writer: writer, _merger: merger })
     }
 
@@ -326,7 +328,9 @@ impl Engine for TreeRows {
             self.tree.tree.rotate_memtable();
         }
         perform(Operation::FoldSync, || self.tree.flush().map_err(std::io::Error::other))
-            .map_err(|e| StoreError::Read(format!("fold: {e}")))
+            .map_err(|e| StoreError::Read(format!("fold: {e}")))?;
+        self.writes.wake();
+        Ok(())
     }
 }
 
