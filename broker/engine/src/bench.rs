@@ -1,12 +1,13 @@
 //! The log without a use case: what it costs to append one entry, durably and with its proof.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use unefois_audit::Receipt;
 use unefois_consent::Event;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::exchange::ExchangeCall;
 use crate::sequencer::Turn;
 
 impl Engine {
@@ -16,5 +17,10 @@ impl Engine {
         let step = move |turn: &mut Turn<'_>| turn.append(&event);
         let committed = self.sequencer().submit(deadline, step).await?;
         committed.commit.receipt(committed.value)
+    }
+
+    /// Decides on each of `calls` at once and writes nothing: how long each decision took, with its look-ups.
+    pub async fn time_decisions(&self, calls: Vec<ExchangeCall>) -> Result<Vec<Duration>, EngineError> {
+        self.exchanges().time_decisions(calls).await
     }
 }

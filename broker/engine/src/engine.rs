@@ -264,6 +264,11 @@ impl Engine {
         &self.sequencer
     }
 
+    #[cfg(feature = "bench")]
+    pub(crate) fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
     pub(crate) fn ledger(&self) -> &Arc<tokio::sync::watch::Sender<u64>> {
         &self.ledger
     }

@@ -172,6 +172,26 @@ impl Exchanges {
         self.finish(call, permit, requested, kept).await
     }
 
+    /// Decides on each of `calls` and writes nothing: how long each decision took, with its look-ups, in the sequencer.
+    #[cfg(feature = "bench")]
+    pub(crate) async fn time_decisions(&self, calls: Vec<ExchangeCall>) -> Result<Vec<Duration>, EngineError> {
+        let mut drafts = Vec::with_capacity(calls.len());
+        for call in &calls {
+            let normalised = call.identity.normalised();
+            let content = self.content(call, &normalised)?;
+            drafts.push(Draft::new(call, self.tagger.normalised(&normalised), content));
+        }
+        let step = move |turn: &mut Turn<'_>| {
+            let timed = drafts.into_iter().map(|draft| {
+                let begun = Instant::now();
+                steps::decide_on(turn, draft)?;
+                Ok(begun.elapsed())
+            });
+            timed.collect()
+        };
+        Ok(self.sequencer.submit_to_end(step).await?.value)
+    }
+
     /// Decides. The entry Requested or Refused is durable when this returns.
     async fn begin(&self, call: &ExchangeCall, tag: Digest, content: Digest) -> Result<(Permit, u64), EngineError> {
         let started = Instant::now();

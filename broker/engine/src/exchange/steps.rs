@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use unefois_audit::{Salt, answer_digest};
 use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
 use unefois_consent::event::{Answered, Dropped, Event, Failed, FailureCause, Provenance, Refused, Requested};
-use unefois_consent::{AttributeId, DatasetId, Digest, OutcomeCode, Question, Reason, SubjectRef};
+use unefois_consent::{AttributeId, DatasetId, Digest, ExchangeId, OutcomeCode, Question, Reason, Refusal, SubjectRef};
 
 use super::{AnsweredAttribute, ExchangeCall, canonical_values, draw_answer_salt};
 use crate::error::{EngineError, LoggedRefusal};
 use crate::sequencer::{Turn, Written};
 use crate::state::Wanted;
-use crate::subject::find_or_draw;
+use crate::subject::{Person, find_or_draw};
 
 /// A question whose subject is not yet known by its reference.
 pub(super) struct Draft {
@@ -50,21 +50,34 @@ pub(super) enum Begun {
 /// Most exchanges under way at once. A source that hangs must not make the broker remember without end.
 const MAX_UNDER_WAY: usize = 50_000;
 
+/// A question with its decision, of which nothing is written yet.
+pub(super) struct Decided {
+    found: Person,
+    question: Question,
+    exchange: ExchangeId,
+    decided: Result<Permit, Refusal>,
+}
+
+/// Decides on a question, with all that the decision looks up.
+pub(super) fn decide_on(turn: &mut Turn<'_>, draft: Draft) -> Result<Decided, EngineError> {
+    let found = find_or_draw(turn, draft.tag)?;
+    let question = Question { subject: found.subject, ..draft.question };
+    let exchange = turn.draw_exchange()?;
+    let state = turn.state();
+    let person = state.person(question.subject, question.consumer, Wanted::by(&question), question.mandate)?;
+    let usage = state.usage(question.consumer)?;
+    let earlier = state.earlier(question.consumer, &question.request_id)?;
+    let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
+    let decided = decide(&facts, &question, exchange, turn.now());
+    Ok(Decided { found, question, exchange, decided })
+}
+
 /// Decides on a question and logs the decision.
 pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineError> {
     if turn.state().open().len() >= MAX_UNDER_WAY {
         return Err(EngineError::Overloaded);
     }
-    let found = find_or_draw(turn, draft.tag)?;
-    let subject = found.subject;
-    let question = Question { subject, ..draft.question };
-    let exchange = turn.draw_exchange()?;
-    let state = turn.state();
-    let person = state.person(subject, question.consumer, Wanted::by(&question), question.mandate)?;
-    let usage = state.usage(question.consumer)?;
-    let earlier = state.earlier(question.consumer, &question.request_id)?;
-    let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
-    let decided = decide(&facts, &question, exchange, turn.now());
+    let Decided { found, question, exchange, decided } = decide_on(turn, draft)?;
     let new_subject = found.introduce(turn)?;
     match decided {
         Ok(permit) => {
