@@ -82,7 +82,7 @@ async fn grow(
                 let wanted = v1::RecordConsentRequest { subject: Some(who(holder)), ..grant("X") };
                 let deadline = Instant::now() + Duration::from_secs(600);
                 let found = engine.record_consent(record_call(caller.clone(), &wanted), deadline).await.unwrap();
-                if scattered(n) % keep_every == 0 {
+                if scattered(n).is_multiple_of(keep_every) {
                     some.push((holder, found.consent.id));
                 }
             }
@@ -154,7 +154,7 @@ fn replay_all(data: &Path, folder: &unefois::init::InitFolder) -> (u64, f64) {
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
     let begun = Instant::now();
     let reader = JournalReader::open(data).unwrap();
-    let report = replay(&reader, &key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
+    let report = replay(&reader, key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
     (report.entries, begun.elapsed().as_secs_f64())
 }
 

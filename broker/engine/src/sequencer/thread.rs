@@ -15,8 +15,8 @@ use crate::store::StoreError;
 
 /// Room that must be there before a step decides: a full batch, and the largest single step on top.
 const RESERVE_BYTES: usize = 3 * MAX_BATCH_BYTES;
-/// The fold is given a chunk when this many rows wait, or after [`FOLD_EVERY`]: sled spends less on a row of a large chunk.
-/// Its readers wait meanwhile, but few steps read it: request ids are looked up in a filter, persons are kept at hand.
+/// The fold is given a chunk when this many rows wait, or after [`FOLD_EVERY`]: a row of a large chunk costs less. A step
+/// that reads meanwhile sees the rows here.
 const FOLD_ROWS: usize = 4096;
 const FOLD_EVERY: Duration = Duration::from_millis(100);
 /// With many exchanges under way, a batch waits so long for more of them: fewer, larger commits cost less of everything.
