@@ -164,6 +164,9 @@ async fn main() {
     let layout =
         Layout { api_particulier: "http://127.0.0.1:9".to_owned(), token: "bench".to_owned(), ..Layout::development() };
     let folder = init(&root.path().join("broker"), &layout).unwrap();
+    // A quota would end the load.
+    let registry = std::fs::read_to_string(folder.path.join("registry.toml")).unwrap();
+    std::fs::write(folder.path.join("registry.toml"), registry.replace("quota_per_day = 10000\n", "")).unwrap();
     let data = root.path().join("data");
     let options = Options { fold_cache_bytes: 512 << 20, ..Options::default() };
     let (store, engine) = open(&folder.path, &data, &options).await.unwrap();
