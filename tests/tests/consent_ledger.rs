@@ -593,3 +593,57 @@ async fn a_person_with_many_consents_is_listed_page_by_page() {
     assert_eq!(only_status(&answer), v1::AttributeStatus::Found);
     sandbox.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_ten_thousand_races_no_answer_comes_after_a_withdrawal_in_the_log() {
+    const ROUNDS: usize = 200;
+    const CALLS: usize = 50;
+    let mut sandbox = Sandbox::start().await;
+    let department = Arc::new(sandbox.client("departement").await);
+    sandbox.change_registry(|file| file.habilitations.iter_mut().for_each(|h| h.quota_per_day = None)).await;
+    let (mut answered, mut stopped) = (0, 0);
+    for round in 0..ROUNDS {
+        let id = granted(&department, grant("MARCHAND")).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let (department, question) = (Arc::clone(&department), allowance("MARCHAND", Some(&id)));
+            calls.spawn(async move { exchange(&department, question).await });
+        }
+        // At another moment each time: before the first answer, after the last, and between.
+        tokio::time::sleep(Duration::from_micros(u64::try_from(round % 40).unwrap() * 500)).await;
+        withdraw(&department, &id).await;
+        // Acknowledged: whoever asks from now on gets nothing.
+        assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_WITHDRAWN");
+        for outcome in calls.join_all().await {
+            match outcome {
+                Ok(answer) if only_status(&answer) == v1::AttributeStatus::Found => answered += 1,
+                Ok(answer) => {
+                    assert_eq!(answer.withheld_reasons, ["CONSENT_WITHDRAWN"]);
+                    stopped += 1;
+                }
+                Err(status) => {
+                    assert_eq!(reason(&status), "CONSENT_WITHDRAWN");
+                    stopped += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(answered + stopped, ROUNDS * CALLS);
+    assert!(answered > 0 && stopped > 0, "{answered} answered, {stopped} stopped: that was no race");
+    println!("{answered} answered before their withdrawal, {stopped} stopped by it");
+    sandbox.stop().await;
+    let (mut consents, mut withdrawn) = (std::collections::BTreeMap::new(), std::collections::BTreeSet::new());
+    for (index, event) in unefois_tests::world::events(&sandbox.data()) {
+        if let unefois_consent::Event::Requested(requested) = &event {
+            consents.insert(index, requested.consent.unwrap());
+        }
+        if let unefois_consent::Event::ConsentWithdrawn(decided) = &event {
+            withdrawn.insert(decided.consent);
+        }
+        if let unefois_consent::Event::Answered(answer) = &event {
+            assert!(!withdrawn.contains(&consents[&answer.requested]), "entry {index} answers by a withdrawn consent");
+        }
+    }
+    assert_eq!(withdrawn.len(), ROUNDS);
+    sandbox.finish().await;
+}
