@@ -183,8 +183,14 @@ impl Engine {
         deadline: Instant,
         step: impl FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let told = ToldLater(Arc::clone(self.ledger()));
-        let step = move |turn: &mut Turn<'_>| Ok((step(turn)?, told));
+        let ledger = Arc::clone(self.ledger());
+        let step = move |turn: &mut Turn<'_>| {
+            let before = turn.state().size();
+            let value = step(turn)?;
+            // A step that only read wakes nobody.
+            let told = (turn.state().size() > before).then(|| ToldLater(ledger));
+            Ok((value, told))
+        };
         let (value, _told) = self.sequencer().submit(deadline, step).await?.value;
         Ok(value)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use unefois_consent::consent::DataLife;
-use unefois_consent::event::Event;
+use unefois_consent::event::{Decision, Event};
 use unefois_consent::registry::Role;
 use unefois_consent::{ConsentId, MandateId, ProcedureId, Timestamp};
 
@@ -53,6 +53,8 @@ struct Found {
     index: u64,
     at: Timestamp,
     kind: u8,
+    /// The consent counts no more, for good.
+    ends: bool,
     procedure: Option<ProcedureId>,
     consent: Option<ConsentId>,
     mandate: Option<MandateId>,
@@ -118,9 +120,10 @@ impl Engine {
 const READ_AT_ONCE: u64 = 512;
 
 fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
-    let found = Found { index, at, kind: event.kind(), procedure: None, consent: None, mandate: None };
-    if let Some((_, decided)) = event.decision() {
-        return Some(Found { consent: Some(decided.consent), ..found });
+    let found = Found { index, at, kind: event.kind(), ends: false, procedure: None, consent: None, mandate: None };
+    if let Some((decision, decided)) = event.decision() {
+        let ends = matches!(decision, Decision::Withdraw | Decision::Revoke | Decision::Invalidate);
+        return Some(Found { ends, consent: Some(decided.consent), ..found });
     }
     match event {
         Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) => {
@@ -152,8 +155,7 @@ fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
 
 fn complete(turn: &Turn<'_>, found: Found) -> Result<Change, EngineError> {
     let consent = found.consent.map(|id| turn.state().ledger_consent(id)).transpose()?.flatten();
-    let ends = [4, 14, 15].contains(&found.kind);
-    let erase = ends
+    let erase = found.ends
         && consent.as_ref().is_some_and(|c| {
             matches!(c.consent.data_life, DataLife::Store { .. }) && (c.consent.uses > 0 || c.consent.version > 1)
         });

@@ -22,10 +22,7 @@ pub(super) fn record(turn: &mut Turn<'_>, call: &RecordCall, tag: Digest) -> Res
     turn.judge_caller(&call.caller, Role::Exchange)?;
     let person = find_or_draw(turn, tag)?;
     let consent = match call.answers {
-        None => Consent {
-            sources: turn.state().registry().sources(&call.terms.attributes),
-            ..draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), None)?
-        },
+        None => draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), None)?,
         Some(id) => {
             let request = own(turn, &Standing::Backend(call.caller.clone()), id)?;
             let draft = draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), Some(&request))?;
@@ -44,9 +41,8 @@ pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> R
     let answer_by = call.answer_by.unwrap_or(turn.now().plus(ANSWER_TIME).min(draft.expires_at));
     check_answer_by(&draft, answer_by, turn.now())?;
     let status = ConsentStatus::Requested { answer_by, code: turn.draw_code()? };
-    let sources = turn.state().registry().sources(&call.terms.attributes);
     let word = Word { by: call.caller.actor(), person: None, mandate: None };
-    append(turn, Event::ConsentRequested, person, word, Consent { status, sources, ..draft })
+    append(turn, Event::ConsentRequested, person, word, Consent { status, ..draft })
 }
 
 /// A proven person gives what they were asked for, or less of it.
@@ -176,7 +172,7 @@ fn draft(
         assurance: indication.assurance.clone(),
         consumer: terms.consumer,
         recipients: terms.recipients.clone(),
-        sources: std::collections::BTreeSet::new(),
+        sources: turn.state().registry().sources(&terms.attributes),
         procedure: terms.procedure.clone(),
         attributes: terms.attributes.clone(),
         filters: terms.filters.clone(),
