@@ -16,7 +16,7 @@ use crate::config::ConnectorConfigError;
 use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
 
 mod answer;
-mod client;
+pub mod client;
 mod question;
 pub mod table;
 mod token;

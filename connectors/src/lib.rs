@@ -19,6 +19,8 @@ pub mod file;
 pub mod guard;
 mod reloaded;
 
+pub use api_particulier::client as http_client;
+
 #[cfg(test)]
 mod contract;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How often a consent may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsentUse {
     /// Once.
@@ -175,7 +175,7 @@ impl Grantor {
 }
 
 /// What the consumer may do with the data after the answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataLife {
     /// Use it in the procedure at hand and keep nothing.
@@ -197,7 +197,7 @@ impl DataLife {
 }
 
 /// The months that the data may be about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataPeriod {
     /// The first.

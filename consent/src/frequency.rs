@@ -11,7 +11,7 @@ use crate::time::DAY_MS;
 const HOUR_MS: u64 = 3_600_000;
 
 /// A length of time on the calendar (UTC).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeUnit {
     /// 3,600 seconds.
@@ -53,7 +53,7 @@ impl TimeUnit {
 }
 
 /// At most `times` in each window of one `per`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Frequency {
     /// One at least.

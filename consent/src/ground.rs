@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ConsentId, Timestamp};
 
 /// How the person was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// On a web page.
@@ -19,7 +19,7 @@ pub enum Channel {
 }
 
 /// The language of the notice that was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// French.

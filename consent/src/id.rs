@@ -42,6 +42,34 @@ macro_rules! serde_as_text {
 }
 pub(crate) use serde_as_text;
 
+/// The same, but for formats that no human reads, which get `$binary` by `$to` and give it to `$from`.
+macro_rules! serde_as_text_or {
+    ($name:ty, $binary:ty, $to:expr, $from:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    let to: fn(&$name) -> $binary = $to;
+                    to(self).serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                } else {
+                    <$binary>::deserialize(deserializer).map($from)
+                }
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text_or;
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -90,6 +118,10 @@ name_type!(
 name_type!(
     /// A habilitation: the right of one participant to ask certain attributes for certain procedures.
     HabilitationId
+);
+name_type!(
+    /// A configured address that an administration is told changes at.
+    WebhookName
 );
 name_type!(
     /// A configured connector instance that serves a dataset.
@@ -169,7 +201,7 @@ macro_rules! bytes_type {
             }
         }
 
-        serde_as_text!($name);
+        serde_as_text_or!($name, [u8; $len], |id| id.0, $name);
     };
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Malformed;
-use crate::id::serde_as_text;
+use crate::id::{serde_as_text, serde_as_text_or};
 
 /// Milliseconds in a day of the log. Leap seconds do not exist in Unix time.
 pub const DAY_MS: u64 = 86_400_000;
@@ -145,7 +145,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-serde_as_text!(Timestamp);
+serde_as_text_or!(Timestamp, u64, |time| time.as_millis(), Timestamp::from_millis);
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,11 @@ use unefois_audit::{AuditError, BatchProofs, Checkpoint, Frontier, Hash, Receipt
 
 use crate::error::EngineError;
 use crate::halt::Halt;
+use crate::rows::Chunk;
 use crate::sequencer::{BoxedReply, Written};
 use crate::signer::Signer;
 use crate::state::{Learner, MetIds, Sweeper, tie_rows};
-use crate::store::{Batch, Fold, Journal, RowChange, SealedEntry, StoreError};
+use crate::store::{Batch, Fold, Journal, SealedEntry, StoreError};
 
 /// A batch on its way to the journal.
 pub(crate) struct ToCommit {
@@ -28,7 +29,7 @@ pub(crate) struct ToCommit {
 
 /// Rows for the fold, valid once the batch they travel with is durable.
 pub(crate) struct FoldChunk {
-    pub(crate) changes: Vec<RowChange>,
+    pub(crate) rows: Chunk,
     pub(crate) position: u64,
 }
 
@@ -109,7 +110,7 @@ impl Committer {
             match &outcome {
                 Ok(_) => {
                     if let Some(mut chunk) = fold {
-                        chunk.changes.extend(tie_rows(&self.frontier.root()));
+                        chunk.rows.extend(tie_rows(&self.frontier.root()));
                         // The folder ends only with this thread.
                         let _ = self.to_fold.send(chunk);
                     }
@@ -195,7 +196,7 @@ impl FoldWriter {
     }
 
     fn apply(&mut self, chunk: FoldChunk) -> Result<(), StoreError> {
-        self.fold.apply(chunk.changes, chunk.position)?;
+        self.fold.apply(chunk.rows.into_changes(), chunk.position)?;
         self.position = chunk.position;
         // The sequencer may have ended.
         let _ = self.folded.send(chunk.position);

@@ -152,7 +152,7 @@ fn catch_up(
 fn flush(parts: &EngineParts, state: &mut State, root: &Hash) -> Result<(), EngineError> {
     let mut chunk = state.take_chunk()?;
     chunk.extend(tie_rows(root));
-    parts.fold.apply(chunk, state.size())?;
+    parts.fold.apply(chunk.into_changes(), state.size())?;
     state.folded(state.size());
     Ok(())
 }

@@ -14,6 +14,7 @@ use unefois_audit::{Frontier, VerifierKey};
 
 mod derive;
 mod digest;
+mod folder;
 mod ledger;
 mod past;
 mod prepare;

@@ -1,38 +1,65 @@
 //! Rows of the fold as the sequencer sees them: what is in the store, under what was decided since.
 //!
 //! The sequencer decides on entries long before the fold has them. Their rows live here until the fold confirms them, so
-//! that no decision and no reader is ever behind an acknowledged entry, and the fold can lag without anyone noticing.
+//! that no decision and no reader is ever behind an acknowledged entry, and the fold can lag without anyone noticing. They
+//! are of two ages: those that no chunk has taken, and those of the one chunk that is on its way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::store::{Fold, Row, RowChange, StoreError};
 
+/// A key; nearly all of them fit without an allocation.
+pub(crate) type Key = SmallVec<[u8; 56]>;
+/// Rows by key; `None` removes one.
+type Changes = BTreeMap<Key, Option<Vec<u8>>>;
+
+/// Rows on their way to the fold.
 #[derive(Debug)]
-struct Recent {
-    /// Index of the entry that wrote the row last.
-    index: u64,
-    value: Option<Vec<u8>>,
+pub(crate) struct Chunk {
+    rows: Arc<Changes>,
+    more: Vec<RowChange>,
+}
+
+impl Chunk {
+    /// Adds rows that are not read through [`Rows`].
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = RowChange>) {
+        self.more.extend(more);
+    }
+
+    /// The changes, for the fold. Copies them: the sequencer goes on reading.
+    pub(crate) fn into_changes(self) -> Vec<RowChange> {
+        let rows = self.rows.iter().map(|(key, value)| (key.to_vec(), value.clone()));
+        rows.chain(self.more).collect()
+    }
 }
 
 /// The store's rows with the recent ones over them.
 #[derive(Debug)]
 pub(crate) struct Rows {
     fold: Arc<dyn Fold>,
-    recent: BTreeMap<Vec<u8>, Recent>,
-    /// Keys written since the last chunk was taken.
-    dirty: BTreeSet<Vec<u8>>,
+    /// Since the last chunk was taken.
+    current: Changes,
+    /// Of the chunk that was taken, which brings the fold to this position.
+    taken: Option<(u64, Arc<Changes>)>,
 }
 
 impl Rows {
     pub(crate) fn new(fold: Arc<dyn Fold>) -> Self {
-        Self { fold, recent: BTreeMap::new(), dirty: BTreeSet::new() }
+        Self { fold, current: Changes::new(), taken: None }
+    }
+
+    /// Newest first.
+    fn recent_changes(&self) -> impl Iterator<Item = &Changes> {
+        std::iter::once(&self.current).chain(self.taken.as_ref().map(|(_, rows)| &**rows))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.recent.get(key) {
-            Some(recent) => Ok(recent.value.clone()),
+        match self.recent_changes().find_map(|rows| rows.get(key)) {
+            Some(value) => Ok(value.clone()),
             None => self.fold.get(key),
         }
     }
@@ -40,68 +67,122 @@ impl Rows {
     /// At most `limit` rows under `prefix` after `after`, in the order of keys.
     pub(crate) fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let mut found = BTreeMap::new();
-        let mut hidden = 0;
-        for (key, recent) in self.recent.range::<[u8], _>((start, Bound::Unbounded)) {
-            if !key.starts_with(prefix) {
-                break;
-            }
-            hidden += 1;
-            found.insert(key.clone(), recent.value.clone());
-            // Everything that the store adds up to here sorts into the page already.
-            if found.values().flatten().count() > limit {
-                break;
+        let mut found: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for rows in self.recent_changes() {
+            let mut live = 0;
+            for (key, value) in under(rows, prefix, start) {
+                if !found.contains_key(&**key) {
+                    live += usize::from(value.is_some());
+                    found.insert(key.to_vec(), value.clone());
+                }
+                // Whatever older rows add up to here sorts into the page already.
+                if live > limit {
+                    break;
+                }
             }
         }
-        for (key, value) in self.fold.scan(prefix, after, limit.saturating_add(hidden))? {
+        for (key, value) in self.fold.scan(prefix, after, limit.saturating_add(found.len()))? {
             found.entry(key).or_insert(Some(value));
         }
         Ok(found.into_iter().filter_map(|(key, value)| Some((key, value?))).take(limit).collect())
     }
 
     /// The rows under `prefix` that the fold may not have yet.
-    pub(crate) fn recent(&self, prefix: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let rows = self.recent.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
-        let under = rows.take_while(move |(key, _)| key.starts_with(prefix));
-        under.filter_map(|(key, recent)| Some((key.as_slice(), recent.value.as_deref()?)))
+    pub(crate) fn recent<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut found = BTreeMap::new();
+        for rows in self.recent_changes() {
+            for (key, value) in under(rows, prefix, Bound::Included(prefix)) {
+                found.entry(&**key).or_insert(value.as_deref());
+            }
+        }
+        found.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
-    pub(crate) fn put(&mut self, index: u64, key: Vec<u8>, value: Vec<u8>) {
-        self.write(index, key, Some(value));
+    pub(crate) fn put(&mut self, key: Key, value: Vec<u8>) {
+        self.current.insert(key, Some(value));
     }
 
-    pub(crate) fn remove(&mut self, index: u64, key: Vec<u8>) {
-        self.write(index, key, None);
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.current.insert(key, None);
     }
 
-    fn write(&mut self, index: u64, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.dirty.insert(key.clone());
-        self.recent.insert(key, Recent { index, value });
-    }
-
-    /// How many rows wait for the fold.
+    /// How many rows wait for the fold, at most.
     pub(crate) fn waiting(&self) -> usize {
-        self.recent.len()
+        self.recent_changes().map(BTreeMap::len).sum()
     }
 
     /// How many rows changed since the last chunk.
     pub(crate) fn dirty(&self) -> usize {
-        self.dirty.len()
+        self.current.len()
     }
 
-    /// The rows that changed since the last chunk. They stay visible here until [`Rows::folded`].
-    pub(crate) fn take_chunk(&mut self) -> Vec<RowChange> {
-        std::mem::take(&mut self.dirty)
-            .into_iter()
-            .filter_map(|key| {
-                let value = self.recent.get(&key)?.value.clone();
-                Some((key, value))
-            })
-            .collect()
+    /// The rows that changed since the last chunk, which bring the fold to `position`. They stay visible here until
+    /// [`Rows::folded`]; only then may the next chunk be taken.
+    pub(crate) fn take_chunk(&mut self, position: u64) -> Chunk {
+        let rows = Arc::new(std::mem::take(&mut self.current));
+        self.taken = Some((position, Arc::clone(&rows)));
+        Chunk { rows, more: Vec::new() }
     }
 
     /// The fold has all entries before `position`.
     pub(crate) fn folded(&mut self, position: u64) {
-        self.recent.retain(|_, recent| recent.index >= position);
+        self.taken.take_if(|(taken, _)| *taken <= position);
+    }
+}
+
+fn under<'a>(
+    rows: &'a Changes,
+    prefix: &'a [u8],
+    start: Bound<&'a [u8]>,
+) -> impl Iterator<Item = (&'a Key, &'a Option<Vec<u8>>)> {
+    rows.range::<[u8], _>((start, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::MemoryRows;
+
+    fn key(n: u8) -> Key {
+        Key::from_slice(&[b'k', n])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_was_written_last_wherever_it_lies(
+            steps in prop::collection::vec((0_u8..12, 0_u8..6, 0_u8..8), 1..120),
+            limit in 1_usize..8,
+        ) {
+            let fold = Arc::new(MemoryRows::default());
+            let mut rows = Rows::new(fold.clone());
+            let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            let mut on_the_way: Option<Chunk> = None;
+            for (position, (n, what, after)) in (1_u64..).zip(steps) {
+                match what {
+                    0 => {
+                        rows.remove(key(n));
+                        model.remove(&key(n).to_vec());
+                    }
+                    1 if on_the_way.is_none() => on_the_way = Some(rows.take_chunk(position)),
+                    2 => {
+                        if let Some(chunk) = on_the_way.take() {
+                            fold.apply(chunk.into_changes(), position).unwrap();
+                            rows.folded(position);
+                        }
+                    }
+                    _ => {
+                        rows.put(key(n), position.to_be_bytes().to_vec());
+                        model.insert(key(n).to_vec(), position.to_be_bytes().to_vec());
+                    }
+                }
+                prop_assert_eq!(rows.get(&key(n)).unwrap(), model.get(&key(n).to_vec()).cloned());
+                let after = key(after);
+                let page = rows.scan(b"k", Some(&after), limit).unwrap();
+                let expected = model.iter().filter(|(key, _)| key.as_slice() > &after[..]).take(limit);
+                prop_assert_eq!(page, expected.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
+            }
+        }
     }
 }

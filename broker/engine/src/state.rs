@@ -4,6 +4,7 @@
 //! state from the same entries. The registry and the exchanges under way live in memory; everything that grows with the
 //! number of persons is in [`Rows`].
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -12,13 +13,15 @@ use unefois_audit::Hash;
 use unefois_consent::decide::{Earlier, UsedToday};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
+    Consent, ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef,
+    Timestamp,
 };
 
-use crate::rows::Rows;
+use crate::rows::{Chunk, Rows};
 use crate::store::{Fold, RowChange, StoreError};
 
 mod apply;
+mod consent_row;
 mod keys;
 mod ledger;
 mod met;
@@ -26,6 +29,7 @@ mod purge;
 mod stamp;
 mod tables;
 
+use consent_row::SharedTerms;
 pub use ledger::LedgerConsent;
 pub(crate) use ledger::{Trace, Wanted};
 pub(crate) use met::{Learner, MetIds};
@@ -35,7 +39,7 @@ use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"6";
+const LAYOUT: &[u8] = b"7";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -106,11 +110,14 @@ pub(crate) struct State {
     registry_dirty: bool,
     open: BTreeMap<u64, OpenExchange>,
     rows: Rows,
+    terms: SharedTerms,
     met: Arc<MetIds>,
     purged: Arc<PurgedPeriods>,
     purged_dirty: bool,
     /// Subjects met lately, and the records that they come from.
     subjects: HashMap<Digest, KnownSubject>,
+    /// Consents looked at lately: each exchange looks at its own three times.
+    consents: RefCell<HashMap<ConsentId, (Stamp, Consent)>>,
 }
 
 /// A person who was met before.
@@ -134,6 +141,7 @@ impl State {
     /// The state that `fold` holds.
     pub(crate) fn load(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
         let size = fold.folded()?;
+        let terms = SharedTerms::load(&*fold)?;
         let rows = Rows::new(fold);
         let (registry_version, registry) = match rows.get(keys::REGISTRY)? {
             None => (0, Registry::default()),
@@ -153,10 +161,12 @@ impl State {
             registry_dirty: false,
             open,
             rows,
-            met: Arc::new(MetIds::new()),
+            terms,
+            met: Arc::new(MetIds::new(size == 0)),
             purged: Arc::new(PurgedPeriods::from_row(purged)),
             purged_dirty: false,
             subjects: HashMap::new(),
+            consents: RefCell::default(),
         })
     }
 
@@ -236,6 +246,21 @@ impl State {
         Ok(Some(known))
     }
 
+    /// Whether a replay has met this reference of a person.
+    pub(crate) fn has_reference(&self, subject: SubjectRef) -> Result<bool, StoreError> {
+        let key = keys::reference(subject);
+        Ok(self.met.may_have(&key) && self.rows.get(&key)?.is_some())
+    }
+
+    /// Whether it was new.
+    pub(crate) fn add_reference(&mut self, subject: SubjectRef) -> Result<bool, StoreError> {
+        let is_new = !self.has_reference(subject)?;
+        let key = keys::reference(subject);
+        self.met.add(&key);
+        self.rows.put(key, Vec::new());
+        Ok(is_new)
+    }
+
     /// The earlier request of `consumer` with this id.
     pub(crate) fn earlier(&self, consumer: Siret, request_id: &RequestId) -> Result<Option<Earlier>, StoreError> {
         let key = keys::request(consumer, request_id);
@@ -268,15 +293,16 @@ impl State {
         (self.rows.waiting(), self.rows.dirty())
     }
 
-    /// What brings the fold to this state. The rows stay visible here until [`State::folded`].
-    pub(crate) fn take_chunk(&mut self) -> Result<Vec<RowChange>, StoreError> {
-        let mut chunk = self.rows.take_chunk();
-        chunk.push((keys::OPEN.to_vec(), Some(encode(&self.open)?)));
+    /// What brings the fold to this state. The rows stay visible here until [`State::folded`], and only then may the next
+    /// chunk be taken.
+    pub(crate) fn take_chunk(&mut self) -> Result<Chunk, StoreError> {
+        let mut chunk = self.rows.take_chunk(self.size);
+        chunk.extend([(keys::OPEN.to_vec(), Some(encode(&self.open)?))]);
         if std::mem::take(&mut self.purged_dirty) {
-            chunk.push((keys::PURGED.to_vec(), Some(encode(&self.purged.all())?)));
+            chunk.extend([(keys::PURGED.to_vec(), Some(encode(&self.purged.all())?))]);
         }
         if std::mem::take(&mut self.registry_dirty) {
-            chunk.push((keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?)));
+            chunk.extend([(keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?))]);
         }
         Ok(chunk)
     }
@@ -289,3 +315,5 @@ impl State {
 
 /// Subjects that are kept at hand: 48 bytes each.
 const MAX_SUBJECTS_AT_HAND: usize = 100_000;
+/// Consents that are kept at hand: about 600 bytes each.
+const MAX_CONSENTS_AT_HAND: usize = 32_768;

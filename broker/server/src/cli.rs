@@ -15,10 +15,10 @@ mod receipt;
 mod registry;
 mod serve;
 mod setup;
+mod webhook;
 mod witness;
 
 pub(crate) use audit::{Check, check_files, report_text};
-pub(crate) use consent::consent_text;
 pub(crate) use exchange::{answer_text, draw_request_id};
 pub use output::{Failure, exit_code};
 pub(crate) use output::{describe, line as print_line};
@@ -71,6 +71,9 @@ enum Command {
     /// Ask persons for consents, record them, and hear of their changes
     #[command(subcommand)]
     Consent(consent::ConsentCommand),
+    /// See your webhooks, and send again what they could not deliver
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Record who may act for whom
     #[command(subcommand)]
     Mandate(mandate::MandateCommand),
@@ -128,6 +131,7 @@ impl Cli {
             Command::Exchange(args) => exchange::run(args).await,
             Command::Registry(command) => registry::run(command).await,
             Command::Consent(command) => consent::run(command).await,
+            Command::Webhook(command) => webhook::run(command).await,
             Command::Mandate(command) => mandate::run(command).await,
             Command::Me(command) => me::run(command).await,
             Command::Audit(command) => audit::run(command).await,
@@ -147,6 +151,7 @@ impl Cli {
             | Command::Exchange(_)
             | Command::Registry(_)
             | Command::Consent(_)
+            | Command::Webhook(_)
             | Command::Mandate(_)
             | Command::Me(_)
             | Command::Audit(_)

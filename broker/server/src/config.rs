@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use unefois_audit::Policy;
 use unefois_connectors::{ConnectorConfig, Guarded};
-use unefois_consent::id::ConnectorName;
+use unefois_consent::id::{ConnectorName, WebhookName};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_engine::{Ed25519Signer, Signer};
 use unefois_store::Options;
@@ -20,6 +20,7 @@ use unefois_store::embedded::FoldEngine;
 
 use crate::assertion::{IdentityProviderConfig, IdentityProviders};
 use crate::tls::{TlsFiles, TlsState};
+use crate::webhook::{OpenWebhook, WebhookConfig};
 
 /// The file `unefois.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Config {
     /// Whose word proves who a person is; nobody's where empty, and then CitizenService serves nobody.
     #[serde(default)]
     pub identity_providers: Vec<IdentityProviderConfig>,
+    /// Administrations that are told of the changes that concern them.
+    #[serde(default)]
+    pub webhooks: BTreeMap<WebhookName, WebhookConfig>,
     /// Sources.
     #[serde(default)]
     pub connectors: BTreeMap<ConnectorName, ConnectorConfig>,
@@ -282,6 +286,9 @@ impl Config {
         for path in self.tls.crl.iter_mut().chain(&mut self.log.policy).chain(jwks) {
             *path = base.join(&*path);
         }
+        for webhook in self.webhooks.values_mut() {
+            webhook.resolve(base);
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -320,6 +327,9 @@ impl Config {
         for (name, connector) in &self.connectors {
             connector.validate().map_err(|error| ConfigError::new(&format!("connectors.{name}"), error))?;
         }
+        for (name, webhook) in &self.webhooks {
+            webhook.validate(&format!("webhooks.{name}"))?;
+        }
         for (place, provider) in self.identity_providers.iter().enumerate() {
             provider.validate(&format!("identity_providers[{place}]"))?;
         }
@@ -354,6 +364,8 @@ pub struct Loaded {
     pub connectors: BTreeMap<ConnectorName, Arc<Guarded>>,
     /// Whose word proves who a person is.
     pub providers: IdentityProviders,
+    /// Administrations that are told of changes.
+    pub webhooks: BTreeMap<WebhookName, OpenWebhook>,
 }
 
 impl Loaded {
@@ -377,7 +389,12 @@ impl Loaded {
             check_served(&connectors, dataset)?;
         }
         let providers = IdentityProviders::open(config.identity_providers.clone())?;
-        Ok(Self { providers, config, tls: Arc::new(tls), signer: Arc::new(signer), policy, registry, connectors })
+        let mut webhooks = BTreeMap::new();
+        for (name, webhook) in &config.webhooks {
+            webhooks.insert(name.clone(), OpenWebhook::open(&format!("webhooks.{name}"), webhook.clone())?);
+        }
+        let (tls, signer) = (Arc::new(tls), Arc::new(signer));
+        Ok(Self { config, tls, signer, policy, registry, connectors, providers, webhooks })
     }
 }
 

@@ -14,5 +14,7 @@ pub mod mirror;
 pub mod pki;
 pub mod rpc;
 pub mod serve;
+mod text;
 pub mod tls;
+pub mod webhook;
 pub mod witness;

@@ -23,6 +23,7 @@ pub mod status;
 pub use audit::Audit;
 pub use citizen::Citizens;
 pub use consent::Consents;
+pub(crate) use consent::wire_change;
 pub use exchange::Exchange;
 pub use registry::RegistryRpc;
 

@@ -29,6 +29,7 @@ use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
 use crate::rpc::{Audit, Citizens, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
 use crate::tls::{Bounds, accept};
+use crate::webhook::Webhooks;
 
 /// Why a broker does not run.
 #[derive(Debug, thiserror::Error)]
@@ -122,9 +123,10 @@ where
     Ok(Some(bound))
 }
 
-/// What the services for persons need.
+/// What the services for persons and about consents need beside the engine.
 struct People {
     providers: Arc<IdentityProviders>,
+    webhooks: Webhooks,
     /// The broker stops: streams end.
     stopped: watch::Receiver<bool>,
 }
@@ -141,6 +143,7 @@ fn services(
     let consents = ConsentServiceServer::new(Consents {
         engine: Arc::clone(engine),
         portal: config.portal_url.clone(),
+        webhooks: people.webhooks,
         stopped: people.stopped,
     });
     let citizens = CitizenServiceServer::new(Citizens { engine: Arc::clone(engine), providers: people.providers });
@@ -171,7 +174,7 @@ impl Broker {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Self, ServeError> {
         access::check_complete().map_err(ServeError::Contract)?;
-        let Loaded { config, tls, signer, policy, registry, connectors, providers } = loaded;
+        let Loaded { config, tls, signer, policy, registry, connectors, providers, webhooks } = loaded;
         let verifier_key = signer.verifier_key().to_string();
         let Stores { journal, fold, keys, head } = stores;
         let parts =
@@ -187,7 +190,9 @@ impl Broker {
         let (accepted, incoming) = mpsc::channel(64);
         let (health_reporter, health) = tonic_health::server::health_reporter();
         health_reporter.set_service_status(EXCHANGE_SERVICE, ServingStatus::Serving).await;
-        let people = People { providers: Arc::new(providers), stopped: stopped.clone() };
+        let webhooks = Webhooks::start(&engine, &config.store.path, webhooks)?;
+        let telling: Vec<_> = webhooks.run().collect();
+        let people = People { providers: Arc::new(providers), webhooks, stopped: stopped.clone() };
         let server = services(&engine, &config.server, verifier_key, people, health)?;
         let bounds =
             Bounds { connections: config.server.max_connections, per_key: config.server.max_connections_per_key };
@@ -197,6 +202,7 @@ impl Broker {
             tokio::spawn(purge(Arc::clone(&engine))),
             tokio::spawn(tell_health(health_reporter, Arc::clone(&engine))),
         ];
+        helpers.extend(telling);
         let cosigning = cosigning.map(|cosigning| tokio::spawn(cosigning.run(wait(stopped.clone()))));
         let readiness = Readiness(Arc::clone(&engine));
         let metrics_address = serve_http("metrics.listen", config.metrics.listen, &mut helpers, |listener| {

@@ -25,7 +25,7 @@ const USER_AGENT: &str = concat!("unefois/", env!("CARGO_PKG_VERSION"));
 const REQUEST_ID: &str = "x-request-id";
 
 /// The base URL of a source: https, or http to this very machine.
-pub(super) fn base_url(text: &str) -> Result<Url, ConnectorConfigError> {
+pub fn base_url(text: &str) -> Result<Url, ConnectorConfigError> {
     let refuse = |rule| Err(ConnectorConfigError::invalid("base_url", rule));
     let Ok(url) = Url::parse(text) else {
         return refuse("an absolute URL such as https://particulier.api.gouv.fr");
@@ -43,14 +43,15 @@ pub(super) fn base_url(text: &str) -> Result<Url, ConnectorConfigError> {
     if extra { refuse("without user, password, query and fragment; the token goes in token_file") } else { Ok(url) }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the host of `url` is this very machine.
+pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || literal.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A client for `base`; `ca_file` adds the roots of a private certification authority to the system's.
-pub(super) fn client(base: &Url, ca_file: Option<&Path>, max_idle: usize) -> Result<Client, ConnectorConfigError> {
+pub fn client(base: &Url, ca_file: Option<&Path>, max_idle: usize) -> Result<Client, ConnectorConfigError> {
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
     Client::builder()
         .tls_backend_preconfigured(tls(base, ca_file)?)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use unefois_consent::consent::DataLife;
 use unefois_consent::event::{Decision, Event};
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentId, MandateId, ProcedureId, Timestamp};
+use unefois_consent::{ConsentId, MandateId, ProcedureId, Siret, Timestamp};
 
 use super::{Engine, EngineError, LedgerConsent, Turn, VerifiedParticipant};
 use crate::store::Visit;
@@ -39,6 +39,26 @@ pub struct Change {
     pub erase: bool,
 }
 
+/// For whom changes are read.
+#[derive(Debug, Clone)]
+pub enum ChangeReader {
+    /// An administration that asks.
+    Caller(VerifiedParticipant),
+    /// An administration that the operator tells, at an address that the operator configured.
+    Operator(Siret),
+}
+
+impl ChangeReader {
+    /// The administration, where it takes part.
+    fn judge(&self, turn: &Turn<'_>) -> Result<Siret, EngineError> {
+        match self {
+            Self::Caller(caller) => turn.judge_caller(caller, Role::Exchange).map(|()| caller.participant()),
+            Self::Operator(consumer) if turn.state().registry().participant(*consumer).is_some() => Ok(*consumer),
+            Self::Operator(_) => Err(EngineError::NotAllowed("this administration does not take part")),
+        }
+    }
+}
+
 /// Some changes, and where to go on.
 #[derive(Debug, Clone)]
 pub struct ChangePage {
@@ -61,16 +81,16 @@ struct Found {
 }
 
 impl Engine {
-    /// The changes after the entry of index `after` that concern the caller. Each is durable.
+    /// The changes after the entry of index `after` that concern the reader. Each is durable.
     pub async fn changes(
         &self,
-        caller: &VerifiedParticipant,
+        reader: &ChangeReader,
         after: Option<u64>,
         deadline: Instant,
     ) -> Result<ChangePage, EngineError> {
-        let (consumer, judged) = (caller.participant(), caller.clone());
+        let reader = reader.clone();
         let look = move |turn: &mut Turn<'_>| {
-            turn.judge_caller(&judged, Role::Exchange)?;
+            let consumer = reader.judge(turn)?;
             Ok(turn.state().changes(consumer, after, MAX_CHANGES)?)
         };
         let indexes = self.sequencer().submit(deadline, look).await?.value;

@@ -12,11 +12,12 @@ use unefois_consent::registry::Role;
 use unefois_consent::{ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
 use super::digest::fold_digest;
+use super::folder::Folder;
 use super::past::PurgedPast;
 use super::prepare::PreparedEntry;
 use crate::purge::Kept;
 use crate::state::{State, Wanted};
-use crate::store::{Fold, RowChange, StoreError};
+use crate::store::{Fold, StoreError};
 
 /// The rows of a replay go to its fold in chunks of so many.
 const CHUNK_ROWS: usize = 20_000;
@@ -51,41 +52,13 @@ pub(super) fn must(holds: bool, what: &str) -> Result<(), Fault> {
     if holds { Ok(()) } else { no(what) }
 }
 
-/// Every reference given to a person, in rows that are not state: their keys begin with a zero byte.
-struct SubjectRefs {
-    fold: Arc<dyn Fold>,
-    /// Those that the fold does not have yet.
-    recent: BTreeSet<SubjectRef>,
-}
-
-impl SubjectRefs {
-    fn key(subject: SubjectRef) -> Vec<u8> {
-        [&b"\0subject"[..], &subject.0].concat()
-    }
-
-    fn contains(&self, subject: SubjectRef) -> Result<bool, StoreError> {
-        Ok(self.recent.contains(&subject) || self.fold.get(&Self::key(subject))?.is_some())
-    }
-
-    /// Whether it was new.
-    fn insert(&mut self, subject: SubjectRef) -> Result<bool, StoreError> {
-        let new = !self.contains(subject)?;
-        self.recent.insert(subject);
-        Ok(new)
-    }
-
-    fn take_rows(&mut self) -> impl Iterator<Item = RowChange> {
-        std::mem::take(&mut self.recent).into_iter().map(|subject| (Self::key(subject), Some(Vec::new())))
-    }
-}
-
 /// The state after the entries so far, and the permits of the exchanges under way.
 pub(super) struct Derivation {
     key: VerifierKey,
     fold: Arc<dyn Fold>,
+    folder: Folder,
     pub(super) state: State,
     permits: BTreeMap<u64, Permit>,
-    subjects: SubjectRefs,
     past: PurgedPast,
     /// The first registry is given by the operator; it ends with the first entry of another kind.
     first_registry: bool,
@@ -98,9 +71,9 @@ impl Derivation {
             return Err(StoreError::NotWritten("a replay needs an empty fold to build its state in".to_owned()));
         }
         let state = State::load(Arc::clone(&fold))?;
-        let subjects = SubjectRefs { fold: Arc::clone(&fold), recent: BTreeSet::new() };
+        let folder = Folder::start(Arc::clone(&fold))?;
         let (permits, past) = (BTreeMap::new(), PurgedPast::default());
-        Ok(Self { key, fold, state, permits, subjects, past, first_registry: true })
+        Ok(Self { key, fold, folder, state, permits, past, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -111,6 +84,7 @@ impl Derivation {
     /// Digest of the state after the last entry.
     pub(super) fn digest(&mut self) -> Result<[u8; 32], StoreError> {
         self.flush()?;
+        self.settle()?;
         fold_digest(&*self.fold)
     }
 
@@ -119,7 +93,7 @@ impl Derivation {
         let time = entry.time();
         for new in event.new_subjects() {
             must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
-            must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
+            must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
         }
         let decided = self.derive(index, time, event)?;
         let kept = self.state.retention(time, event)?;
@@ -144,7 +118,7 @@ impl Derivation {
             };
             must(may_record.contains(&entry.leaf.kind), "is no entry that records such a fact as was carried over")?;
             if let CarriedFact::Subject(new) = &carried.fact {
-                must(self.subjects.insert(new.subject)?, "gives a person the reference of another")?;
+                must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
             }
         }
         self.past.purged(index, entry.leaf.kind, entry.time());
@@ -154,10 +128,16 @@ impl Derivation {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let mut chunk = self.state.take_chunk()?;
-        chunk.extend(self.subjects.take_rows());
-        self.fold.apply(chunk, self.state.size())?;
-        self.state.folded(self.state.size());
+        self.settle()?;
+        let chunk = self.state.take_chunk()?;
+        self.folder.send(chunk, self.state.size())
+    }
+
+    /// Waits until the fold has the last chunk.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some(position) = self.folder.wait()? {
+            self.state.folded(position);
+        }
         Ok(())
     }
 
@@ -227,7 +207,7 @@ impl Derivation {
     }
 
     pub(super) fn known(&self, subject: SubjectRef) -> Result<(), Fault> {
-        must(self.subjects.contains(subject)?, "names a person whom no entry introduced")
+        must(self.state.has_reference(subject)?, "names a person whom no entry introduced")
     }
 
     fn carried(&mut self, carried: &Carried) -> Result<Derived, Fault> {

@@ -275,6 +275,6 @@ impl Loop {
         }
         self.fold_is_idle = false;
         self.last_chunk = Instant::now();
-        Ok(Some(FoldChunk { changes: self.parts.state.take_chunk()?, position: self.parts.state.size() }))
+        Ok(Some(FoldChunk { rows: self.parts.state.take_chunk()?, position: self.parts.state.size() }))
     }
 }

@@ -13,6 +13,7 @@ use unefois_consent::{
 
 use super::{OpenExchange, Stamp, State, Trace, UsageRow, decode, encode, encode_earlier, keys};
 use crate::purge::Kept;
+use crate::rows::Key;
 use crate::store::StoreError;
 
 /// The persons whom an event names. The end of an exchange does so too, but goes with its beginning.
@@ -44,7 +45,7 @@ fn names(event: &Event) -> impl Iterator<Item = SubjectRef> {
     named.into_iter().flatten()
 }
 
-pub(super) fn objection_key(objection: &Objection) -> Vec<u8> {
+pub(super) fn objection_key(objection: &Objection) -> Key {
     let procedure = objection.procedure.as_ref().map(ProcedureId::as_str);
     keys::objection(objection.subject, objection.consumer, procedure)
 }
@@ -96,14 +97,14 @@ impl State {
     ) -> Result<(), StoreError> {
         let stamp = Stamp { period: RecordPeriod::new(time, retention), from: index };
         for new in event.new_subjects() {
-            self.put_subject(index, &new, stamp);
+            self.put_subject(&new, stamp);
         }
         for subject in names(event) {
-            self.rows.put(index, keys::trace(subject, index), stamp.row(&Trace::encode(event.kind(), None)));
+            self.rows.put(keys::trace(subject, index), stamp.row(&Trace::encode(event.kind(), None)));
         }
         match event {
             Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
-            Event::Carried(event) => self.apply_carried(index, Stamp { from: event.from, ..stamp }, &event.fact)?,
+            Event::Carried(event) => self.apply_carried(Stamp { from: event.from, ..stamp }, &event.fact)?,
             Event::Purged(event) => {
                 self.purged.insert(event.period);
                 self.purged_dirty = true;
@@ -124,11 +125,11 @@ impl State {
             Event::ConsentRevoked(event) => self.apply_decision(index, time, stamp, Decision::Revoke, event)?,
             Event::ConsentInvalidated(event) => self.apply_decision(index, time, stamp, Decision::Invalidate, event)?,
             Event::ObjectionRecorded(event) => {
-                self.put_objection(index, stamp, &event.objection)?;
+                self.put_objection(stamp, &event.objection)?;
                 self.put_change(index, stamp, event.objection.consumer);
             }
             Event::ObjectionLifted(event) => {
-                self.rows.remove(index, objection_key(&event.objection));
+                self.rows.remove(objection_key(&event.objection));
                 self.put_change(index, stamp, event.objection.consumer);
             }
             Event::MandateGranted(event) => self.apply_mandate(index, stamp, event)?,
@@ -149,28 +150,28 @@ impl State {
         let key = keys::trace(open.subject, requested);
         if let Some((stamp, row)) = self.live(&key)? {
             let kind = row.first().copied().unwrap_or_default();
-            self.rows.put(index, key, stamp.row(&Trace::encode(kind, Some(index))));
+            self.rows.put(key, stamp.row(&Trace::encode(kind, Some(index))));
         }
         Ok(())
     }
 
-    fn put_subject(&mut self, index: u64, new: &NewSubject, stamp: Stamp) {
+    fn put_subject(&mut self, new: &NewSubject, stamp: Stamp) {
         let key = keys::subject(&new.tag);
         self.met.add(&key);
-        self.rows.put(index, key, stamp.row(&new.subject.0));
+        self.rows.put(key, stamp.row(&new.subject.0));
         // What is at hand may be older.
         self.subjects.remove(&new.tag);
     }
 
-    fn put_objection(&mut self, index: u64, stamp: Stamp, objection: &Objection) -> Result<(), StoreError> {
-        self.rows.put(index, objection_key(objection), stamp.row(&encode(objection)?));
+    fn put_objection(&mut self, stamp: Stamp, objection: &Objection) -> Result<(), StoreError> {
+        self.rows.put(objection_key(objection), stamp.row(&encode(objection)?));
         Ok(())
     }
 
-    fn apply_carried(&mut self, index: u64, stamp: Stamp, fact: &CarriedFact) -> Result<(), StoreError> {
+    fn apply_carried(&mut self, stamp: Stamp, fact: &CarriedFact) -> Result<(), StoreError> {
         match fact {
-            CarriedFact::Subject(new) => self.put_subject(index, new, stamp),
-            CarriedFact::Objection(objection) => self.put_objection(index, stamp, objection)?,
+            CarriedFact::Subject(new) => self.put_subject(new, stamp),
+            CarriedFact::Objection(objection) => self.put_objection(stamp, objection)?,
         }
         Ok(())
     }
@@ -179,7 +180,7 @@ impl State {
     pub(crate) fn apply_purged(&mut self, index: u64, time: Timestamp, kept: &[Kept]) -> Result<(), StoreError> {
         for Kept { carried, period } in kept {
             // Of the record that carries it: it lives on when the first record's period is purged.
-            self.apply_carried(index, Stamp { period: *period, from: index }, &carried.fact)?;
+            self.apply_carried(Stamp { period: *period, from: index }, &carried.fact)?;
         }
         self.size = index.saturating_add(1);
         self.time = self.time.max(time);
@@ -189,22 +190,27 @@ impl State {
     fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
         let consent = &event.consent;
         if let Some(before) = self.consent(consent.id)? {
-            self.rows.remove(index, keys::consent_place(&before));
+            self.rows.remove(keys::consent_place(&before));
         }
-        self.rows.put(index, keys::consent_place(consent), stamp.row(&[]));
-        self.put_consent(index, stamp, consent)?;
+        self.rows.put(keys::consent_place(consent), stamp.row(&[]));
+        self.put_consent(stamp, consent)?;
         self.put_change(index, stamp, consent.consumer);
         Ok(())
     }
 
-    fn put_consent(&mut self, index: u64, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
-        self.rows.put(index, keys::consent(consent.id), stamp.row(&encode(consent)?));
+    fn put_consent(&mut self, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
+        let (row, new_terms) = self.terms.encode(consent)?;
+        if let Some((key, terms)) = new_terms {
+            self.rows.put(key, terms);
+        }
+        self.rows.put(keys::consent(consent.id), stamp.row(&row));
+        self.keep_at_hand(stamp, consent);
         Ok(())
     }
 
     /// The administration finds the entry among its changes as long as its record is kept.
     fn put_change(&mut self, index: u64, stamp: Stamp, consumer: Siret) {
-        self.rows.put(index, keys::change(consumer, index), stamp.row(&[]));
+        self.rows.put(keys::change(consumer, index), stamp.row(&[]));
     }
 
     fn apply_decision(
@@ -218,7 +224,7 @@ impl State {
         let Some((stamp, mut consent)) = self.consent_with_stamp(event.consent)? else { return Ok(()) };
         if let Ok(Some(status)) = consent.decided(decision, time) {
             consent.status = status;
-            self.put_consent(index, stamp, &consent)?;
+            self.put_consent(stamp, &consent)?;
         }
         self.put_change(index, own, consent.consumer);
         Ok(())
@@ -227,15 +233,15 @@ impl State {
     fn apply_mandate(&mut self, index: u64, stamp: Stamp, event: &MandateGranted) -> Result<(), StoreError> {
         let mandate = &event.mandate;
         for subject in [mandate.principal, mandate.representative] {
-            self.rows.put(index, keys::mandate_place(subject, mandate.id), stamp.row(&[]));
+            self.rows.put(keys::mandate_place(subject, mandate.id), stamp.row(&[]));
         }
-        self.put_mandate(index, stamp, mandate)?;
+        self.put_mandate(stamp, mandate)?;
         self.put_change(index, stamp, mandate.consumer);
         Ok(())
     }
 
-    fn put_mandate(&mut self, index: u64, stamp: Stamp, mandate: &Mandate) -> Result<(), StoreError> {
-        self.rows.put(index, keys::mandate(mandate.id), stamp.row(&encode(mandate)?));
+    fn put_mandate(&mut self, stamp: Stamp, mandate: &Mandate) -> Result<(), StoreError> {
+        self.rows.put(keys::mandate(mandate.id), stamp.row(&encode(mandate)?));
         Ok(())
     }
 
@@ -248,7 +254,7 @@ impl State {
     ) -> Result<(), StoreError> {
         let Some((stamp, mut mandate)) = self.mandate_with_stamp(event.mandate)? else { return Ok(()) };
         mandate.ended_at = Some(time);
-        self.put_mandate(index, stamp, &mandate)?;
+        self.put_mandate(stamp, &mandate)?;
         self.put_change(index, own, mandate.consumer);
         Ok(())
     }
@@ -273,13 +279,13 @@ impl State {
         };
         let key = keys::request(question.consumer, &question.request_id);
         self.met.add(&key);
-        self.rows.put(index, key, stamp.row(&encode_earlier(&row)));
+        self.rows.put(key, stamp.row(&encode_earlier(&row)));
         if first {
-            self.count_use(index, time, &event.habilitation)?;
+            self.count_use(time, &event.habilitation)?;
             let consent = event.consent.map(|id| self.consent_with_stamp(id)).transpose()?.flatten();
             if let Some((stamp, mut consent)) = consent {
                 consent.count_use(time);
-                self.put_consent(index, stamp, &consent)?;
+                self.put_consent(stamp, &consent)?;
             }
         }
         let retention = stamp.period.retention;
@@ -287,7 +293,7 @@ impl State {
         Ok(())
     }
 
-    fn count_use(&mut self, index: u64, time: Timestamp, id: &HabilitationId) -> Result<(), StoreError> {
+    fn count_use(&mut self, time: Timestamp, id: &HabilitationId) -> Result<(), StoreError> {
         if self.registry.habilitation(id).is_none_or(|h| h.quota_per_day.is_none()) {
             return Ok(());
         }
@@ -295,7 +301,7 @@ impl State {
         let today = time.day();
         let row: Option<UsageRow> = self.rows.get(&key)?.map(|row| decode(&row)).transpose()?;
         let count = row.filter(|row| row.day == today).map_or(0, |row| row.count).saturating_add(1);
-        self.rows.put(index, key, encode(&UsageRow { day: today, count })?);
+        self.rows.put(key, encode(&UsageRow { day: today, count })?);
         Ok(())
     }
 }

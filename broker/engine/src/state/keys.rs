@@ -2,6 +2,8 @@
 
 use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, MandateId, RequestId, Siret, SubjectRef};
 
+use crate::rows::Key;
+
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
 /// All earlier requests.
@@ -11,22 +13,26 @@ pub(crate) const LAYOUT: &[u8] = b"v";
 /// Root of the tree at the fold's position.
 pub(crate) const ROOT: &[u8] = b"h";
 
-fn join(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
+fn join(parts: &[&[u8]]) -> Key {
+    let mut key = Key::new();
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
 }
 
 /// Tag of an identity → subject.
-pub(super) fn subject(tag: &Digest) -> Vec<u8> {
+pub(super) fn subject(tag: &Digest) -> Key {
     join(&[b"s", &tag.0])
 }
 
 /// All consents of a subject to a consumer.
-pub(super) fn consents(subject: SubjectRef, consumer: Siret) -> Vec<u8> {
+pub(super) fn consents(subject: SubjectRef, consumer: Siret) -> Key {
     join(&[b"c", &subject.0, consumer.as_str().as_bytes()])
 }
 
 /// Subject, consumer, time (newest first) and consent → nothing: the place of a consent in the lists of its person.
-pub(super) fn consent_place(consent: &Consent) -> Vec<u8> {
+pub(super) fn consent_place(consent: &Consent) -> Key {
     let newest_first = !consent.granted_at.as_millis();
     let owner = consents(consent.subject, consent.consumer);
     join(&[&owner, &newest_first.to_be_bytes(), &consent.id.0])
@@ -38,22 +44,30 @@ pub(super) fn consent_at(place: &[u8]) -> Option<ConsentId> {
 }
 
 /// Consent → its state.
-pub(super) fn consent(id: ConsentId) -> Vec<u8> {
+pub(super) fn consent(id: ConsentId) -> Key {
     join(&[b"i", &id.0])
 }
 
+/// Terms that consents share.
+pub(super) const TERMS: &[u8] = b"k";
+
+/// Number of terms that consents share → the terms.
+pub(super) fn terms(number: u32) -> Key {
+    join(&[TERMS, &number.to_be_bytes()])
+}
+
 /// Mandate → its state.
-pub(super) fn mandate(id: MandateId) -> Vec<u8> {
+pub(super) fn mandate(id: MandateId) -> Key {
     join(&[b"m", &id.0])
 }
 
 /// All mandates of a person, as principal or as representative.
-pub(super) fn mandates_of(subject: SubjectRef) -> Vec<u8> {
+pub(super) fn mandates_of(subject: SubjectRef) -> Key {
     join(&[b"n", &subject.0])
 }
 
 /// Person and mandate → nothing.
-pub(super) fn mandate_place(subject: SubjectRef, id: MandateId) -> Vec<u8> {
+pub(super) fn mandate_place(subject: SubjectRef, id: MandateId) -> Key {
     join(&[b"n", &subject.0, &id.0])
 }
 
@@ -63,12 +77,12 @@ pub(super) fn mandate_at(place: &[u8]) -> Option<MandateId> {
 }
 
 /// All changes of the ledger that concern an administration.
-pub(super) fn changes(consumer: Siret) -> Vec<u8> {
+pub(super) fn changes(consumer: Siret) -> Key {
     join(&[b"l", consumer.as_str().as_bytes()])
 }
 
 /// Administration and index of the entry → nothing.
-pub(super) fn change(consumer: Siret, index: u64) -> Vec<u8> {
+pub(super) fn change(consumer: Siret, index: u64) -> Key {
     join(&[&changes(consumer), &index.to_be_bytes()])
 }
 
@@ -78,14 +92,14 @@ pub(super) fn index_at(key: &[u8]) -> Option<u64> {
 }
 
 /// Subject, consumer and procedure (empty: all) → objection.
-pub(super) fn objection(subject: SubjectRef, consumer: Siret, procedure: Option<&str>) -> Vec<u8> {
+pub(super) fn objection(subject: SubjectRef, consumer: Siret, procedure: Option<&str>) -> Key {
     join(&[b"o", &subject.0, consumer.as_str().as_bytes(), procedure.unwrap_or_default().as_bytes()])
 }
 
 /// Consumer and request id → earlier request. A digest of half length keeps the rows small; a collision would refuse a
 /// new request as reused, never answer it.
-pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
-    let digest = Digest::of(&join(&[consumer.as_str().as_bytes(), id.as_str().as_bytes()]));
+pub(super) fn request(consumer: Siret, id: &RequestId) -> Key {
+    let digest = Digest::of(&[consumer.as_str().as_bytes(), id.as_str().as_bytes()].concat());
     let (half, _) = digest.0.split_at(16);
     join(&[REQUESTS, half])
 }
@@ -94,32 +108,37 @@ pub(super) fn request(consumer: Siret, id: &RequestId) -> Vec<u8> {
 pub(super) const PURGED: &[u8] = b"p";
 /// Tables whose rows come from one record each, and go with it.
 pub(super) const STAMPED: [&[u8]; 9] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t"];
+/// Reference of a person → nothing. Only a replay has such rows; they are not state.
+pub(super) fn reference(subject: SubjectRef) -> Key {
+    join(&[b"\0subject", &subject.0])
+}
+
 /// All persons.
 pub(super) const SUBJECTS: &[u8] = b"s";
 /// All objections.
 pub(super) const OBJECTIONS: &[u8] = b"o";
 
 /// All consents of a subject.
-pub(super) fn consents_of_all(subject: SubjectRef) -> Vec<u8> {
+pub(super) fn consents_of_all(subject: SubjectRef) -> Key {
     join(&[b"c", &subject.0])
 }
 
 /// All objections of a subject.
-pub(super) fn objections_of(subject: SubjectRef) -> Vec<u8> {
+pub(super) fn objections_of(subject: SubjectRef) -> Key {
     join(&[OBJECTIONS, &subject.0])
 }
 
 /// The records that name a subject, but for the ends of exchanges.
-pub(super) fn traces(subject: SubjectRef) -> Vec<u8> {
+pub(super) fn traces(subject: SubjectRef) -> Key {
     join(&[b"t", &subject.0])
 }
 
 /// Subject and index of the entry, newest first → its kind and, of an exchange, the index of its end.
-pub(super) fn trace(subject: SubjectRef, index: u64) -> Vec<u8> {
+pub(super) fn trace(subject: SubjectRef, index: u64) -> Key {
     join(&[b"t", &subject.0, &(!index).to_be_bytes()])
 }
 
 /// Habilitation → uses today.
-pub(super) fn usage(id: &HabilitationId) -> Vec<u8> {
+pub(super) fn usage(id: &HabilitationId) -> Key {
     join(&[b"u", id.as_str().as_bytes()])
 }

@@ -5,7 +5,7 @@ use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
 };
 
-use super::{Stamp, State, decode, keys};
+use super::{MAX_CONSENTS_AT_HAND, Stamp, State, decode, keys};
 use crate::store::{Row, StoreError};
 
 /// Most consents of one person that a question without a consent id looks through.
@@ -61,7 +61,21 @@ impl State {
     }
 
     pub(super) fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
-        self.live(&keys::consent(id))?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
+        if let Some((stamp, consent)) = self.consents.borrow().get(&id) {
+            return Ok((!self.purged.contains(stamp.period)).then(|| (*stamp, consent.clone())));
+        }
+        let Some((stamp, row)) = self.live(&keys::consent(id))? else { return Ok(None) };
+        let consent = self.terms.decode(id, &row)?;
+        self.keep_at_hand(stamp, &consent);
+        Ok(Some((stamp, consent)))
+    }
+
+    pub(super) fn keep_at_hand(&self, stamp: Stamp, consent: &Consent) {
+        let mut at_hand = self.consents.borrow_mut();
+        if at_hand.len() >= MAX_CONSENTS_AT_HAND {
+            at_hand.clear();
+        }
+        at_hand.insert(consent.id, (stamp, consent.clone()));
     }
 
     /// At most `limit` consents of a person after `after`, newest first: those to `consumer`, or to all by administration.

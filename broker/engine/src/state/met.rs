@@ -26,8 +26,9 @@ pub(crate) struct MetIds {
 }
 
 impl MetIds {
-    pub(super) fn new() -> Self {
-        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), complete: AtomicBool::new(false) }
+    /// `complete` where the fold has no rows to learn.
+    pub(super) fn new(complete: bool) -> Self {
+        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), complete: AtomicBool::new(complete) }
     }
 
     /// Places of the bits of a key. Keys end in 16 bytes of a digest, which are as good as random.
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn until_all_rows_are_learnt_nothing_is_new() {
-        let (fold, met) = (fold(3_000), MetIds::new());
+        let (fold, met) = (fold(3_000), MetIds::new(false));
         let mut learner = Learner::default();
         let mut pages = 0;
         while !learner.is_done() {
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_whole_last_page_is_not_the_end() {
-        let (fold, met) = (fold(1_024), MetIds::new());
+        let (fold, met) = (fold(1_024), MetIds::new(false));
         let mut learner = Learner::default();
         learner.learn(&fold, &met).unwrap();
         assert!(!learner.is_done());
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_id_that_was_added_is_met_whenever_it_was_added() {
-        let met = MetIds::new();
+        let met = MetIds::new(false);
         met.add(&key(1));
         let mut learner = Learner::default();
         while !learner.is_done() {

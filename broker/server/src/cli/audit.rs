@@ -14,11 +14,11 @@ use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{EmbeddedStore, Options};
 
-use super::exchange::time_text;
 use super::output::{json, line, moves, progress};
 use super::{Connection, Failure};
 use crate::config::{Loaded, read_policy};
 use crate::mirror::{Mirror, MirrorError, Source, Update};
+use crate::text::time_text;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {

@@ -9,10 +9,7 @@ use unefois_proto::v1;
 use super::exchange::{ChannelArg, LanguageArg};
 use super::output::{json, line};
 use super::{Connection, Failure, person};
-
-mod text;
-
-pub(crate) use text::{change_json, change_text, consent_json, consent_text, mandate_json, mandate_text};
+use crate::text::{change_json, change_text, consent_json, consent_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConsentCommand {

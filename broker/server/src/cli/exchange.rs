@@ -10,6 +10,7 @@ use unefois_proto::value::to_json;
 
 use super::output::{json, line};
 use super::{Connection, Failure, person};
+use crate::text::time_text;
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
@@ -280,13 +281,6 @@ pub(crate) fn answer_text(answer: &v1::ExchangeResponse) -> String {
     }
     lines.push(format!("exchange {}", answer.exchange_id));
     lines.join("\n")
-}
-
-/// A wire instant as RFC 3339.
-pub(crate) fn time_text(wire: &prost_types::Timestamp) -> String {
-    let seconds = u64::try_from(wire.seconds).unwrap_or(0);
-    let millis = seconds.saturating_mul(1_000).saturating_add(u64::try_from(wire.nanos).unwrap_or(0) / 1_000_000);
-    Timestamp::from_millis(millis).to_string()
 }
 
 fn answer_json(answer: &v1::ExchangeResponse) -> serde_json::Value {

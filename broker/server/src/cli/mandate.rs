@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use unefois_proto::v1;
 
-use super::consent::{in_days, mandate_json, mandate_text};
+use super::consent::in_days;
 use super::output::{json, line};
 use super::{Connection, Failure, person};
+use crate::text::{mandate_json, mandate_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MandateCommand {

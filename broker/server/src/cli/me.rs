@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use unefois_proto::v1;
 
-use super::consent::{consent_json, consent_text, in_days, mandate_json, mandate_text, print};
-use super::exchange::{LanguageArg, time_text};
+use super::consent::{in_days, print};
+use super::exchange::LanguageArg;
 use super::output::{json, line};
 use super::{Connection, Failure, person};
+use crate::text::{consent_json, consent_text, mandate_json, mandate_text, time_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeCommand {

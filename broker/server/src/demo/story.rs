@@ -203,7 +203,7 @@ async fn consent(department: &Client) -> Result<(), Failure> {
         ..v1::RecordConsentRequest::default()
     };
     let granted = department.consent().record_consent(within(record)).await?.into_inner().consent.unwrap_or_default();
-    say(indented(&crate::cli::consent_text(&granted)));
+    say(indented(&crate::text::consent_text(&granted)));
 
     heading(5, "The department asks again");
     answered(department, question(ALLOWANCE, camille(), QUOTIENT, &by_consent())?, v1::AttributeStatus::Found).await?;
@@ -212,7 +212,7 @@ async fn consent(department: &Client) -> Result<(), Failure> {
     let withdraw = v1::WithdrawConsentRequest { consent_id: granted.id };
     let withdrawn =
         department.consent().withdraw_consent(within(withdraw)).await?.into_inner().consent.unwrap_or_default();
-    say(indented(&crate::cli::consent_text(&withdrawn)));
+    say(indented(&crate::text::consent_text(&withdrawn)));
     refused(department, question(ALLOWANCE, camille(), QUOTIENT, &by_consent())?, "CONSENT_WITHDRAWN").await
 }
 

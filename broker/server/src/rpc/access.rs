@@ -57,6 +57,8 @@ pub const RULES: &[Rule] = &[
     rule("/unefois.v1.ConsentService/ListConsents", EXCHANGE),
     rule("/unefois.v1.ConsentService/ExportConsent", EXCHANGE),
     rule("/unefois.v1.ConsentService/WatchConsents", EXCHANGE),
+    rule("/unefois.v1.ConsentService/ListWebhooks", EXCHANGE),
+    rule("/unefois.v1.ConsentService/ReplayDeadLetters", EXCHANGE),
     rule("/unefois.v1.ConsentService/RecordObjection", EXCHANGE),
     rule("/unefois.v1.ConsentService/LiftObjection", EXCHANGE),
     rule("/unefois.v1.ConsentService/RecordMandate", EXCHANGE),

@@ -11,7 +11,8 @@ use unefois_consent::Malformed;
 use unefois_consent::event::Decision;
 use unefois_consent::registry::Role;
 use unefois_engine::consents::{
-    Change, DecideCall, Indication, LedgerConsent, MandateCall, RecordCall, RenewCall, RequestCall, Standing, Terms,
+    Change, ChangeReader, DecideCall, Indication, LedgerConsent, MandateCall, RecordCall, RenewCall, RequestCall,
+    Standing, Terms,
 };
 use unefois_engine::{EngineError, VerifiedParticipant};
 use unefois_proto::consent as wire;
@@ -21,6 +22,7 @@ use unefois_proto::v1::consent_service_server::ConsentService;
 
 use super::{Call, SharedEngine, call, named, named_or_none, not_from_the_future, page_size, status, subject};
 use crate::export;
+use crate::webhook::{Replayed, Webhook, Webhooks};
 
 /// How long one look for changes may take.
 const LOOK: Duration = Duration::from_secs(10);
@@ -33,6 +35,7 @@ pub struct Consents {
     pub(crate) engine: SharedEngine,
     /// Where persons answer requests.
     pub(crate) portal: Option<String>,
+    pub(crate) webhooks: Webhooks,
     /// The broker stops.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -261,6 +264,31 @@ impl ConsentService for Consents {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
+    async fn list_webhooks(
+        &self,
+        request: Request<v1::ListWebhooksRequest>,
+    ) -> Result<Response<v1::ListWebhooksResponse>, Status> {
+        let Call { caller, .. } = call(&request)?;
+        let mut webhooks = Vec::new();
+        for webhook in self.webhooks.of(caller.participant()) {
+            webhooks.push(wire_webhook(webhook).await);
+        }
+        Ok(Response::new(v1::ListWebhooksResponse { webhooks }))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<v1::ReplayDeadLettersRequest>,
+    ) -> Result<Response<v1::ReplayDeadLettersResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let v1::ReplayDeadLettersRequest { webhook, cursors } = request.get_ref();
+        let named = self.webhooks.of(caller.participant()).find(|own| own.name().as_str() == webhook);
+        let Some(named) = named else { return Err(status::of(&EngineError::NotFound("this webhook"))) };
+        let replayed = named.replay(cursors, deadline).await.map_err(|error| status::of(&error))?;
+        let Replayed { delivered, purged, error } = replayed;
+        Ok(Response::new(v1::ReplayDeadLettersResponse { delivered, purged, error: error.unwrap_or_default() }))
+    }
+
     async fn record_objection(
         &self,
         request: Request<v1::RecordObjectionRequest>,
@@ -330,11 +358,12 @@ async fn watch(
     sender: &mpsc::Sender<Result<v1::WatchConsentsResponse, Status>>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Status> {
+    let reader = ChangeReader::Caller(caller.clone());
     let mut steps = engine.ledger_steps();
     loop {
         // ORDER: what changes after this look wakes the wait below.
         steps.mark_unchanged();
-        let page = engine.changes(caller, cursor, Instant::now() + LOOK).await;
+        let page = engine.changes(&reader, cursor, Instant::now() + LOOK).await;
         let page = page.map_err(|error: EngineError| status::of(&error))?;
         let is_last = page.cursor == cursor;
         cursor = page.cursor;
@@ -355,7 +384,25 @@ async fn watch(
     }
 }
 
-fn wire_change(engine: &SharedEngine, change: Change) -> v1::WatchConsentsResponse {
+async fn wire_webhook(webhook: &Webhook) -> v1::Webhook {
+    let standing = webhook.standing().await;
+    let dead = standing.dead.into_iter().map(|letter| v1::DeadLetter {
+        cursor: letter.cursor,
+        given_up_at: Some(wire_instant(letter.given_up_at)),
+        attempts: letter.attempts,
+        error: letter.error,
+    });
+    v1::Webhook {
+        name: webhook.name().to_string(),
+        url: webhook.url().to_owned(),
+        cursor: standing.cursor,
+        failures: standing.trouble.failures,
+        error: standing.trouble.error,
+        dead_letters: dead.collect(),
+    }
+}
+
+pub(crate) fn wire_change(engine: &SharedEngine, change: Change) -> v1::WatchConsentsResponse {
     use v1::ChangeKind as Kind;
     let kind = match change.kind {
         9 => Kind::ConsentRequested,

@@ -1,9 +1,15 @@
-//! Consents, mandates and changes for people and for scripts.
+//! Consents, mandates and changes as text: for people and, as JSON, for scripts and webhooks.
 
+use unefois_consent::Timestamp;
 use unefois_proto::consent::state;
 use unefois_proto::v1;
 
-use super::super::exchange::time_text;
+/// A wire instant as RFC 3339.
+pub(crate) fn time_text(wire: &prost_types::Timestamp) -> String {
+    let seconds = u64::try_from(wire.seconds).unwrap_or(0);
+    let millis = seconds.saturating_mul(1_000).saturating_add(u64::try_from(wire.nanos).unwrap_or(0) / 1_000_000);
+    Timestamp::from_millis(millis).to_string()
+}
 
 fn time(wire: Option<&prost_types::Timestamp>) -> Option<String> {
     wire.map(time_text)

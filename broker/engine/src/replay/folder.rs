@@ -1,0 +1,64 @@
+//! The thread that brings a replay's rows to its fold, while the replay goes on.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::rows::Chunk;
+use crate::store::{Fold, StoreError};
+
+/// One chunk at a time is on its way.
+pub(super) struct Folder {
+    chunks: Option<Sender<(Chunk, u64)>>,
+    folded: Receiver<Result<u64, StoreError>>,
+    is_busy: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Folder {
+    pub(super) fn start(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
+        let (chunks, to_fold) = bounded::<(Chunk, u64)>(1);
+        let (told, folded) = bounded(1);
+        let run = move || {
+            for (chunk, position) in to_fold {
+                let applied = fold.apply(chunk.into_changes(), position).map(|()| position);
+                if told.send(applied).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("unefois-replay-f".to_owned()).spawn(run);
+        let thread = thread.map_err(|error| StoreError::NotWritten(format!("no thread for the fold: {error}")))?;
+        Ok(Self { chunks: Some(chunks), folded, is_busy: false, thread: Some(thread) })
+    }
+
+    /// Waits for the chunk on its way: the position that the fold is at since then; `None` where none was.
+    pub(super) fn wait(&mut self) -> Result<Option<u64>, StoreError> {
+        if !std::mem::take(&mut self.is_busy) {
+            return Ok(None);
+        }
+        self.folded.recv().unwrap_or_else(|_| Err(gone())).map(Some)
+    }
+
+    /// Sends a chunk on its way. The last one must have been waited for.
+    pub(super) fn send(&mut self, chunk: Chunk, position: u64) -> Result<(), StoreError> {
+        self.is_busy = true;
+        let sent = self.chunks.as_ref().map(|chunks| chunks.send((chunk, position)));
+        if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::NotWritten("the thread of the fold ended".to_owned())
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.chunks = None;
+        if let Some(thread) = self.thread.take() {
+            // Where it panicked, nobody is left to be told.
+            let _ = thread.join();
+        }
+    }
+}
