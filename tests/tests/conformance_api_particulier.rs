@@ -34,6 +34,11 @@ use unefois_tests::process::{self, Process};
 const ATTEMPTS: usize = 5;
 /// How many cases are asked at once.
 const WORKERS: usize = 8;
+/// Errors about a filter, in the API's table of errors.
+const FILTERS: [&str; 18] = [
+    "00305", "00307", "00315", "00353", "00354", "00356", "00360", "00368", "00380", "00410", "00411", "00412",
+    "00413", "00414", "00416", "00417", "00419", "00430",
+];
 const TOKEN: &str = "conformance";
 
 struct StandIn(Child, String);
@@ -180,6 +185,8 @@ impl Case {
             404 if !code.starts_with("00") && error("title") != "Erreur inattendue" => AttributeStatus::NoFile,
             422 if code == "00355" || code == "00366" => AttributeStatus::NotIdentified,
             409 | 422 if code == "00391" || (code.ends_with("015") && code != "00015") => AttributeStatus::Ambiguous,
+            422 if code == "39400" || code == "23502" => AttributeStatus::NoFile,
+            422 if FILTERS.contains(&code) => AttributeStatus::FilterRefused,
             409 if code == "00015" => AttributeStatus::RateLimited,
             429 => AttributeStatus::RateLimited,
             _ => AttributeStatus::SourceDown,

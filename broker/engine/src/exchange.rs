@@ -253,7 +253,11 @@ impl Exchanges {
         };
         let answer = source.ask(fetch).await;
         let answered = answer.outcomes.iter().any(|(_, outcome)| match outcome.code() {
-            OutcomeCode::Found | OutcomeCode::NoFile | OutcomeCode::NotIdentified | OutcomeCode::Ambiguous => true,
+            OutcomeCode::Found
+            | OutcomeCode::NoFile
+            | OutcomeCode::NotIdentified
+            | OutcomeCode::Ambiguous
+            | OutcomeCode::FilterRefused => true,
             OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => {
                 false
             }

@@ -14,6 +14,13 @@ use crate::SourceFault;
 const IN_PROGRESS: &str = "00015";
 /// The parameters given do not make an identity.
 const NOT_IDENTIFIED: [&str; 2] = ["00355", "00366"];
+/// A filter has a form or a value that the API does not take: years, months, INE, identifier, school, vehicle.
+const FILTER_REFUSED: [&str; 18] = [
+    "00305", "00307", "00315", "00353", "00354", "00356", "00360", "00368", "00380", "00410", "00411", "00412",
+    "00413", "00414", "00416", "00417", "00419", "00430",
+];
+/// The person is of no age for national service; the household has no quotient.
+const NO_FILE: [&str; 2] = ["39400", "23502"];
 /// The identity is that of several persons.
 const SEVERAL: &str = "00391";
 /// Last digits of a provider's code: several resources match.
@@ -167,6 +174,8 @@ fn refused(received: Received) -> Verdict {
         (409, IN_PROGRESS) => Verdict::InProgress,
         (400 | 422, code) if PERSON_TOKEN.contains(&code) => Verdict::Missing(OutcomeCode::NotIdentified),
         (422, code) if NOT_IDENTIFIED.contains(&code) => Verdict::Missing(OutcomeCode::NotIdentified),
+        (422, code) if NO_FILE.contains(&code) => Verdict::Missing(OutcomeCode::NoFile),
+        (422, code) if FILTER_REFUSED.contains(&code) => Verdict::Missing(OutcomeCode::FilterRefused),
         (409 | 422, SEVERAL) => Verdict::Missing(OutcomeCode::Ambiguous),
         (409 | 422, code) if code != IN_PROGRESS && code.ends_with(SEVERAL_AT_PROVIDER) => {
             Verdict::Missing(OutcomeCode::Ambiguous)
