@@ -1,32 +1,55 @@
 //! API Particulier: the State's gateway to family quotients, scholarships, civic service and more.
 //!
-//! One connector for all of its datasets: what differs between them is a row of [`table`]. All attributes of a dataset
-//! come from one call, which sends the person's own spelling; who the person is goes to the source and nowhere else.
-//! Deliberately absent: a choice among persons, a guess at missing identity fields, and the consumer's token.
+//! One connector for all of its datasets and all administrations that use them: what differs between the datasets is a row
+//! of [`table`], and each administration may have its token. All attributes of a dataset come from one call, which sends the
+//! person's own spelling; who the person is goes to the source and nowhere else. Deliberately absent: a choice among
+//! persons, a guess at missing identity fields, and a cache.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`table`] | what there is to ask |
+//! | `question` | path and query of a question; filters |
+//! | `token` | with whose token it is asked |
+//! | `budget` | when it may leave |
+//! | `flight` | the same question asked twice at once |
+//! | `client` | HTTP |
+//! | `answer`, `person` | what the answer says, and of whom |
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
-use unefois_consent::{DatasetId, OutcomeCode};
+use unefois_consent::registry::Dataset;
+use unefois_consent::{AttributeId, DatasetId, Filter, Malformed, Outcome, OutcomeCode};
+use zeroize::Zeroizing;
 
 use crate::config::ConnectorConfigError;
 use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
 
 mod answer;
+mod budget;
 pub mod client;
+mod flight;
+mod person;
 mod question;
 pub mod table;
 mod token;
 
-use answer::Verdict;
-use table::{DatasetRow, Route};
-use token::TokenSource;
+use answer::{Said, Verdict};
+pub use budget::Rates;
+use budget::{Budget, Lane};
+use flight::Flights;
+use table::{DatasetRow, Modality, Route};
+use token::{TokenFolder, TokenSource, Tokens};
 
-/// Pause before a question is asked again that is in progress at the API.
-const IN_PROGRESS_PAUSE: Duration = Duration::from_millis(250);
+/// Pauses before a question is asked again that is in progress at the API: another broker asks the same.
+const IN_PROGRESS_PAUSES: [Duration; 3] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_millis(1000)];
+const STILL_IN_PROGRESS: SourceFault = SourceFault::RateLimited("the same question is in progress elsewhere");
+const SLOW_DOWN: SourceFault = SourceFault::RateLimited("it asks to slow down");
 
 /// `type = "api-particulier"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -34,12 +57,19 @@ const IN_PROGRESS_PAUSE: Duration = Duration::from_millis(250);
 pub struct ApiParticulierConfig {
     /// `https://particulier.api.gouv.fr`. Plain http is for the machine itself only.
     pub base_url: String,
-    /// File with the broker's token and nothing else, of mode 600. Read again when it changes.
+    /// File with one token and nothing else, of mode 600: for every recipient without its own. Read again when it changes.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// Environment variable with the broker's token, instead of `token_file`. Read once.
+    /// Environment variable with that token, instead of `token_file`. Read once.
     #[serde(default)]
     pub token_env: Option<String>,
+    /// Folder with a token file for each recipient, of mode 600 and named by its SIRET. Read again when they change. Without
+    /// `token_file` and `token_env`, who has no file there is not asked for: `NOT_AUTHORISED`.
+    #[serde(default)]
+    pub token_dir: Option<PathBuf>,
+    /// Requests that the API allows.
+    #[serde(default)]
+    pub rates: Rates,
     /// PEM file of a private certification authority to trust beside the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -52,9 +82,12 @@ impl ApiParticulierConfig {
     /// Refuses what can be seen to be wrong without a look at files or environment.
     pub fn validate(&self) -> Result<(), ConnectorConfigError> {
         client::base_url(&self.base_url)?;
+        self.rates.validate()?;
         match (&self.token_file, &self.token_env) {
-            (Some(_), None) | (None, Some(_)) => Ok(()),
-            (None, None) => Err(ConnectorConfigError::invalid("token_file", "set token_file or token_env")),
+            (None, None) if self.token_dir.is_none() => {
+                Err(ConnectorConfigError::invalid("token_file", "set token_file, token_env or token_dir"))
+            }
+            (Some(_), None) | (None, Some(_) | None) => Ok(()),
             (Some(_), Some(_)) => {
                 Err(ConnectorConfigError::invalid("token_file", "set token_file or token_env, not both"))
             }
@@ -67,7 +100,9 @@ impl ApiParticulierConfig {
 pub struct ApiParticulier {
     base: Url,
     client: Client,
-    token: TokenSource,
+    tokens: Tokens,
+    budget: Budget,
+    flights: Flights,
     max_answer_bytes: usize,
 }
 
@@ -78,71 +113,143 @@ impl ApiParticulier {
         let base = client::base_url(&config.base_url)?;
         let ca_file = config.ca_file.as_ref().map(|path| base_dir.join(path));
         let client = client::client(&base, ca_file.as_deref(), config.limits.max_concurrent)?;
-        let token = match (&config.token_file, &config.token_env) {
-            (Some(path), _) => TokenSource::file(&base_dir.join(path))?,
-            (None, name) => TokenSource::environment(name.as_deref().unwrap_or_default())?,
+        let shared = match (&config.token_file, &config.token_env) {
+            (Some(path), _) => Some(TokenSource::file(&base_dir.join(path))?),
+            (None, Some(name)) => Some(TokenSource::environment(name)?),
+            (None, None) => None,
         };
-        Ok(Self { base, client, token, max_answer_bytes: config.limits.max_answer_bytes })
+        let own = config.token_dir.as_ref().map(|path| TokenFolder::open(&base_dir.join(path))).transpose()?;
+        Ok(Self {
+            base,
+            client,
+            tokens: Tokens { own, shared },
+            budget: Budget::new(config.rates),
+            flights: Flights::default(),
+            max_answer_bytes: config.limits.max_answer_bytes,
+        })
     }
 
     async fn answer(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
         let dataset = &fetch.dataset.dataset;
-        let row = table::row(dataset.id.as_str(), &dataset.version)
-            .ok_or(SourceFault::Untrusted("the source has no such dataset in this version"))?;
+        let row =
+            table::row_of(dataset).ok_or(SourceFault::Untrusted("the source has no such dataset in this version"))?;
         if fetch.dataset.attributes.iter().any(|a| row.attribute(a.name()).is_none()) {
             return Err(answer::UNKNOWN_ATTRIBUTE);
         }
         let Some(route) = question::route(row, &fetch) else {
             return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NotIdentified));
         };
-        let (verdict, reference) = self.ask_until_done(row, route, &fetch).await?;
-        let outcomes = match verdict {
-            Verdict::Data(data) => answer::outcomes(row, &fetch.dataset.attributes, &data)?,
-            Verdict::Missing(code) => SourceAnswer::missing(fetch.dataset, code).outcomes,
-            Verdict::InProgress => return Err(SourceFault::RateLimited),
-            Verdict::Fault(fault) => return Err(fault),
+        let url = question::url(&self.base, row, route, &fetch)?;
+        let (bearer, lane) = self.bearer(route, &fetch).await?;
+        let request =
+            client::Request { url: url.clone(), bearer: &bearer, request_id: &fetch.permit.exchange().to_string() };
+        let deadline = fetch.deadline.into();
+        let ask = async || self.ask_until_done(row, lane.as_deref(), request, deadline).await;
+        let said = self.flights.join(url.as_str(), &bearer, ask).await?;
+        let outcomes = match &said.verdict {
+            Verdict::Data(data) if is_another_person(row, data, &fetch) => another_person(row, route, &fetch)?,
+            Verdict::Data(data) => answer::outcomes(row, &fetch.dataset.attributes, data)?,
+            Verdict::Missing(code) => SourceAnswer::missing(fetch.dataset, *code).outcomes,
+            Verdict::InProgress => return Err(STILL_IN_PROGRESS),
+            Verdict::SlowDown { .. } => return Err(SLOW_DOWN),
+            Verdict::Fault(fault) => return Err(fault.clone()),
         };
-        Ok(SourceAnswer { outcomes, reference })
+        Ok(SourceAnswer { outcomes, reference: said.reference.clone() })
     }
 
-    /// Asks, and once more where the same question is in progress and the deadline leaves time for it.
+    /// `Bearer` with the person's token or the administration's, as the route wants, and the latter's budget.
+    async fn bearer(
+        &self,
+        route: &Route,
+        fetch: &Fetch<'_>,
+    ) -> Result<(Zeroizing<String>, Option<Arc<Lane>>), SourceFault> {
+        let bearer = |token: &str| Zeroizing::new(format!("Bearer {token}"));
+        match route.modality {
+            Modality::FranceConnect => {
+                let token = fetch.access_token.ok_or(SourceFault::NotAuthorised("the person's token is missing"))?;
+                Ok((bearer(token.expose()), None))
+            }
+            Modality::Identity(_) | Modality::Number(_) => {
+                let token = self.tokens.of(fetch.permit.recipient()).await?;
+                Ok((bearer(token.expose()), Some(self.budget.lane(token.expose()))))
+            }
+        }
+    }
+
+    /// Asks within the budget, and again after a pause where the API says so and the deadline leaves time for it.
     async fn ask_until_done(
         &self,
         row: &DatasetRow,
-        route: &Route,
-        fetch: &Fetch<'_>,
-    ) -> Result<(Verdict, Option<String>), SourceFault> {
-        let first = self.ask(row, route, fetch).await?;
-        let again_at = Instant::now() + IN_PROGRESS_PAUSE;
-        if first.0 != Verdict::InProgress || again_at >= fetch.deadline.into() {
-            return Ok(first);
+        lane: Option<&Lane>,
+        request: client::Request<'_>,
+        deadline: Instant,
+    ) -> Result<Said, SourceFault> {
+        let mut pauses = IN_PROGRESS_PAUSES.into_iter();
+        let mut was_slowed = false;
+        loop {
+            self.budget.pass(lane, row.dataset, deadline).await?;
+            let said = client::get(&self.client, request.clone(), self.max_answer_bytes).await?;
+            let (pause, fault) = match &said.verdict {
+                Verdict::InProgress => (pauses.next(), STILL_IN_PROGRESS),
+                Verdict::SlowDown { pause, by_provider } => {
+                    self.hold(row, lane, *by_provider, Instant::now() + *pause);
+                    (Some(*pause).filter(|_| !was_slowed), SLOW_DOWN)
+                }
+                Verdict::Data(_) | Verdict::Missing(_) | Verdict::Fault(_) => return Ok(said),
+            };
+            was_slowed |= fault == SLOW_DOWN;
+            let again = pause.map(|pause| Instant::now() + pause).filter(|again| *again < deadline);
+            tokio::time::sleep_until(again.ok_or(fault)?).await;
         }
-        tokio::time::sleep_until(again_at).await;
-        self.ask(row, route, fetch).await
     }
 
-    async fn ask(
-        &self,
-        row: &DatasetRow,
-        route: &Route,
-        fetch: &Fetch<'_>,
-    ) -> Result<(Verdict, Option<String>), SourceFault> {
-        let token = self.token.current().await;
-        let no_bearer = SourceFault::NotAuthorised("the question has no token for this path");
-        let bearer = question::bearer(route, &token, fetch).ok_or(no_bearer)?;
-        let request = client::Request {
-            url: question::url(&self.base, row, route, fetch)?,
-            bearer: &bearer,
-            request_id: &fetch.permit.exchange().to_string(),
-        };
-        let (received, reference) = client::get(&self.client, request, self.max_answer_bytes).await?;
-        Ok((answer::judge(received), reference))
+    /// Asks nothing more before `until` of whom the API wants left alone: the token, or the provider whoever asks.
+    fn hold(&self, row: &DatasetRow, lane: Option<&Lane>, by_provider: bool, until: Instant) {
+        match lane {
+            _ if by_provider => self.budget.hold_provider(row.dataset, until),
+            Some(lane) => lane.hold(until),
+            // A person's token asks once or twice in its life.
+            None => {}
+        }
+    }
+}
+
+fn is_another_person(row: &DatasetRow, data: &serde_json::Map<String, serde_json::Value>, fetch: &Fetch<'_>) -> bool {
+    row.person.as_ref().is_some_and(|fields| !person::may_be(fields, data, fetch.identity))
+}
+
+/// The number or the token is another person's: whoever asks must look. The identity itself was asked: the operator must.
+fn another_person(
+    row: &DatasetRow,
+    route: &Route,
+    fetch: &Fetch<'_>,
+) -> Result<Vec<(AttributeId, Outcome)>, SourceFault> {
+    match route.modality {
+        Modality::Identity(_) => Err(SourceFault::Untrusted("the answer is about another person")),
+        Modality::FranceConnect | Modality::Number(_) => {
+            tracing::warn!(dataset = row.dataset, "a number or a token was another person's than the one asked about");
+            Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NotIdentified).outcomes)
+        }
     }
 }
 
 impl Connector for ApiParticulier {
     fn serves(&self, dataset: &DatasetId) -> bool {
-        table::datasets().iter().any(|row| row.dataset == dataset.as_str())
+        table::datasets().any(|row| row.is_named(dataset.as_str()))
+    }
+
+    fn lacks(&self, dataset: &Dataset) -> Option<String> {
+        let Some(row) = table::row_of(dataset) else {
+            return Some(format!("version {}", dataset.version));
+        };
+        let attribute = dataset.attributes.iter().find(|a| row.attribute(&a.name).is_none());
+        let filter = dataset.filters.iter().find(|name| row.filter(name).is_none());
+        let attribute = attribute.map(|a| format!("attribute {}", a.name));
+        attribute.or_else(|| filter.map(|name| format!("filter {name}")))
+    }
+
+    fn check(&self, dataset: &Dataset, filter: &Filter, has_token: bool) -> Result<(), Malformed> {
+        table::row_of(dataset).map_or(Ok(()), |row| question::check(row, &dataset.id, filter, has_token))
     }
 
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use unefois_consent::decide::PermittedDataset;
-use unefois_consent::{AttributeId, DatasetId, Outcome, OutcomeCode, Permit, PivotIdentity};
+use unefois_consent::registry::Dataset;
+use unefois_consent::{AttributeId, DatasetId, Filter, Malformed, Outcome, OutcomeCode, Permit, PivotIdentity};
 use zeroize::Zeroizing;
 
 /// A boxed future, so that connectors of all kinds live in one table.
@@ -78,9 +79,9 @@ pub enum SourceFault {
     /// The source could not be reached or said that it is down.
     #[error("the source is down: {0}")]
     Down(&'static str),
-    /// The source asks to slow down.
-    #[error("the source limits the rate")]
-    RateLimited,
+    /// The source asks to slow down, or would if it were asked now.
+    #[error("the source limits the rate: {0}")]
+    RateLimited(&'static str),
     /// The source refuses the broker's credentials or rights: the operator must act.
     #[error("the source refuses this broker: {0}")]
     NotAuthorised(&'static str),
@@ -94,7 +95,7 @@ impl SourceFault {
     pub fn outcome(&self) -> OutcomeCode {
         match self {
             Self::Timeout | Self::Down(_) | Self::Untrusted(_) => OutcomeCode::SourceDown,
-            Self::RateLimited => OutcomeCode::RateLimited,
+            Self::RateLimited(_) => OutcomeCode::RateLimited,
             Self::NotAuthorised(_) => OutcomeCode::NotAuthorised,
         }
     }
@@ -104,7 +105,7 @@ impl SourceFault {
         match self {
             Self::Timeout => "timeout",
             Self::Down(_) => "down",
-            Self::RateLimited => "rate_limited",
+            Self::RateLimited(_) => "rate_limited",
             Self::NotAuthorised(_) => "not_authorised",
             Self::Untrusted(_) => "untrusted",
         }
@@ -125,6 +126,21 @@ impl SourceFault {
 pub trait Connector: Send + Sync + fmt::Debug {
     /// Datasets that this connector can serve, so that a registry that names another is noticed at start.
     fn serves(&self, dataset: &DatasetId) -> bool;
+
+    /// What a dataset of the registry names that the source does not have: its version, an attribute, a filter. For the
+    /// operator, at start.
+    fn lacks(&self, dataset: &Dataset) -> Option<String> {
+        let _ = dataset;
+        None
+    }
+
+    /// Refuses a filter that the source would refuse, and a question that it needs more for, in words for the one who asks:
+    /// the field, as in `filters.dss.quotient_familial.mois`, and what a right value looks like. Asks nothing of the source
+    /// and does not depend on the person. `has_token`: an access token of the person comes with the question.
+    fn check(&self, dataset: &Dataset, filter: &Filter, has_token: bool) -> Result<(), Malformed> {
+        let _ = (dataset, filter, has_token);
+        Ok(())
+    }
 
     /// Asks the source.
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>>;

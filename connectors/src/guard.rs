@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
-use unefois_consent::DatasetId;
 use unefois_consent::id::ConnectorName;
+use unefois_consent::registry::Dataset;
+use unefois_consent::{DatasetId, Filter, Malformed};
 
 use crate::{Connector, Fetch, SourceAnswer, SourceFault};
 
@@ -50,6 +51,16 @@ impl Guarded {
         self.connector.serves(dataset)
     }
 
+    /// What a dataset of the registry names that the connector does not have; see [`Connector::lacks`].
+    pub fn lacks(&self, dataset: &Dataset) -> Option<String> {
+        self.connector.lacks(dataset)
+    }
+
+    /// Refuses a malformed filter before anything is decided, logged or asked; see [`Connector::check`].
+    pub fn check(&self, dataset: &Dataset, filter: &Filter, has_token: bool) -> Result<(), Malformed> {
+        self.connector.check(dataset, filter, has_token)
+    }
+
     /// Asks the source and answers each attribute asked exactly once, in the order asked, before the earlier of the
     /// fetch's deadline and the connector's timeout. The wait for a place counts.
     ///
@@ -62,7 +73,7 @@ impl Guarded {
             Ok(answer) => check::matched(answer, fetch.dataset, &self.limits),
             Err(fault) => Err(fault),
         };
-        self.telemetry.answered(fetch.dataset, &asked, started.elapsed());
+        self.telemetry.answered(&fetch, &asked, started.elapsed());
         asked.unwrap_or_else(|fault| SourceAnswer::missing(fetch.dataset, fault.outcome()))
     }
 

@@ -100,6 +100,12 @@ impl<T> Inner<T> {
     }
 }
 
+impl<T> Clone for Reloaded<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T> fmt::Debug for Reloaded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Reloaded").field(&self.0.path).finish()

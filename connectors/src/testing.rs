@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use unefois_consent::decide::{PermittedDataset, UsedToday};
 use unefois_consent::identity::{CogCode, Sex};
-use unefois_consent::registry::RegistryFile;
+use unefois_consent::registry::{Dataset, RegistryFile};
 use unefois_consent::{
     AttributeId, Channel, DatasetId, Digest, ExchangeId, Facts, Filter, Ground, HabilitationId, KeyFingerprint,
     Language, NoticeShown, Permit, PersonFacts, PivotIdentity, Question, Registry, Siret, SubjectRef, Timestamp,
@@ -132,14 +132,22 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
     decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap()
 }
 
+/// A dataset of the registry.
+pub(crate) fn dataset_of(dataset: &str, attributes: &[&str]) -> Dataset {
+    let registry = registry(dataset, attributes, BTreeSet::new());
+    Dataset::clone(registry.dataset(dataset).unwrap())
+}
+
 fn registry(dataset: &str, attributes: &[&str], filters: BTreeSet<String>) -> Registry {
+    // `test.data.v4` is of version 4.
+    let version = dataset.rsplit_once(".v").map_or("3", |(_, version)| version);
     let attribute = |name: &&str| serde_json::json!({"name": name, "title": name});
     let file: RegistryFile = serde_json::from_value(serde_json::json!({
         "participants": [{"siret": RECIPIENT, "name": "Ville",
             "keys": [{"fingerprint": "07".repeat(32), "roles": ["exchange"]}]}],
         "procedures": [{"id": "cantine", "title": "Cantine",
             "notices": [{"version": 1, "fr": "Texte", "en": "Text"}]}],
-        "datasets": [{"id": dataset, "title": "Test", "source": RECIPIENT, "connector": "test", "version": "3",
+        "datasets": [{"id": dataset, "title": "Test", "source": RECIPIENT, "connector": "test", "version": version,
             "class": "ordinary", "filters": filters, "attributes": attributes.iter().map(attribute).collect::<Vec<_>>()}],
         "habilitations": [{"id": "h", "participant": RECIPIENT, "legal_basis": "CRPA L114-8",
             "procedures": ["cantine"], "attributes": attributes.iter().map(|a| format!("{dataset}.{a}")).collect::<Vec<_>>(),

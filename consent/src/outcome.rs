@@ -16,6 +16,8 @@ pub enum OutcomeCode {
     NotIdentified,
     /// Several persons match; nothing is picked.
     Ambiguous,
+    /// The source takes no such value of a filter, though its form is right: a year too far back.
+    FilterRefused,
     /// The source refuses this broker or this attribute: a fault of configuration that the operator is told of.
     NotAuthorised,
     /// The source asks to slow down.
@@ -34,6 +36,7 @@ impl OutcomeCode {
             Self::NoFile => "NO_FILE",
             Self::NotIdentified => "NOT_IDENTIFIED",
             Self::Ambiguous => "AMBIGUOUS",
+            Self::FilterRefused => "FILTER_REFUSED",
             Self::NotAuthorised => "NOT_AUTHORISED",
             Self::RateLimited => "RATE_LIMITED",
             Self::SourceDown => "SOURCE_DOWN",

@@ -21,7 +21,7 @@ const MAX_FILTER_BYTES: usize = 64;
 const MAX_TOKEN_BYTES: usize = 4096;
 
 enum_conversion!(read_status, wire_status, v1::AttributeStatus => OutcomeCode, Unspecified, {
-    Found = Found, NoFile = NoFile, NotIdentified = NotIdentified, Ambiguous = Ambiguous, NotAuthorised = NotAuthorised,
+    Found = Found, NoFile = NoFile, NotIdentified = NotIdentified, Ambiguous = Ambiguous, FilterRefused = FilterRefused, NotAuthorised = NotAuthorised,
     RateLimited = RateLimited, SourceDown = SourceDown, Withheld = Withheld,
 });
 

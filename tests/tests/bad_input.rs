@@ -10,9 +10,12 @@
 )]
 
 use tonic::Code;
+use unefois_consent::event::Event;
 use unefois_proto::v1::{self, ExchangeRequest, Identity};
 use unefois_tests::ask::*;
+use unefois_tests::process::{self, Process};
 use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
+use unefois_tests::world;
 
 /// Part of every wrong value, so that an error that repeats it is found out.
 const MARK: &str = "ZZMARK";
@@ -89,6 +92,26 @@ async fn each_malformed_field_is_named_and_its_content_is_not_repeated() {
     assert_eq!(sandbox.source.asked(), 0);
     // Malformed questions are no exchanges: the log holds its first entries only.
     assert_eq!(sandbox.finish().await.entries, FIRST_ENTRIES);
+}
+
+#[tokio::test]
+async fn a_filter_that_its_source_would_refuse_is_named_and_nothing_is_logged_or_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, _) = process::folder(&root.path().join("broker"), process::free_address());
+    let broker = Process::serve(&folder.config());
+    let town_hall = process::client(&folder, "ville").await;
+    for (name, value) in [("annee", "26"), ("annee", MARK), ("mois", "13")] {
+        let parameters = [(name.to_owned(), value.to_owned())].into();
+        let filters = vec![v1::DatasetFilter { dataset: "dss.quotient_familial".into(), parameters }];
+        let question = ExchangeRequest { filters, ..canteen("MARCHAND") };
+        let field = format!("filters.dss.quotient_familial.{name}");
+        assert_malformed(exchange(&town_hall, question).await, &field, MARK);
+    }
+    assert_eq!(broker.stop().await, Some(0));
+    let exchanges = world::events(&folder.path.join("data")).into_iter().filter(|(_, event)| {
+        matches!(event, Event::Requested(_) | Event::Refused(_) | Event::Failed(_) | Event::Answered(_))
+    });
+    assert_eq!(exchanges.count(), 0);
 }
 
 #[tokio::test]

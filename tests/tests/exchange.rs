@@ -232,7 +232,7 @@ async fn each_fault_of_a_source_is_a_status_of_its_attributes_and_never_an_error
         (SourceFault::Down("test"), AttributeStatus::SourceDown),
         (SourceFault::Timeout, AttributeStatus::SourceDown),
         (SourceFault::Untrusted("test"), AttributeStatus::SourceDown),
-        (SourceFault::RateLimited, AttributeStatus::RateLimited),
+        (SourceFault::RateLimited("test"), AttributeStatus::RateLimited),
         (SourceFault::NotAuthorised("test"), AttributeStatus::NotAuthorised),
     ] {
         sandbox.source.next(Err(fault));

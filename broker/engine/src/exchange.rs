@@ -3,7 +3,7 @@
 //! A caller that goes away leaves no entry Requested without its end, and one that comes back with the same request id
 //! while the exchange runs waits for the same answer; see `under_way`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,7 @@ impl Exchanges {
 
     /// Runs an exchange to its end, or joins the one under way with this request id and content.
     pub(crate) async fn run(self: &Arc<Self>, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
+        self.check_filters(&call)?;
         let deadline = call.deadline;
         let normalised = call.identity.normalised();
         let content = self.content(&call, &normalised)?;
@@ -162,6 +163,21 @@ impl Exchanges {
             caller.judge_again(&self.registry.load().registry, Role::Exchange)?;
         }
         Ok(answer)
+    }
+
+    /// Refuses filters that a source would refuse, like every other field in a wrong form: before a decision and without an
+    /// entry. The registry knows which filters a dataset takes, its connector how they look.
+    fn check_filters(&self, call: &ExchangeCall) -> Result<(), EngineError> {
+        let view = self.registry.load();
+        let asked: BTreeSet<&str> = call.attributes.iter().map(AttributeId::dataset).collect();
+        for dataset in asked.into_iter().filter_map(|id| view.registry.dataset(id)) {
+            if let Some(source) = self.sources.get(&dataset.connector) {
+                let none = Filter::new();
+                let filter = call.filters.get(&dataset.id).unwrap_or(&none);
+                source.check(dataset, filter, call.access_token.is_some())?;
+            }
+        }
+        Ok(())
     }
 
     /// One exchange, from the question to the answer.
@@ -237,7 +253,11 @@ impl Exchanges {
         };
         let answer = source.ask(fetch).await;
         let answered = answer.outcomes.iter().any(|(_, outcome)| match outcome.code() {
-            OutcomeCode::Found | OutcomeCode::NoFile | OutcomeCode::NotIdentified | OutcomeCode::Ambiguous => true,
+            OutcomeCode::Found
+            | OutcomeCode::NoFile
+            | OutcomeCode::NotIdentified
+            | OutcomeCode::Ambiguous
+            | OutcomeCode::FilterRefused => true,
             OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => {
                 false
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod connector;
 mod consent;
 mod exchange;
 mod mandate;
@@ -19,6 +20,7 @@ mod webhook;
 mod witness;
 
 pub(crate) use audit::{Check, check_files, report_text};
+pub use connector::registry_of;
 pub(crate) use exchange::{answer_text, draw_request_id};
 pub use output::{Failure, exit_code};
 pub(crate) use output::{describe, line as print_line};
@@ -62,6 +64,9 @@ enum Command {
     /// Print the fingerprint of a certificate's key, as the registry enrols it
     #[command(after_help = "Example:\n  unefois fingerprint clients/ville.pem")]
     Fingerprint(setup::FingerprintArgs),
+    /// See what connectors can be asked
+    #[command(subcommand)]
+    Connector(connector::ConnectorCommand),
     /// Ask for attributes of a person
     #[command(after_help = exchange::EXAMPLE)]
     Exchange(exchange::ExchangeArgs),
@@ -128,6 +133,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args).await,
             Command::CheckConfig(args) => setup::check_config(&args),
             Command::Fingerprint(args) => setup::fingerprint(&args),
+            Command::Connector(command) => connector::run(command),
             Command::Exchange(args) => exchange::run(args).await,
             Command::Registry(command) => registry::run(command).await,
             Command::Consent(command) => consent::run(command).await,
@@ -148,6 +154,7 @@ impl Cli {
             | Command::Init(_)
             | Command::CheckConfig(_)
             | Command::Fingerprint(_)
+            | Command::Connector(_)
             | Command::Exchange(_)
             | Command::Registry(_)
             | Command::Consent(_)

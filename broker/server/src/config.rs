@@ -409,7 +409,10 @@ fn check_served(
         Some(connector) if !connector.serves(&dataset.id) => {
             Err(ConfigError::new(&key, format!("this connector does not serve dataset {}", dataset.id)))
         }
-        Some(_) => Ok(()),
+        Some(connector) => match connector.lacks(dataset) {
+            Some(what) => Err(ConfigError::new(&key, format!("dataset {}: the source has no {what}", dataset.id))),
+            None => Ok(()),
+        },
     }
 }
 

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::answer::Received;
+use super::answer::{self, Received, Said};
 use crate::SourceFault;
 use crate::config::ConnectorConfigError;
 
@@ -103,6 +103,7 @@ fn ca_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectorConfig
 }
 
 /// One GET.
+#[derive(Clone)]
 pub(super) struct Request<'a> {
     /// Names the person: not for logs.
     pub(super) url: Url,
@@ -112,11 +113,7 @@ pub(super) struct Request<'a> {
 }
 
 /// Asks and reads the answer, at most `max_bytes` of it. Gives the source's own reference beside it.
-pub(super) async fn get(
-    client: &Client,
-    request: Request<'_>,
-    max_bytes: usize,
-) -> Result<(Received, Option<String>), SourceFault> {
+pub(super) async fn get(client: &Client, request: Request<'_>, max_bytes: usize) -> Result<Said, SourceFault> {
     let header = HeaderValue::from_str(request.bearer);
     let mut bearer = header.map_err(|_| SourceFault::NotAuthorised("the token does not fit a header"))?;
     // Kept out of Debug and of HPACK's dictionaries.
@@ -126,9 +123,10 @@ pub(super) async fn get(
     let received = Received {
         status: response.status().as_u16(),
         is_json: is_json(response.headers()),
+        retry_after: retry_after(response.headers()),
         body: read(&mut response, max_bytes).await,
     };
-    Ok((received, reference(response.headers())))
+    Ok(Said { verdict: answer::judge(received), reference: reference(response.headers()) })
 }
 
 async fn read(response: &mut Response, max_bytes: usize) -> Result<Vec<u8>, SourceFault> {
@@ -151,6 +149,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = value.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn reference(headers: &HeaderMap) -> Option<String> {

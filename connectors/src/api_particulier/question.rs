@@ -3,23 +3,45 @@
 //! The query names the person, so a URL made here is never logged and never part of an error.
 
 use reqwest::Url;
-use unefois_consent::PivotIdentity;
-use zeroize::Zeroizing;
+use unefois_consent::{DatasetId, Filter, Malformed, PivotIdentity};
 
-use super::table::{DatasetRow, Modality, Route};
-use super::token::Token;
+use super::table::{DatasetRow, IdentityParts, Modality, Route};
 use crate::{Fetch, SourceFault};
 
-/// Most given names that the API takes.
-const MAX_GIVEN_NAMES: usize = 3;
+/// Refuses a filter that the source would refuse, and a question that no path can take, in words for the one who asks. A
+/// filter that the table does not have is left to those who know what the registry allows.
+pub(super) fn check(row: &DatasetRow, id: &DatasetId, filter: &Filter, has_token: bool) -> Result<(), Malformed> {
+    let refuse = |name: &str, rule| Err(Malformed::new(name, rule).within(id.as_str()).within("filters"));
+    for known in row.filters {
+        match filter.get(known.name) {
+            Some(value) if known.form.accept(value).is_none() => return refuse(known.name, known.form.rule()),
+            None if known.is_needed => return refuse(known.name, "this dataset is asked with this filter"),
+            Some(_) | None => {}
+        }
+    }
+    let given: Vec<_> = row.one_of.iter().filter(|name| filter.contains_key(**name)).collect();
+    match (row.one_of, given.as_slice()) {
+        ([], _) | (_, [_]) => {}
+        ([first, ..], []) => return refuse(first, "this, or another filter that says where, is needed"),
+        (_, [_, second, ..]) => return refuse(second, "only one of the filters that say where may be given"),
+    }
+    let only_by_token = row.routes.iter().all(|route| route.modality == Modality::FranceConnect);
+    if only_by_token && !has_token {
+        let rule = "this dataset is asked with the person's FranceConnect token only";
+        return Err(Malformed::new("france_connect_token", rule));
+    }
+    Ok(())
+}
 
-/// The route by which this fetch can say who the person is; none where no route can.
+/// The route by which this fetch can say who the person is and get all that is asked; none where no route can.
 pub(super) fn route(row: &DatasetRow, fetch: &Fetch<'_>) -> Option<&'static Route> {
-    row.routes.iter().find(|route| match route.modality {
-        Modality::Identity => true,
+    let can_say = |route: &Route| match route.modality {
+        Modality::Identity(parts) => !parts.whole_birth_date || fetch.identity.birth_date.day().is_some(),
         Modality::FranceConnect => fetch.access_token.is_some(),
         Modality::Number(filter) => fetch.dataset.filter.contains_key(filter),
-    })
+    };
+    let asked = || fetch.dataset.attributes.iter().filter_map(|a| row.attribute(a.name()));
+    row.routes.iter().find(|route| can_say(route) && asked().all(|attribute| attribute.is_offered_by(route)))
 }
 
 /// The URL that asks `route` below `base`.
@@ -29,8 +51,8 @@ pub(super) fn url(base: &Url, row: &DatasetRow, route: &Route, fetch: &Fetch<'_>
     let mut query = url.query_pairs_mut();
     query.append_pair("recipient", fetch.permit.recipient().as_str());
     match route.modality {
-        Modality::Identity => {
-            for (name, value) in identity(fetch.identity) {
+        Modality::Identity(parts) => {
+            for (name, value) in identity(fetch.identity, parts) {
                 query.append_pair(name, &value);
             }
         }
@@ -39,41 +61,38 @@ pub(super) fn url(base: &Url, row: &DatasetRow, route: &Route, fetch: &Fetch<'_>
     }
     for (name, value) in &fetch.dataset.filter {
         let filter = row.filter(name).ok_or(SourceFault::Untrusted("the source has no such filter"))?;
-        let value = filter.form.accept(value).ok_or(SourceFault::Untrusted("a filter has not the source's form"))?;
-        query.append_pair(filter.name, &value);
+        let values = filter.form.accept(value).ok_or(SourceFault::Untrusted("a filter has not the source's form"))?;
+        for value in values {
+            query.append_pair(&filter.parameter(), &value);
+        }
     }
     drop(query);
     Ok(url)
 }
 
-/// `Bearer` with the person's token or the broker's, as the route wants.
-pub(super) fn bearer(route: &Route, own: &Token, fetch: &Fetch<'_>) -> Option<Zeroizing<String>> {
-    let token = match route.modality {
-        Modality::FranceConnect => fetch.access_token?.expose(),
-        Modality::Identity | Modality::Number(_) => own.expose(),
-    };
-    Some(Zeroizing::new(format!("Bearer {token}")))
-}
-
-/// The person in the API's parameters and in the person's own spelling. What is not known is not sent.
-fn identity(person: &PivotIdentity) -> Vec<(&'static str, String)> {
+/// The person in the API's parameters and in the person's own spelling. What is not known, or not taken, is not sent.
+fn identity(person: &PivotIdentity, parts: IdentityParts) -> Vec<(&'static str, String)> {
     let mut query = vec![("nomNaissance", person.birth_name.as_str().to_owned())];
-    if let Some(name) = &person.usage_name {
+    if let Some(name) = person.usage_name.as_ref().filter(|_| parts.usage_name) {
         query.push(("nomUsage", name.as_str().to_owned()));
     }
-    for name in person.given_names.iter().take(MAX_GIVEN_NAMES) {
+    for name in person.given_names.iter().take(parts.most_given_names) {
         query.push(("prenoms[]", name.as_str().to_owned()));
     }
     let date = person.birth_date;
-    let parts = [
+    let date = [
         ("anneeDateNaissance", date.year()),
         ("moisDateNaissance", date.month().map(i16::from)),
         ("jourDateNaissance", date.day().map(i16::from)),
     ];
-    query.extend(parts.into_iter().filter_map(|(name, part)| Some((name, part?.to_string()))));
-    query.push(("sexeEtatCivil", person.sex.letter().to_owned()));
-    query.push(("codeCogInseePaysNaissance", person.birth_country.as_str().to_owned()));
-    if let Some(commune) = &person.birth_commune {
+    query.extend(date.into_iter().filter_map(|(name, part)| Some((name, part?.to_string()))));
+    if parts.sex {
+        query.push(("sexeEtatCivil", person.sex.letter().to_owned()));
+    }
+    if parts.country {
+        query.push(("codeCogInseePaysNaissance", person.birth_country.as_str().to_owned()));
+    }
+    if let Some(commune) = person.birth_commune.as_ref().filter(|_| parts.commune) {
         query.push(("codeCogInseeCommuneNaissance", commune.as_str().to_owned()));
     }
     query

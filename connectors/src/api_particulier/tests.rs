@@ -9,7 +9,12 @@ use crate::testing::server::{Reply, Server};
 use crate::testing::{Asked, EXCHANGE, RECIPIENT, identity};
 
 mod answers;
+mod budget;
 mod cases;
+mod datasets;
+mod flights;
+mod folder;
+mod persons;
 mod questions;
 mod tls;
 mod tokens;
@@ -28,6 +33,8 @@ fn config(base_url: &str) -> ApiParticulierConfig {
         base_url: base_url.to_owned(),
         token_file: None,
         token_env: Some(TOKEN_ENV.to_owned()),
+        token_dir: None,
+        rates: Rates::default(),
         ca_file: None,
         limits: Limits::default(),
     }

@@ -1,17 +1,53 @@
-//! The broker's own token at API Particulier: from a file that is read again when it changes, or from the environment.
+//! Tokens at API Particulier: one that all administrations share, one for each administration, or both.
+//!
+//! An administration with a token of its own is asked for with that one and never with the shared one, also while its own
+//! cannot be used: the shared one may have other rights. Files are read again when they change.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use unefois_consent::Siret;
 use zeroize::Zeroizing;
 
+use crate::SourceFault;
 use crate::config::ConnectorConfigError;
 use crate::reloaded::Reloaded;
 
 /// API Particulier's tokens are JWTs of one to two thousand characters.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+mod folder;
+
+pub(super) use folder::TokenFolder;
+
+/// Where no token serves an administration.
+const NONE: SourceFault = SourceFault::NotAuthorised("there is no token for the recipient of the data");
+
+/// All tokens of a connector.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    /// One for each administration.
+    pub(super) own: Option<TokenFolder>,
+    /// For administrations without their own.
+    pub(super) shared: Option<TokenSource>,
+}
+
+impl Tokens {
+    /// The token to ask with for `recipient`, as it is now.
+    pub(super) async fn of(&self, recipient: Siret) -> Result<Arc<Token>, SourceFault> {
+        if let Some(folder) = &self.own
+            && let Some(own) = folder.token(recipient).await?
+        {
+            return Ok(own);
+        }
+        match &self.shared {
+            Some(shared) => Ok(shared.current().await),
+            None => Err(NONE),
+        }
+    }
+}
 
 /// A bearer token: wiped when dropped, never printed.
 pub(super) struct Token(Zeroizing<String>);
@@ -37,7 +73,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Where the token comes from.
+/// Where a shared token comes from.
 #[derive(Debug)]
 pub(super) enum TokenSource {
     File(Reloaded<Token>),

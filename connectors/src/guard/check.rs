@@ -72,6 +72,7 @@ fn check_outcomes(outcomes: &[(AttributeId, Outcome)], limits: &Limits) -> Resul
                 OutcomeCode::NoFile
                 | OutcomeCode::NotIdentified
                 | OutcomeCode::Ambiguous
+                | OutcomeCode::FilterRefused
                 | OutcomeCode::NotAuthorised
                 | OutcomeCode::RateLimited
                 | OutcomeCode::SourceDown,

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use metrics::{Gauge, Histogram, SharedString, counter, gauge, histogram};
 use unefois_consent::OutcomeCode;
-use unefois_consent::decide::PermittedDataset;
 use unefois_consent::id::ConnectorName;
 
-use crate::{SourceAnswer, SourceFault};
+use crate::{Fetch, SourceAnswer, SourceFault};
 
 /// The instruments of one connector.
 ///
@@ -18,6 +17,7 @@ use crate::{SourceAnswer, SourceFault};
 /// | `unefois_source_seconds` | `connector` | time of a question, waiting included |
 /// | `unefois_source_answers_total` | `connector`, `outcome` | worst outcome (`NO_FILE`), or fault in lower case (`timeout`) |
 /// | `unefois_source_in_flight` | `connector` | questions that run now |
+/// | `unefois_source_refusals_total` | `connector`, `dataset` | answers that lack a right of this broker: the operator must act |
 pub(super) struct Telemetry {
     connector: Arc<str>,
     // Bound at the first question, so that the order of building connectors and recorder does not matter.
@@ -49,34 +49,46 @@ impl Telemetry {
         InFlight(gauge)
     }
 
-    pub(super) fn answered(
-        &self,
-        dataset: &PermittedDataset,
-        answer: &Result<SourceAnswer, SourceFault>,
-        took: Duration,
-    ) {
+    pub(super) fn answered(&self, fetch: &Fetch<'_>, answer: &Result<SourceAnswer, SourceFault>, took: Duration) {
         self.instruments().0.record(took);
+        if is_refused(answer) {
+            let dataset = SharedString::from(fetch.dataset.dataset.id.to_string());
+            counter!("unefois_source_refusals_total", "connector" => self.label(), "dataset" => dataset).increment(1);
+        }
         let outcome = match answer {
             // The codes are ordered from good to bad.
             Ok(answer) => answer.outcomes.iter().map(|(_, o)| o.code()).max().unwrap_or(OutcomeCode::Found).as_str(),
             Err(fault) => {
-                self.tell(dataset, fault);
+                self.tell(fetch, fault);
                 fault.code()
             }
         };
         counter!("unefois_source_answers_total", "connector" => self.label(), "outcome" => outcome).increment(1);
     }
 
-    fn tell(&self, dataset: &PermittedDataset, fault: &SourceFault) {
-        let (connector, dataset, code) = (&*self.connector, dataset.dataset.id.as_str(), fault.code());
+    fn tell(&self, fetch: &Fetch<'_>, fault: &SourceFault) {
+        let (connector, dataset, code) = (&*self.connector, fetch.dataset.dataset.id.as_str(), fault.code());
         match fault {
-            SourceFault::Timeout | SourceFault::RateLimited | SourceFault::Down(_) => {
+            SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) => {
                 tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");
             }
-            SourceFault::NotAuthorised(_) | SourceFault::Untrusted(_) => {
+            // With the recipient: it is the one whose right or token is missing.
+            SourceFault::NotAuthorised(_) => {
+                let recipient = fetch.permit.recipient();
+                tracing::error!(connector, dataset, %recipient, fault = code, detail = %fault, "a source refuses this broker");
+            }
+            SourceFault::Untrusted(_) => {
                 tracing::error!(connector, dataset, fault = code, detail = %fault, "a source needs the operator");
             }
         }
+    }
+}
+
+/// Whether the broker's token or rights were refused, for all that was asked or for a part of it.
+fn is_refused(answer: &Result<SourceAnswer, SourceFault>) -> bool {
+    match answer {
+        Ok(answer) => answer.outcomes.iter().any(|(_, o)| o.code() == OutcomeCode::NotAuthorised),
+        Err(fault) => fault.outcome() == OutcomeCode::NotAuthorised,
     }
 }
 

@@ -9,8 +9,8 @@ use unefois_consent::{AttributeId, Outcome, OutcomeCode};
 
 use super::*;
 use crate::BoxFuture;
-use crate::testing::Asked;
 use crate::testing::logs::Logs;
+use crate::testing::{Asked, RECIPIENT};
 
 /// A connector that does what the test says.
 #[derive(Debug, Default)]
@@ -152,7 +152,7 @@ async fn each_fault_becomes_an_outcome_for_each_attribute() {
         (SourceFault::Timeout, OutcomeCode::SourceDown),
         (SourceFault::Down("x"), OutcomeCode::SourceDown),
         (SourceFault::Untrusted("x"), OutcomeCode::SourceDown),
-        (SourceFault::RateLimited, OutcomeCode::RateLimited),
+        (SourceFault::RateLimited("x"), OutcomeCode::RateLimited),
         (SourceFault::NotAuthorised("x"), OutcomeCode::NotAuthorised),
     ] {
         let (guard, _) = guarded(Fake { answer: Some(Err(fault)), ..Fake::default() });
@@ -233,20 +233,29 @@ async fn the_operator_is_told_of_each_answer_and_nothing_of_the_person() {
     let mut outcomes = found(&asked, &[(0, json!("valeur-42"))]);
     outcomes.push((asked.attribute(1), Outcome::Missing(OutcomeCode::NoFile)));
     answering(outcomes).0.ask(asked.fetch()).await;
-    let fault = Some(Err(SourceFault::Untrusted("the answer has no body")));
-    guarded(Fake { answer: fault, ..Fake::default() }).0.ask(asked.fetch()).await;
+    for fault in [SourceFault::Untrusted("the answer has no body"), SourceFault::NotAuthorised("the token has expired")]
+    {
+        guarded(Fake { answer: Some(Err(fault)), ..Fake::default() }).0.ask(asked.fetch()).await;
+    }
+    // A right that is missing for one attribute is told as well.
+    let mut outcomes = found(&asked, &[(0, json!("valeur-42"))]);
+    outcomes.push((asked.attribute(1), Outcome::Missing(OutcomeCode::NotAuthorised)));
+    answering(outcomes).0.ask(asked.fetch()).await;
 
     let text = recorder.handle().render();
     for line in [
         "unefois_source_answers_total{connector=\"test\",outcome=\"NO_FILE\"} 1",
         "unefois_source_answers_total{connector=\"test\",outcome=\"untrusted\"} 1",
         "unefois_source_in_flight{connector=\"test\"} 0",
-        "unefois_source_seconds_count{connector=\"test\"} 2",
+        "unefois_source_seconds_count{connector=\"test\"} 4",
+        "unefois_source_refusals_total{connector=\"test\",dataset=\"test.data\"} 2",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     let logs = logs.text();
     assert!(logs.contains("fault=\"untrusted\"") && logs.contains("dataset=\"test.data\""), "{logs}");
+    let refused = logs.lines().find(|line| line.contains("a source refuses this broker")).unwrap();
+    assert!(refused.contains(RECIPIENT) && refused.contains("the token has expired"), "{refused}");
     for secret in ["valeur-42", "Lef", "Gérôme", "1982-12"] {
         assert!(!logs.contains(secret) && !text.contains(secret), "{secret}");
     }

@@ -27,10 +27,20 @@ impl Reply {
     }
 
     pub(crate) fn with_type(status: u16, content_type: &str, body: &str) -> Self {
+        Self::with_header(status, &format!("content-type: {content_type}"), body)
+    }
+
+    /// An answer with the API's own 429 or that of a provider, by `code`, and `Retry-After`.
+    pub(crate) fn slow_down(code: &str, retry_after: &str) -> Self {
+        let body = serde_json::json!({"errors": [{"code": code, "title": "Trop de requêtes"}]}).to_string();
+        Self::with_header(429, &format!("content-type: application/json\r\nretry-after: {retry_after}"), &body)
+    }
+
+    fn with_header(status: u16, header: &str, body: &str) -> Self {
         let len = body.len();
         Self::Raw(
             format!(
-                "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len}\r\n\
+                "HTTP/1.1 {status} X\r\n{header}\r\ncontent-length: {len}\r\n\
                  x-request-id: source-ref-1\r\nconnection: close\r\n\r\n{body}"
             )
             .into_bytes(),

@@ -165,6 +165,7 @@ fn an_attribute_carries_its_value_only_where_it_was_found() {
         OutcomeCode::NoFile,
         OutcomeCode::NotIdentified,
         OutcomeCode::Ambiguous,
+        OutcomeCode::FilterRefused,
         OutcomeCode::NotAuthorised,
         OutcomeCode::RateLimited,
         OutcomeCode::SourceDown,
@@ -175,7 +176,7 @@ fn an_attribute_carries_its_value_only_where_it_was_found() {
         assert_eq!(status(&missing).unwrap(), code);
         assert_eq!(missing.status().as_str_name(), format!("ATTRIBUTE_STATUS_{}", code.as_str()));
     }
-    for number in [0, 9, -1] {
+    for number in [0, 10, -1] {
         assert_eq!(status(&v1::Attribute { status: number, ..found.clone() }).unwrap_err().field, "status");
     }
 }

@@ -254,6 +254,7 @@ fn advice(attribute: &v1::Attribute) -> &'static str {
             ": the source cannot identify the person; check the identity, or ask for the supporting document"
         }
         Ok(OutcomeCode::Ambiguous) => ": several persons match and none is picked; ask for the supporting document",
+        Ok(OutcomeCode::FilterRefused) => ": the source takes no such value of a filter; change it",
         Ok(OutcomeCode::NotAuthorised) => {
             ": the source refuses the broker; its operator is told; ask for the supporting document"
         }

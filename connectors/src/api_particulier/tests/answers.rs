@@ -84,6 +84,11 @@ async fn each_code_of_the_error_table_has_its_outcome() {
         (404, "35003", OutcomeCode::NoFile),
         (422, "00355", OutcomeCode::NotIdentified),
         (422, "00366", OutcomeCode::NotIdentified),
+        (422, "39400", OutcomeCode::NoFile),
+        (422, "23502", OutcomeCode::NoFile),
+        (422, "00356", OutcomeCode::FilterRefused),
+        (422, "00354", OutcomeCode::FilterRefused),
+        (422, "00368", OutcomeCode::FilterRefused),
         (422, "00391", OutcomeCode::Ambiguous),
         (409, "00391", OutcomeCode::Ambiguous),
         (422, "37015", OutcomeCode::Ambiguous),
@@ -144,23 +149,84 @@ async fn a_failure_that_calls_itself_not_found_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_question_in_progress_is_asked_once_more() {
+async fn the_persons_own_token_that_is_of_no_use_any_more_is_no_fault_of_the_broker() {
+    for (status, code) in [(401, "50002"), (401, "50001"), (422, "50003"), (400, "50001")] {
+        let server = Server::start(vec![Reply::error(status, code, "Titre")]).await;
+        let asked = asked(&["valeur"]).with_token("fc-token-1");
+        let answer = connector(&server.url()).fetch(asked.fetch()).await.unwrap();
+        assert_eq!(codes(&answer), [OutcomeCode::NotIdentified], "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_in_progress_is_asked_again_until_it_is_answered() {
     let busy = || Reply::error(409, "00015", "Conflit");
-    let server = Server::start(vec![busy(), Reply::json(200, &body())]).await;
+    let server = Server::start(vec![busy(), busy(), Reply::json(200, &body())]).await;
     let answer = connector(&server.url()).fetch(asked(&["valeur"]).fetch()).await.unwrap();
     assert_eq!(codes(&answer), [OutcomeCode::Found]);
-    assert_eq!(server.requests().len(), 2);
+    assert_eq!(server.requests().len(), 3);
 
     let server = Server::start(vec![busy()]).await;
     let fault = connector(&server.url()).fetch(asked(&["valeur"]).fetch()).await.unwrap_err();
-    assert_eq!((fault.code(), server.requests().len()), ("rate_limited", 2));
+    assert_eq!((fault, server.requests().len()), (STILL_IN_PROGRESS, 1 + IN_PROGRESS_PAUSES.len()));
 }
 
 #[tokio::test]
 async fn a_question_in_progress_is_not_asked_again_past_the_deadline() {
     let server = Server::start(vec![Reply::error(409, "00015", "Conflit")]).await;
     let mut asked = asked(&["valeur"]);
-    asked.timeout = IN_PROGRESS_PAUSE / 2;
+    asked.timeout = IN_PROGRESS_PAUSES[0] / 2;
     let fault = connector(&server.url()).fetch(asked.fetch()).await.unwrap_err();
-    assert_eq!((fault.code(), server.requests().len()), ("rate_limited", 1));
+    assert_eq!((fault, server.requests().len()), (STILL_IN_PROGRESS, 1));
+}
+
+#[tokio::test]
+async fn a_part_whose_scope_the_token_lacks_is_told_apart_from_one_that_must_be_there() {
+    let contract = json!({"contrat_trouve": true, "date_debut_contrat": null});
+    let server = Server::start(vec![Reply::json(200, &json!({"data": {"statut_actuel": contract}}))]).await;
+    let attributes = ["actuel_contrat_trouve", "actuel_date_debut_contrat", "actuel_organisme_accueil"];
+    let asked = Asked::new("gip_mds.service_civique", &attributes);
+    let answer = connector(&server.url()).fetch(asked.fetch()).await.unwrap();
+    assert_eq!(codes(&answer), [OutcomeCode::Found, OutcomeCode::Found, OutcomeCode::NotAuthorised]);
+    assert_eq!(answer.outcomes[1].1, Outcome::Found(Value::Null));
+
+    let server = Server::start(vec![Reply::json(200, &json!({"data": {"statut_actuel": {}}}))]).await;
+    let fault = connector(&server.url()).fetch(asked.fetch()).await.unwrap_err();
+    assert_eq!(fault, SourceFault::Untrusted("a field of the answer is missing"));
+}
+
+#[tokio::test]
+async fn the_same_field_of_each_item_is_a_list() {
+    let values = async |admissions: Value| {
+        let server = Server::start(vec![Reply::json(200, &json!({"data": {"admissions": admissions}}))]).await;
+        let asked = Asked::new("mesri.statut_etudiant", &["admissions_est_inscrit"]);
+        connector(&server.url()).fetch(asked.fetch()).await.map(|answer| answer.outcomes[0].1.clone())
+    };
+    let two = json!([{"est_inscrit": true, "date_debut": "2025-09-01"}, {"est_inscrit": false}]);
+    assert_eq!(values(two).await, Ok(Outcome::Found(json!([true, false]))));
+    assert_eq!(values(json!([])).await, Ok(Outcome::Found(json!([]))));
+    assert_eq!(values(Value::Null).await, Ok(Outcome::Found(Value::Null)));
+    let one_without = json!([{"est_inscrit": true}, {}]);
+    assert_eq!(values(one_without).await, Ok(Outcome::Found(json!([true, null]))));
+    let no_scope = json!([{"date_debut": "2025-09-01"}]);
+    assert_eq!(values(no_scope).await, Ok(Outcome::Missing(OutcomeCode::NotAuthorised)));
+    for wrong in [json!({"est_inscrit": true}), json!([{"est_inscrit": "oui"}]), json!([true])] {
+        assert_eq!(values(wrong).await.unwrap_err().code(), "untrusted");
+    }
+}
+
+#[tokio::test]
+async fn types_are_checked_below_the_surface() {
+    for (attribute, body) in [
+        ("enfants", json!({"data": {"enfants": [{"nom_naissance": 12}]}})),
+        ("enfants", json!({"data": {"enfants": ["Lefebvre"]}})),
+        ("adresse", json!({"data": {"adresse": {"pays": ["FRANCE"]}}})),
+        ("adresse", json!({"data": {"adresse": []}})),
+    ] {
+        let fault = answer_to(Reply::json(200, &body), &[attribute]).await.unwrap_err();
+        assert_eq!(fault.code(), "untrusted", "{body}");
+    }
+    // A field that the table does not know is the source's business.
+    let body = json!({"data": {"enfants": [{"nom_naissance": null, "rang": 2}]}});
+    assert_eq!(codes(&answer_to(Reply::json(200, &body), &["enfants"]).await.unwrap()), [OutcomeCode::Found]);
 }

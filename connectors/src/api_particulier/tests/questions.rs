@@ -112,9 +112,12 @@ fn a_number_says_who_the_person_is_only_where_it_is_given() {
     static ROW: table::DatasetRow = table::DatasetRow {
         dataset: "test.data",
         version: 3,
+        title: "Test",
         routes: &[table::Route { modality: table::Modality::Number("ine"), path: "/v3/test/ine" }],
         attributes: &[],
-        filters: &[table::FilterRow { name: "ine", form: table::FilterForm::Number }],
+        filters: &[table::FilterRow { name: "ine", form: table::FilterForm::Ine, is_needed: false }],
+        one_of: &[],
+        person: None,
     };
     let base = client::base_url("https://source.example/prefix/").unwrap();
     assert!(question::route(&ROW, &Asked::new("test.data", &["a"]).fetch()).is_none());
