@@ -252,6 +252,10 @@ impl Connector for ApiParticulier {
         table::row_of(dataset).map_or(Ok(()), |row| question::check(row, &dataset.id, filter, has_token))
     }
 
+    fn may_ask_again(&self) -> bool {
+        true
+    }
+
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {
         Box::pin(self.answer(fetch))
     }

@@ -79,6 +79,9 @@ pub enum SourceFault {
     /// The source could not be reached or said that it is down.
     #[error("the source is down: {0}")]
     Down(&'static str),
+    /// It failed again and again, and is not asked for a while.
+    #[error("the source failed again and again and is left alone for a while")]
+    LeftAlone,
     /// The source asks to slow down, or would if it were asked now.
     #[error("the source limits the rate: {0}")]
     RateLimited(&'static str),
@@ -94,7 +97,7 @@ impl SourceFault {
     /// What the consumer is told of each attribute.
     pub fn outcome(&self) -> OutcomeCode {
         match self {
-            Self::Timeout | Self::Down(_) | Self::Untrusted(_) => OutcomeCode::SourceDown,
+            Self::Timeout | Self::Down(_) | Self::LeftAlone | Self::Untrusted(_) => OutcomeCode::SourceDown,
             Self::RateLimited(_) => OutcomeCode::RateLimited,
             Self::NotAuthorised(_) => OutcomeCode::NotAuthorised,
         }
@@ -105,6 +108,7 @@ impl SourceFault {
         match self {
             Self::Timeout => "timeout",
             Self::Down(_) => "down",
+            Self::LeftAlone => "left_alone",
             Self::RateLimited(_) => "rate_limited",
             Self::NotAuthorised(_) => "not_authorised",
             Self::Untrusted(_) => "untrusted",
@@ -140,6 +144,11 @@ pub trait Connector: Send + Sync + fmt::Debug {
     fn check(&self, dataset: &Dataset, filter: &Filter, has_token: bool) -> Result<(), Malformed> {
         let _ = (dataset, filter, has_token);
         Ok(())
+    }
+
+    /// Whether a question that failed may be asked again: it changes nothing at the source.
+    fn may_ask_again(&self) -> bool {
+        false
     }
 
     /// Asks the source.

@@ -2,8 +2,9 @@
 //!
 //! A guarded connector answers in time, runs a bounded number of questions at once, and lets no answer through that
 //! does not match its question. It never fails: a fault becomes an outcome for each attribute asked, so that a failing
-//! source never blocks the person (the answer says what is missing and why), and the operator is told of the fault.
-//! Deliberately absent: retries. Only the connector knows whether its source may be asked twice.
+//! source never blocks the person (the answer says what is missing and why), and the operator is told of the fault. A source
+//! that is down is asked once more, where that is safe and there is time; one that fails again and again is left alone for a
+//! while ([`breaker`]). Each connector has places of its own, so that a dead source takes none from the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,12 @@ use unefois_consent::{DatasetId, Filter, Malformed};
 
 use crate::{Connector, Fetch, SourceAnswer, SourceFault};
 
+mod breaker;
 mod check;
 mod limits;
 mod telemetry;
 
+use breaker::{Breakers, Health, Rule};
 pub use limits::Limits;
 use telemetry::Telemetry;
 
@@ -30,6 +33,7 @@ pub struct Guarded {
     connector: Arc<dyn Connector>,
     limits: Limits,
     places: Semaphore,
+    breakers: Breakers,
     telemetry: Telemetry,
 }
 
@@ -37,8 +41,9 @@ impl Guarded {
     /// Guards `connector`, which the registry calls `name`.
     pub fn new(name: ConnectorName, connector: Arc<dyn Connector>, limits: Limits) -> Self {
         let places = Semaphore::new(limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS));
+        let breakers = Breakers::new(Rule { failures: limits.breaker_failures, pause: limits.breaker_pause });
         let telemetry = Telemetry::new(&name);
-        Self { name, connector, limits, places, telemetry }
+        Self { name, connector, limits, places, breakers, telemetry }
     }
 
     /// The name by which datasets of the registry cite it.
@@ -87,6 +92,34 @@ impl Guarded {
         if deadline.saturating_duration_since(Instant::now()) == Duration::ZERO {
             return Err(SourceFault::Timeout);
         }
+        let breaker = self.breakers.of(&fetch.dataset.dataset.id);
+        let begun = Instant::now();
+        let Some(admitted) = breaker.admit(begun) else { return Err(SourceFault::LeftAlone) };
+        let answer = self.fetch_twice(fetch, deadline).await;
+        let given = deadline.saturating_duration_since(begun);
+        let health = Health::of(&answer, given, self.limits.timeout);
+        if let Some(turn) = admitted.judge(health, Instant::now()) {
+            self.telemetry.turned(&fetch, turn);
+        }
+        answer
+    }
+
+    /// Asks, and once more a little later where the source was down, may be asked again, and failed so fast that it would
+    /// again leave time.
+    async fn fetch_twice(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
+        let begun = Instant::now();
+        let first = self.fetch_once(fetch, deadline).await;
+        let again_at = Instant::now() + again_after();
+        let is_down = matches!(first, Err(SourceFault::Down(_)));
+        if !is_down || !self.connector.may_ask_again() || again_at + begun.elapsed() >= deadline {
+            return first;
+        }
+        tokio::time::sleep_until(again_at).await;
+        self.telemetry.asked_again();
+        self.fetch_once(fetch, deadline).await
+    }
+
+    async fn fetch_once(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
         let _in_flight = self.telemetry.in_flight();
         // The timer is registered only if the future is not ready at its first poll: a source in process pays none.
         timeout_at(deadline, self.connector.fetch(fetch)).await.unwrap_or(Err(SourceFault::Timeout))
@@ -103,6 +136,12 @@ impl Guarded {
             Ok(Err(_)) | Err(_) => Err(SourceFault::Timeout),
         }
     }
+}
+
+/// 50 to 150 ms, another each time, so that questions that failed together do not come back together.
+fn again_after() -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    Duration::from_millis(50 + RandomState::new().hash_one(0) % 101)
 }
 
 #[cfg(test)]

@@ -53,6 +53,12 @@ pub struct Participant {
     pub siret: Siret,
     /// Its name.
     pub name: String,
+    /// Its postal address, for consent receipts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Its telephone number, for consent receipts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phone: String,
     /// Its keys.
     #[serde(default)]
     pub keys: Vec<EnrolledKey>,

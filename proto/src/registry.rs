@@ -42,6 +42,8 @@ fn participant(message: &v1::Participant) -> Result<Participant, Malformed> {
     Ok(Participant {
         siret: parse("siret", &message.siret)?,
         name: message.name.clone(),
+        address: message.address.clone(),
+        phone: message.phone.clone(),
         keys: each("keys", &message.keys, key)?,
     })
 }
@@ -115,6 +117,8 @@ fn wire_participant(participant: &Participant) -> v1::Participant {
     v1::Participant {
         siret: participant.siret.to_string(),
         name: participant.name.clone(),
+        address: participant.address.clone(),
+        phone: participant.phone.clone(),
         keys: participant.keys.iter().map(key).collect(),
     }
 }

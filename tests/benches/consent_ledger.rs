@@ -168,7 +168,7 @@ fn replay_all(data: &Path, folder: &unefois::init::InitFolder) -> (u64, f64) {
     let key = loaded.signer.verifier_key();
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
     // As `unefois audit replay` does it.
-    let options = Options { fold_cache_bytes: 256 << 20, ..Options::default() };
+    let options = Options { fold_cache_bytes: 256 << 20, fold_memory_bytes: 256 << 20, ..Options::default() };
     let scratch = open_fold(&data.join("scratch"), &options).unwrap();
     let begun = Instant::now();
     let reader = JournalReader::open(data).unwrap();
@@ -185,8 +185,14 @@ async fn main() {
     // A quota would end the load.
     let registry = std::fs::read_to_string(folder.path.join("registry.toml")).unwrap();
     std::fs::write(folder.path.join("registry.toml"), registry.replace("quota_per_day = 10000\n", "")).unwrap();
+    // So would the budget of a source that is not there.
+    let config = std::fs::read_to_string(folder.config()).unwrap();
+    let token = "token_file = \"secrets/api-particulier.token\"\n";
+    let rates = "rates = { per_token_per_s = 100000, per_address_per_min = 10000000, max_waiting = 10000 }\n";
+    assert!(config.contains(token), "the configuration has another form");
+    std::fs::write(folder.config(), config.replace(token, &format!("{token}{rates}"))).unwrap();
     let data = root.path().join("data");
-    let options = Options { fold_cache_bytes: 512 << 20, ..Options::default() };
+    let options = Options { fold_cache_bytes: 512 << 20, fold_memory_bytes: 64 << 20, ..Options::default() };
     let (store, engine) = open(&folder.path, &data, &options).await.unwrap();
     let caller = department(&engine);
     let (mut done, mut kept, mut rates) = (0, Vec::new(), Vec::new());

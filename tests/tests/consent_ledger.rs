@@ -163,35 +163,6 @@ async fn a_renewal_is_another_version_that_names_the_one_before() {
 }
 
 #[tokio::test]
-async fn of_a_thousand_uses_at_once_exactly_as_many_pass_as_were_given() {
-    let sandbox = Sandbox::start().await;
-    let department = Arc::new(sandbox.client("departement").await);
-    let once = grant_on("MARCHAND", |terms| terms.r#use = v1::ConsentUse::OneTime as i32);
-    let periodic = grant_on("PETIT", |terms| {
-        terms.r#use = v1::ConsentUse::Periodic as i32;
-        terms.frequency = Some(v1::Frequency { times: 7, per: v1::TimeUnit::Day as i32 });
-    });
-    for (name, wanted, passing, refusal) in
-        [("MARCHAND", once, 1, "CONSENT_USED"), ("PETIT", periodic, 7, "CONSENT_FREQUENCY")]
-    {
-        let id = granted(&department, wanted).await;
-        let mut calls = JoinSet::new();
-        for _ in 0..1_000 {
-            let (department, question) = (Arc::clone(&department), allowance(name, Some(&id)));
-            calls.spawn(async move { exchange(&department, question).await });
-        }
-        let outcomes = calls.join_all().await;
-        let (passed, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-        assert_eq!((passed.len(), refused.len()), (passing, 1_000 - passing), "{name}");
-        for outcome in refused {
-            assert_refused(outcome, refusal);
-        }
-        assert_eq!(get(&department, &id).await.unwrap().uses, passing as u64);
-    }
-    sandbox.finish().await;
-}
-
-#[tokio::test]
 async fn a_periodic_consent_counts_in_windows_from_its_start() {
     let noon: Timestamp = "2026-10-24T12:00:00Z".parse().unwrap();
     let clock = Arc::new(ManualClock::new(noon));

@@ -61,6 +61,7 @@ fn the_sample_configuration_shows_every_key_with_its_default() {
         "min_free_mb",
         "fold",
         "fold_cache_mb",
+        "fold_memory_mb",
     ];
     let without: String = text
         .lines()

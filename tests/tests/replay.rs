@@ -10,248 +10,42 @@
     reason = "a test fails by panicking"
 )]
 
-use std::sync::Arc;
-
-use ring::rand::{SecureRandom, SystemRandom};
-use unefois::config::Loaded;
-use unefois_audit::{Checkpoint, Frontier, Leaf, Salt, VerifierKey, commitment};
 use unefois_consent::event::{Actor, Event, Refused, Requested};
 use unefois_consent::registry::{Procedure, RegistryChange};
-use unefois_consent::{OutcomeCode, Reason, RecordPeriod, Retention, SubjectRef, Timestamp};
-use unefois_engine::Signer;
-use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
-use unefois_engine::seal::{Opener, seal_record};
-use unefois_engine::store::{Batch, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_consent::{OutcomeCode, Reason};
+use unefois_engine::replay::{LogFault, Report};
+use unefois_engine::store::Batch;
 use unefois_proto::v1;
-use unefois_store::MemoryStore;
-use unefois_store::embedded::{FileKeys, JournalReader};
 use unefois_tests::ask::*;
-use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
+use unefois_tests::forger::{Batches, Commits, Entry, Log, remove, repeat, swap_with_next};
+use unefois_tests::sandbox::Sandbox;
 use unefois_tests::world;
 
-/// An entry before it is sealed. `kind` is what its leaf says, right or not.
-#[derive(Clone)]
-struct Entry {
-    time_ms: u64,
-    kind: u8,
-    retention: Retention,
-    event: Event,
-}
-
-impl Entry {
-    fn set(&mut self, event: Event) {
-        self.kind = event.kind();
-        self.event = event;
-    }
-}
-
-/// How a forger commits.
-#[derive(Debug, Clone, Copy)]
-enum Commits {
-    EachEntry,
-    AllAtOnce,
-}
-
-struct Batches(Vec<Batch>);
-
-impl BatchSource for Batches {
-    fn size(&self) -> u64 {
-        self.0.last().map_or(0, Batch::end)
-    }
-
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        for batch in &self.0 {
-            if visit(batch.clone()) == Visit::Stop {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The log of a broker that has stopped, with all the keys of its operator.
-struct Log {
-    batches: Vec<Batch>,
-    entries: Vec<Entry>,
-    key: VerifierKey,
-    signer: Arc<dyn Signer>,
-    keys: Arc<FileKeys>,
-    // Its folder holds the keys.
-    _sandbox: Sandbox,
-}
-
-impl Log {
-    /// An exchange, a refusal, a consent that is granted, used and withdrawn, another person, a change of the registry
-    /// and a reading of traces.
-    async fn real() -> Self {
-        let mut sandbox = Sandbox::start().await;
-        let (town_hall, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
-        exchange(&town_hall, canteen("MARCHAND")).await.unwrap();
-        let address = vec!["dss.quotient_familial.adresse".to_owned()];
-        let too_much = v1::ExchangeRequest { attributes: address, ..canteen("MARCHAND") };
-        assert_refused(exchange(&town_hall, too_much).await, "ATTRIBUTE_NOT_COVERED");
-        let consent = granted(&department, grant("MARCHAND")).await;
-        exchange(&department, allowance("MARCHAND", Some(&consent))).await.unwrap();
-        withdraw(&department, &consent).await;
-        assert_refused(exchange(&department, allowance("MARCHAND", Some(&consent))).await, "CONSENT_WITHDRAWN");
-        exchange(&town_hall, canteen("DURAND")).await.unwrap();
-        sandbox.change_registry(|file| file.habilitations[0].retention_months = 6).await;
-        let page = v1::ListEntriesRequest { start: 0, page_size: 5 };
-        sandbox.client("dpo").await.audit().list_entries(within(page)).await.unwrap();
-        sandbox.stop().await;
-        world::check(&sandbox.data(), &sandbox.key);
-        Self::of(sandbox)
-    }
-
-    fn of(sandbox: Sandbox) -> Self {
-        let mut batches = Vec::new();
-        let reader = JournalReader::open(&sandbox.data()).unwrap();
-        let keep = &mut |batch| {
-            batches.push(batch);
-            Visit::Continue
-        };
-        reader.read(0, keep).unwrap();
-        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| (entry.leaf, entry.retention));
-        let entries = leaves
-            .zip(world::events(&sandbox.data()))
-            .map(|((leaf, retention), (_, event))| Entry { time_ms: leaf.time_ms, kind: leaf.kind, retention, event })
-            .collect();
-        Self {
-            batches,
-            entries,
-            key: sandbox.key.clone(),
-            signer: Loaded::open(&sandbox.folder.config()).unwrap().signer,
-            keys: Arc::new(FileKeys::open(&sandbox.data().join("keys")).unwrap()),
-            _sandbox: sandbox,
-        }
-    }
-
-    /// Where the `nth` entry of a kind is, from 0; the first registry does not count.
-    fn find(&self, kind: u8, nth: usize) -> usize {
-        let from = usize::try_from(FIRST_ENTRIES).unwrap();
-        (from..self.entries.len()).filter(|at| self.entries[*at].kind == kind).nth(nth).unwrap()
-    }
-
-    fn requested(&self, nth: usize) -> (usize, Requested) {
-        let at = self.find(16, nth);
-        let Event::Requested(requested) = &self.entries[at].event else { panic!("not a request") };
-        (at, (**requested).clone())
-    }
-
-    fn refused(&self, nth: usize) -> (usize, Refused) {
-        let at = self.find(17, nth);
-        let Event::Refused(refused) = &self.entries[at].event else { panic!("not a refusal") };
-        (at, (**refused).clone())
-    }
-
-    /// The person of the `nth` answer.
-    fn person(&self, nth: usize) -> SubjectRef {
-        self.requested(nth).1.question.subject
-    }
-
-    /// Seals, hashes and signs as the broker does.
-    fn sign(&self, entries: &[Entry], commits: Commits) -> Batches {
-        let size = match commits {
-            Commits::EachEntry => 1,
-            Commits::AllAtOnce => entries.len(),
-        };
-        let mut frontier = Frontier::new();
-        let mut batches = Vec::new();
-        for chunk in entries.chunks(size) {
-            let first = frontier.size();
-            let mut sealed = Vec::new();
-            for entry in chunk {
-                let entry = self.seal(frontier.size(), entry);
-                frontier.append(entry.leaf.hash());
-                sealed.push(entry);
-            }
-            let origin = self.key.name().to_owned();
-            let head = Checkpoint { origin, size: frontier.size(), root: frontier.root() };
-            let signature = self.signer.sign(head.note_text().as_bytes()).unwrap();
-            batches.push(Batch { first, entries: sealed, root: head.root, signature });
-        }
-        Batches(batches)
-    }
-
-    fn seal(&self, index: u64, entry: &Entry) -> SealedEntry {
-        let salt = Salt(random());
-        let record = serde_json::to_string(&entry.event).unwrap();
-        let leaf = Leaf { kind: entry.kind, time_ms: entry.time_ms, commitment: commitment(&salt, record.as_bytes()) };
-        let retention = entry.retention;
-        let period = RecordPeriod::new(Timestamp::from_millis(entry.time_ms), retention);
-        let key = self.keys.get_or_create(period).unwrap();
-        SealedEntry { leaf, retention, sealed: seal_record(&key, index, &leaf, &salt, &record, random()).unwrap() }
-    }
-
-    fn opener(&self) -> Opener {
-        Opener::new(self.keys.clone())
-    }
-
-    fn verify(&self, source: &Batches) -> Result<Report, LogFault> {
-        verify(source, &self.key, &self.opener(), &mut |_, _| {})
-    }
-
-    fn replay(&self, source: &Batches) -> Result<Report, LogFault> {
-        replay(source, &self.key, &self.opener(), Arc::new(MemoryStore::default()), &mut |_, _| {})
-    }
-
-    /// `change` makes a log that verifies and whose entry `at` does not follow, because `why`.
-    fn assert_caught(&self, forgery: &str, at: usize, why: &str, change: impl FnOnce(&mut Vec<Entry>)) {
-        let mut entries = self.entries.clone();
-        change(&mut entries);
-        for commits in [Commits::EachEntry, Commits::AllAtOnce] {
-            let signed = self.sign(&entries, commits);
-            let verified = self.verify(&signed).unwrap_or_else(|fault| panic!("{forgery}, {commits:?}: {fault}"));
-            assert_eq!(verified.records, entries.len() as u64, "{forgery}");
-            let fault = self.replay(&signed).expect_err(forgery);
-            let LogFault::Entry { index, what } = &fault else { panic!("{forgery}, {commits:?}: {fault}") };
-            assert_eq!(*index, at as u64, "{forgery}, {commits:?}: {fault}");
-            assert!(what.contains(why), "{forgery}, {commits:?}: {fault}");
-        }
-    }
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).unwrap();
-    bytes
-}
-
-/// Whoever takes an entry out or puts one in at `at` also moves what later entries say of their request's index.
-fn renumber(entries: &mut [Entry], at: usize, moved: impl Fn(u64) -> u64) {
-    for entry in entries {
-        let requested = match &mut entry.event {
-            Event::Answered(answered) => &mut answered.requested,
-            Event::Dropped(dropped) => &mut dropped.requested,
-            Event::Failed(failed) => &mut failed.requested,
-            _ => continue,
-        };
-        if *requested >= at as u64 {
-            *requested = moved(*requested);
-        }
-    }
-}
-
-fn remove(entries: &mut Vec<Entry>, at: usize) {
-    entries.remove(at);
-    renumber(entries, at, |index| index - 1);
-}
-
-fn repeat(entries: &mut Vec<Entry>, at: usize) {
-    renumber(entries, at + 1, |index| index + 1);
-    entries.insert(at + 1, entries[at].clone());
-}
-
-/// Two neighbours change places; the times stay where they are, so that time does not go back.
-fn swap_with_next(entries: &mut [Entry], at: usize) {
-    let times = (entries[at].time_ms, entries[at + 1].time_ms);
-    entries.swap(at, at + 1);
-    (entries[at].time_ms, entries[at + 1].time_ms) = times;
+/// An exchange, a refusal, a consent that is granted, used and withdrawn, another person, a change of the registry
+/// and a reading of traces.
+async fn real() -> Log {
+    let mut sandbox = Sandbox::start().await;
+    let (town_hall, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    exchange(&town_hall, canteen("MARCHAND")).await.unwrap();
+    let address = vec!["dss.quotient_familial.adresse".to_owned()];
+    let too_much = v1::ExchangeRequest { attributes: address, ..canteen("MARCHAND") };
+    assert_refused(exchange(&town_hall, too_much).await, "ATTRIBUTE_NOT_COVERED");
+    let consent = granted(&department, grant("MARCHAND")).await;
+    exchange(&department, allowance("MARCHAND", Some(&consent))).await.unwrap();
+    withdraw(&department, &consent).await;
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&consent))).await, "CONSENT_WITHDRAWN");
+    exchange(&town_hall, canteen("DURAND")).await.unwrap();
+    sandbox.change_registry(|file| file.habilitations[0].retention_months = 6).await;
+    let page = v1::ListEntriesRequest { start: 0, page_size: 5 };
+    sandbox.client("dpo").await.audit().list_entries(within(page)).await.unwrap();
+    sandbox.stop().await;
+    world::check(&sandbox.data(), &sandbox.key);
+    Log::of(sandbox)
 }
 
 #[tokio::test]
 async fn the_same_entries_signed_anew_verify_and_replay() {
-    let log = Log::real().await;
+    let log = real().await;
     let original = log.replay(&Batches(log.batches.clone())).unwrap();
     for commits in [Commits::EachEntry, Commits::AllAtOnce] {
         let signed = log.sign(&log.entries, commits);
@@ -264,7 +58,7 @@ async fn the_same_entries_signed_anew_verify_and_replay() {
 
 #[tokio::test]
 async fn a_decision_that_does_not_follow_is_named_however_well_it_is_signed() {
-    let log = Log::real().await;
+    let log = real().await;
     let (first, permitted) = log.requested(0);
     let (at, refused) = log.refused(0);
     log.assert_caught("a refusal becomes a permit", at, "must be refused: ATTRIBUTE_NOT_COVERED", |entries| {
@@ -293,7 +87,7 @@ async fn a_decision_that_does_not_follow_is_named_however_well_it_is_signed() {
 
 #[tokio::test]
 async fn an_answer_that_was_not_permitted_is_named() {
-    let log = Log::real().await;
+    let log = real().await;
     let answer = log.find(18, 0);
     let edit = |entries: &mut Vec<Entry>, edit: &dyn Fn(&mut unefois_consent::event::Answered)| {
         let Event::Answered(answered) = &mut entries[answer].event else { panic!("not an answer") };
@@ -329,7 +123,7 @@ async fn an_answer_that_was_not_permitted_is_named() {
 
 #[tokio::test]
 async fn a_consent_that_was_hidden_or_made_up_is_named() {
-    let log = Log::real().await;
+    let log = real().await;
     let (grant, withdrawal) = (log.find(3, 0), log.find(4, 0));
     let (after_withdrawal, _) = log.refused(1);
     log.assert_caught("the withdrawal is dropped", after_withdrawal - 1, "must be permitted", |entries| {
@@ -358,7 +152,7 @@ async fn a_consent_that_was_hidden_or_made_up_is_named() {
 
 #[tokio::test]
 async fn a_key_without_the_role_and_a_leaf_of_another_kind_are_named() {
-    let log = Log::real().await;
+    let log = real().await;
     let question = log.requested(0).1.question;
     let town_hall = Actor { participant: question.consumer, key: question.key };
     let (change, reading) = (log.find(2, 0), log.find(32, 0));
@@ -381,7 +175,7 @@ async fn a_key_without_the_role_and_a_leaf_of_another_kind_are_named() {
 
 #[tokio::test]
 async fn what_persons_were_told_cannot_be_rewritten() {
-    let log = Log::real().await;
+    let log = real().await;
     let published = log.entries.iter().find_map(|entry| match &entry.event {
         Event::RegistryChanged(changed) => match &changed.change {
             RegistryChange::PutProcedure(procedure) if procedure.id.as_str() == CANTEEN => Some(procedure.clone()),
@@ -411,7 +205,7 @@ async fn what_persons_were_told_cannot_be_rewritten() {
 
 #[tokio::test]
 async fn time_that_goes_back_is_refused_by_verify() {
-    let log = Log::real().await;
+    let log = real().await;
     for at in [1, log.find(18, 0), log.entries.len() - 1] {
         let mut entries = log.entries.clone();
         entries[at].time_ms = entries[at - 1].time_ms;
@@ -428,7 +222,7 @@ async fn time_that_goes_back_is_refused_by_verify() {
 #[tokio::test]
 async fn a_flipped_bit_is_named_by_verify() {
     type Flip = fn(&mut Batch);
-    let log = Log::real().await;
+    let log = real().await;
     let flips: [(&str, Flip); 7] = [
         ("commitment", |batch| batch.entries[0].leaf.commitment.0[31] ^= 1),
         ("kind", |batch| batch.entries[0].leaf.kind ^= 1),

@@ -1,5 +1,10 @@
 //! Webhooks of the real binary: what an administration is told, what happens where its address fails, and who sees that.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, and says where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and says where"
+)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

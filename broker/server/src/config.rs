@@ -155,6 +155,9 @@ pub struct StoreConfig {
     /// Memory of the fold's cache, in MiB. Default 128.
     #[serde(default = "defaults::fold_cache_mb")]
     pub fold_cache_mb: u64,
+    /// With more rows in memory than this, in MiB, the fold's tree writes a table of them. More means fewer merges. Default 16.
+    #[serde(default = "defaults::fold_memory_mb")]
+    pub fold_memory_mb: u64,
 }
 
 /// What the fold is kept in. Where it changes, the fold is rebuilt from the journal at the next start.
@@ -180,6 +183,7 @@ impl Config {
                 FoldKind::Sled => FoldEngine::Sled,
             },
             fold_cache_bytes: self.store.fold_cache_mb << 20,
+            fold_memory_bytes: self.store.fold_memory_mb << 20,
             head: self.log.head_file.clone(),
             ..Options::default()
         }
@@ -232,6 +236,9 @@ mod defaults {
     }
     pub(super) fn min_free_mb() -> u64 {
         256
+    }
+    pub(super) fn fold_memory_mb() -> u64 {
+        16
     }
     pub(super) fn fold_cache_mb() -> u64 {
         128
@@ -314,6 +321,8 @@ impl Config {
         at_most("log.late_quorum_after_s", self.log.late_quorum_after_s, DAY_MS)?;
         at_most("log.cosign_every_ms", self.log.cosign_every_ms, DAY_MS)?;
         at_most("store.min_free_mb", self.store.min_free_mb, 1024 * TIB_MB)?;
+        at_least_one("store.fold_memory_mb", self.store.fold_memory_mb)?;
+        at_most("store.fold_memory_mb", self.store.fold_memory_mb, 4_096)?;
         at_most("store.fold_cache_mb", self.store.fold_cache_mb, TIB_MB)?;
         if !(1..=1024).contains(&self.store.segment_mb) {
             return Err(ConfigError::new("store.segment_mb", "must be from 1 to 1024"));

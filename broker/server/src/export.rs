@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use unefois_consent::registry::Registry;
-use unefois_consent::{AttributeId, Consent, Malformed, Timestamp};
+use unefois_consent::{AttributeId, Consent, Malformed, Siret, Timestamp};
 use unefois_engine::consents::{LedgerConsent, MyExchange, MyExchangeEnd, MyMandate};
 use unefois_proto::v1;
 
@@ -51,6 +51,14 @@ pub(crate) fn attribute_title(registry: &Registry, attribute: &AttributeId) -> S
     let dataset = registry.dataset(attribute.dataset());
     let known = dataset.and_then(|d| d.attributes.iter().find(|a| a.name == attribute.name()));
     known.map_or_else(|| attribute.to_string(), |a| a.title.clone())
+}
+
+/// Name, postal address and telephone number of a participant; its SIRET for a name where it left the registry.
+pub(crate) fn party(registry: &Registry, siret: Siret) -> (String, String, String) {
+    registry.participant(siret).map_or_else(
+        || (siret.to_string(), String::new(), String::new()),
+        |p| (p.name.clone(), p.address.clone(), p.phone.clone()),
+    )
 }
 
 /// Whom to write to about a consent.

@@ -60,6 +60,9 @@ pub struct Options {
     pub fold: FoldEngine,
     /// Memory of the fold's cache, in bytes.
     pub fold_cache_bytes: u64,
+    /// With more bytes of rows in memory than this, the fold's tree writes a table of them; up to four times as many lie in
+    /// memory. More of them means fewer merges.
+    pub fold_memory_bytes: u64,
     /// At most so long a tree's files hold rows after they were removed.
     pub fold_forget_every: Duration,
     /// Where the newest head is kept, on another disk for choice; `FOLDER.head` beside the data folder where `None`.
@@ -75,6 +78,7 @@ impl Default for Options {
             min_free_bytes: 64 << 20,
             fold: FoldEngine::default(),
             fold_cache_bytes: 128 << 20,
+            fold_memory_bytes: 16 << 20,
             fold_forget_every: Duration::from_secs(24 * 3600),
             head: None,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),

@@ -31,9 +31,9 @@ const HELD: SourceFault = SourceFault::RateLimited("it asked to be left alone be
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rates {
-    /// Most requests a second with one token. 20 where absent; 1 to 10000.
+    /// Most requests a second with one token. 20 where absent; 1 to 100000.
     pub per_token_per_s: usize,
-    /// Most requests a minute of all tokens together: the API counts the broker's address. 1000 where absent; 1 to 100000.
+    /// Most requests a minute of all tokens together: the API counts the broker's address. 1000 where absent; 1 to 10000000.
     pub per_address_per_min: usize,
     /// Most questions that wait for one token's budget; further ones are refused at once. 256 where absent; 1 to 10000.
     pub max_waiting: usize,
@@ -49,8 +49,8 @@ impl Rates {
     /// Refuses rates that cannot be meant, naming the key.
     pub(super) fn validate(&self) -> Result<(), ConnectorConfigError> {
         for (key, value, most) in [
-            ("rates.per_token_per_s", self.per_token_per_s, 10_000),
-            ("rates.per_address_per_min", self.per_address_per_min, 100_000),
+            ("rates.per_token_per_s", self.per_token_per_s, 100_000),
+            ("rates.per_address_per_min", self.per_address_per_min, 10_000_000),
             ("rates.max_waiting", self.max_waiting, 10_000),
         ] {
             if !(1..=most).contains(&value) {

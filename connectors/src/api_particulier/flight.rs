@@ -36,7 +36,9 @@ impl Flights {
             match ask().await {
                 Ok(said) => Ok(Ok(Arc::new(said))),
                 // These come from the time that the one who asked had: the next one may have more, and tries.
-                Err(fault @ (SourceFault::Timeout | SourceFault::RateLimited(_))) => Err(fault),
+                Err(fault @ (SourceFault::Timeout | SourceFault::LeftAlone | SourceFault::RateLimited(_))) => {
+                    Err(fault)
+                }
                 Err(fault @ (SourceFault::Down(_) | SourceFault::NotAuthorised(_) | SourceFault::Untrusted(_))) => {
                     Ok(Err(fault))
                 }

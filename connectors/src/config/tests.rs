@@ -28,7 +28,8 @@ fn file() -> Value {
 fn limits_have_defaults_and_the_configurations_words() {
     assert_eq!(parse(api()).unwrap().limits(), Limits::default());
     let limits = json!({"timeout_ms": 250, "max_concurrent": 3, "max_answer_bytes": 2048});
-    let expected = Limits { timeout: Duration::from_millis(250), max_concurrent: 3, max_answer_bytes: 2048 };
+    let expected =
+        Limits { timeout: Duration::from_millis(250), max_concurrent: 3, max_answer_bytes: 2048, ..Limits::default() };
     for base in [api(), file()] {
         assert_eq!(parse(with(&base, "limits", limits.clone())).unwrap().limits(), expected);
     }
@@ -61,6 +62,7 @@ fn a_wrong_value_is_refused_by_its_key() {
         (with(&api(), "limits", json!({"timeout_ms": 60_001})), "limits.timeout_ms"),
         (with(&file(), "limits", json!({"max_concurrent": 0})), "limits.max_concurrent"),
         (with(&file(), "limits", json!({"max_answer_bytes": 10})), "limits.max_answer_bytes"),
+        (with(&file(), "limits", json!({"breaker_pause_ms": 0})), "limits.breaker_pause_ms"),
         (with(&api(), "token_file", Value::Null), "token_file"),
         (with(&api(), "token_env", json!("TOKEN")), "token_file"),
         (with(&file(), "integers", json!(["Valeur"])), "integers"),

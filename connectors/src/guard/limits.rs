@@ -20,13 +20,24 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most questions that run at once; others wait. 64 where absent; 1 to 10000.
     pub max_concurrent: usize,
+    /// After so many failures in a row a dataset's source is left alone for a while. 20 where absent; 0: never.
+    pub breaker_failures: u32,
+    /// `breaker_pause_ms`: for how long at first; it doubles while the source goes on failing. 2000 where absent; 1 to 60000.
+    #[serde(rename = "breaker_pause_ms", deserialize_with = "millis")]
+    pub breaker_pause: Duration,
     /// Largest answer in bytes, of JSON. 262144 (256 KiB) where absent; 1024 to 16777216.
     pub max_answer_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), max_concurrent: 64, max_answer_bytes: 256 * 1024 }
+        Self {
+            timeout: Duration::from_secs(5),
+            max_concurrent: 64,
+            breaker_failures: 20,
+            breaker_pause: Duration::from_secs(2),
+            max_answer_bytes: 256 * 1024,
+        }
     }
 }
 
@@ -39,6 +50,9 @@ impl Limits {
         }
         if !(1..=MAX_CONCURRENT).contains(&self.max_concurrent) {
             return refuse("limits.max_concurrent", "from 1 to 10000");
+        }
+        if self.breaker_pause.is_zero() || self.breaker_pause > MAX_TIMEOUT {
+            return refuse("limits.breaker_pause_ms", "from 1 to 60000");
         }
         if !ANSWER_BYTES.contains(&self.max_answer_bytes) {
             return refuse("limits.max_answer_bytes", "from 1024 to 16777216");

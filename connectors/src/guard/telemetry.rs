@@ -8,6 +8,7 @@ use metrics::{Gauge, Histogram, SharedString, counter, gauge, histogram};
 use unefois_consent::OutcomeCode;
 use unefois_consent::id::ConnectorName;
 
+use super::breaker::Turn;
 use crate::{Fetch, SourceAnswer, SourceFault};
 
 /// The instruments of one connector.
@@ -17,6 +18,8 @@ use crate::{Fetch, SourceAnswer, SourceFault};
 /// | `unefois_source_seconds` | `connector` | time of a question, waiting included |
 /// | `unefois_source_answers_total` | `connector`, `outcome` | worst outcome (`NO_FILE`), or fault in lower case (`timeout`) |
 /// | `unefois_source_in_flight` | `connector` | questions that run now |
+/// | `unefois_source_left_alone` | `connector`, `dataset` | 1 while a source is not asked because it failed again and again |
+/// | `unefois_source_retries_total` | `connector` | questions asked once more |
 /// | `unefois_source_refusals_total` | `connector`, `dataset` | answers that lack a right of this broker: the operator must act |
 pub(super) struct Telemetry {
     connector: Arc<str>,
@@ -66,9 +69,32 @@ impl Telemetry {
         counter!("unefois_source_answers_total", "connector" => self.label(), "outcome" => outcome).increment(1);
     }
 
+    pub(super) fn asked_again(&self) {
+        counter!("unefois_source_retries_total", "connector" => self.label()).increment(1);
+    }
+
+    pub(super) fn turned(&self, fetch: &Fetch<'_>, turn: Turn) {
+        let (connector, dataset) = (&*self.connector, fetch.dataset.dataset.id.as_str());
+        let left_alone =
+            gauge!("unefois_source_left_alone", "connector" => self.label(), "dataset" => dataset.to_owned());
+        match turn {
+            Turn::Opened(pause) => {
+                left_alone.set(1.0);
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::error!(connector, dataset, pause_ms, "a source failed again and again and is left alone");
+            }
+            Turn::Closed => {
+                left_alone.set(0.0);
+                tracing::info!(connector, dataset, "a source that was left alone answers again");
+            }
+        }
+    }
+
     fn tell(&self, fetch: &Fetch<'_>, fault: &SourceFault) {
         let (connector, dataset, code) = (&*self.connector, fetch.dataset.dataset.id.as_str(), fault.code());
         match fault {
+            // Told once, when it began.
+            SourceFault::LeftAlone => {}
             SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) => {
                 tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");
             }

@@ -20,11 +20,16 @@ struct Fake {
     calls: AtomicUsize,
     running: AtomicUsize,
     most: AtomicUsize,
+    may_ask_again: bool,
 }
 
 impl Connector for Fake {
     fn serves(&self, dataset: &DatasetId) -> bool {
         dataset.as_str() == "test.data"
+    }
+
+    fn may_ask_again(&self) -> bool {
+        self.may_ask_again
     }
 
     fn fetch<'a>(&'a self, _: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {
@@ -281,4 +286,44 @@ async fn measure_the_cost_of_the_guard() {
         guard.ask(asked.fetch()).await;
     }
     println!("bare {bare} ns, guarded {} ns", measure(started));
+}
+
+fn down() -> Fake {
+    Fake { answer: Some(Err(SourceFault::Down("test"))), ..Fake::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_again_and_again_is_left_alone_and_probed_by_one() {
+    let asked = asked();
+    let (guard, fake) = limited(down(), Limits { breaker_failures: 3, ..Limits::default() });
+    for calls in [1, 2, 3, 3, 3] {
+        assert_eq!(guard.ask(asked.fetch()).await, all_missing(&asked, OutcomeCode::SourceDown));
+        assert_eq!(fake.calls.load(Ordering::SeqCst), calls);
+    }
+    // Another dataset has another provider.
+    let other = Asked::new("test.other", &["a"]);
+    guard.ask(other.fetch()).await;
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 4);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    for _ in 0..3 {
+        guard.ask(asked.fetch()).await;
+    }
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_down_is_asked_once_more_where_that_is_safe_and_there_is_time() {
+    let asked = asked();
+    for (may_ask_again, timeout_ms, calls) in [(true, 5_000, 2), (false, 5_000, 1), (true, 40, 1)] {
+        let limits = Limits { timeout: Duration::from_millis(timeout_ms), ..Limits::default() };
+        let (guard, fake) = limited(Fake { may_ask_again, ..down() }, limits);
+        guard.ask(asked.fetch()).await;
+        assert_eq!(fake.calls.load(Ordering::SeqCst), calls, "{may_ask_again} {timeout_ms}");
+    }
+    // What is no failure of the way is asked once.
+    let refused =
+        Fake { answer: Some(Err(SourceFault::NotAuthorised("test"))), may_ask_again: true, ..Fake::default() };
+    let (guard, fake) = guarded(refused);
+    guard.ask(asked.fetch()).await;
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 1);
 }

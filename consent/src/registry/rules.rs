@@ -85,12 +85,18 @@ fn unique<K: Ord + std::fmt::Display>(kind: &str, keys: impl Iterator<Item = K>)
     Ok(())
 }
 
+const MAX_CONTACT_BYTES: usize = 512;
+
 fn check_participants(file: &RegistryFile) -> Result<(), RegistryFault> {
     unique("participant", file.participants.iter().map(|p| p.siret))?;
     unique("key", file.participants.iter().flat_map(|p| p.keys.iter().map(|k| k.fingerprint)))?;
     for participant in &file.participants {
         if participant.name.trim().is_empty() {
             return fault(format!("participant {}", participant.siret), "needs a name");
+        }
+        if participant.address.len() > MAX_CONTACT_BYTES || participant.phone.len() > MAX_CONTACT_BYTES {
+            let place = format!("participant {}", participant.siret);
+            return fault(place, format!("address and phone have at most {MAX_CONTACT_BYTES} bytes each"));
         }
     }
     Ok(())

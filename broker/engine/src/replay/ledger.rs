@@ -53,12 +53,10 @@ impl Derivation {
             .or_else(|fault| no(format!("is a consent that breaks a rule: {fault}")))
     }
 
-    /// Through whom a consent came: its administration, or a portal for a proven person. The first consents of a log may
-    /// have come from the operator.
+    /// Through whom a consent came: its administration, or a portal for a proven person.
     fn by(&self, by: Option<Actor>, person: Option<&PersonProof>, consumer: Siret) -> Result<(), Fault> {
         match (by, person) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => no("is of a proven person through nobody"),
+            (None, _) => no("was recorded by nobody"),
             (Some(by), Some(_)) => self.enrolled(by, &[Role::Portal]),
             (Some(by), None) => {
                 self.enrolled(by, &[Role::Exchange])?;

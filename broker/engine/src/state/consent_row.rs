@@ -220,11 +220,13 @@ mod tests {
     /// The consents of every layout that a log may hold, each in the states that its events lead to.
     fn consents() -> Vec<Consent> {
         let events = include_str!("../../../../consent/testdata/events-v1.jsonl").lines();
-        let recorded = events.filter_map(|line| match serde_json::from_str(line).unwrap() {
-            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
-                Some(event.consent)
+        let recorded = events.filter_map(|line| {
+            let event: Event = serde_json::from_str(line).unwrap();
+            if let Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) = event {
+                Some(e.consent)
+            } else {
+                None
             }
-            _ => None,
         });
         let mut all: Vec<Consent> = recorded.collect();
         let mut used = all.clone();

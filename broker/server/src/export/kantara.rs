@@ -6,12 +6,13 @@ use unefois_consent::registry::Registry;
 use unefois_consent::{Channel, Consent, Language, Siret, TimeUnit};
 use unefois_engine::consents::LedgerConsent;
 
-use super::{attribute_title, dpo_contact};
+use super::{attribute_title, dpo_contact, party};
 
 /// The receipt of a consent.
 pub(super) fn receipt(found: &LedgerConsent, registry: &Registry) -> Value {
     let consent = &found.consent;
-    let name = |siret: Siret| registry.participant(siret).map_or_else(|| siret.to_string(), |p| p.name.clone());
+    let name = |siret: Siret| party(registry, siret).0;
+    let (controller, address, phone) = party(registry, consent.consumer);
     let title =
         registry.procedure(&consent.procedure).map_or_else(|| consent.procedure.to_string(), |p| p.title.clone());
     let contact = dpo_contact(registry, consent).unwrap_or_default();
@@ -38,12 +39,12 @@ pub(super) fn receipt(found: &LedgerConsent, registry: &Registry) -> Value {
         // Who holds the receipt knows whose it is; the broker does not say.
         "piiPrincipalId": consent.id,
         "piiControllers": [{
-            "piiController": name(consent.consumer),
+            "piiController": controller,
             "onBehalf": false,
             "contact": contact,
-            "address": { "addressCountry": "FR" },
+            "address": { "streetAddress": address, "addressCountry": "FR" },
             "email": contact,
-            "phone": "",
+            "phone": phone,
         }],
         "policyUrl": format!("urn:unefois:notice:{}:{}:sha256:{}", consent.procedure, consent.notice_version, consent.notice_digest),
         "services": [{ "service": title, "purposes": [purpose] }],

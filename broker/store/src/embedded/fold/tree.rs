@@ -36,8 +36,6 @@ const DAMAGED: &str = "tree-damaged";
 /// Since when a removed row may be in a table, in milliseconds; absent where none is.
 const REMOVED_SINCE: &[u8] = b"\0removed-since";
 
-/// With more rows in memory than this, a table of them is written.
-const MEMORY_BYTES: u64 = 16 << 20;
 /// With so many tables waiting to be written, or written and not merged, chunks wait.
 const MAX_WAITING: usize = 3;
 const MAX_UNMERGED: usize = 16;
@@ -65,6 +63,7 @@ struct Tree {
     tree: AnyTree,
     next: SequenceNumberCounter,
     folder: PathBuf,
+    memory_bytes: u64,
     forget_every: Duration,
     min_free_bytes: u64,
     has_room: AtomicBool,
@@ -244,7 +243,7 @@ impl Tree {
         }
         self.put(FOLDED, Some(&folded.to_be_bytes()));
         // ORDER: only between two chunks.
-        self.tree.active_memtable().size() > MEMORY_BYTES && self.tree.rotate_memtable().is_some()
+        self.tree.active_memtable().size() > self.memory_bytes && self.tree.rotate_memtable().is_some()
     }
 
     fn note_removal(&self, changes: &[RowChange]) {
@@ -302,6 +301,7 @@ impl Engine for TreeRows {
             tree,
             next,
             folder: folder.to_owned(),
+            memory_bytes: options.fold_memory_bytes,
             forget_every: options.fold_forget_every,
             min_free_bytes: options.min_free_bytes,
             has_room: AtomicBool::new(true),

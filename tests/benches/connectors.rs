@@ -1,0 +1,227 @@
+//! Bench of the connectors: what guard and mapping add to a bare call, and what dead sources take from the others.
+//!
+//! The source is a server in this process that answers like API Particulier; a dead one takes connections and answers
+//! nothing. Run: `cargo bench -p unefois-tests --bench connectors`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    missing_docs,
+    reason = "a bench fails by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use unefois_connectors::{ConnectorConfig, Fetch, Guarded, build};
+use unefois_consent::decide::UsedToday;
+use unefois_consent::registry::RegistryFile;
+use unefois_consent::{
+    Channel, Digest, ExchangeId, Facts, Ground, HabilitationId, KeyFingerprint, Language, NoticeShown, OutcomeCode,
+    Permit, PersonFacts, PivotIdentity, Question, Registry, SubjectRef, decide,
+};
+use unefois_proto::common::identity;
+use unefois_tests::ask::person;
+use unefois_tests::load::{closed_loop, median};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SIRET: &str = "13002526500013";
+const DATASET: &str = "dss.quotient_familial";
+const BODY: &str = r#"{"data":{"quotient_familial":{"valeur":1234,"fournisseur":"CNAF","annee":2026,"mois":5,"annee_calcul":2026,"mois_calcul":5}},"links":{},"meta":{}}"#;
+const SOURCES: usize = 64;
+const DEAD: usize = 8;
+const CALLERS_EACH: usize = 2;
+const ROUNDS: usize = 5;
+const CALLS: usize = 1_500;
+/// A pause between calls.
+const PACE: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+struct NoneUsed;
+
+impl UsedToday for NoneUsed {
+    fn used(&self, _: &HabilitationId, _: u64) -> u64 {
+        0
+    }
+}
+
+/// A question that may be asked.
+struct Asked {
+    permit: Permit,
+    identity: PivotIdentity,
+}
+
+impl Asked {
+    fn new() -> Self {
+        let now = "2026-11-24T00:00:00Z".parse().unwrap();
+        let siret = SIRET.parse().unwrap();
+        let file: RegistryFile = serde_json::from_value(serde_json::json!({
+            "participants": [{"siret": SIRET, "name": "Ville",
+                "keys": [{"fingerprint": "07".repeat(32), "roles": ["exchange"]}]}],
+            "procedures": [{"id": "cantine", "title": "Cantine", "notices": [{"version": 1, "fr": "Texte", "en": "Text"}]}],
+            "datasets": [{"id": DATASET, "title": "QF", "source": SIRET, "connector": "bench", "version": "3",
+                "class": "ordinary", "attributes": [{"name": "valeur", "title": "Valeur"}]}],
+            "habilitations": [{"id": "h", "participant": SIRET, "legal_basis": "CRPA L114-8", "procedures": ["cantine"],
+                "attributes": [format!("{DATASET}.valeur")], "grounds": ["LAW_REQUEST"], "recipients": [SIRET],
+                "retention_months": 12, "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2027-01-01T00:00:00Z",
+                "dpo_contact": "dpo@ville.example", "status": "active"}],
+        }))
+        .unwrap();
+        let registry = Registry::from_file(file).unwrap();
+        let notice = NoticeShown { version: 1, shown_at: now, channel: Channel::Online, language: Language::Fr };
+        let question = Question {
+            consumer: siret,
+            key: KeyFingerprint([7; 32]),
+            agent: "bench".to_owned(),
+            recipient: siret,
+            procedure: "cantine".parse().unwrap(),
+            habilitation: None,
+            attributes: [format!("{DATASET}.valeur").parse().unwrap()].into(),
+            filters: std::collections::BTreeMap::new(),
+            ground: Ground::LawRequest { notice },
+            subject: SubjectRef([5; 16]),
+            mandate: None,
+            request_id: "r-1".parse().unwrap(),
+            content: Digest([0; 32]),
+        };
+        let facts =
+            Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
+        let permit = decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap();
+        Self { permit, identity: identity("subject", Some(&person("MARCHAND"))).unwrap() }
+    }
+
+    async fn ask(&self, guarded: &Guarded) -> OutcomeCode {
+        let fetch = Fetch {
+            permit: &self.permit,
+            dataset: &self.permit.datasets()[0],
+            identity: &self.identity,
+            access_token: None,
+            deadline: Instant::now() + Duration::from_secs(5),
+        };
+        guarded.ask(fetch).await.outcomes[0].1.code()
+    }
+}
+
+async fn healthy() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = || async { ([(axum::http::header::CONTENT_TYPE, "application/json")], BODY) };
+    let app = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+async fn dead() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            held.push(socket);
+        }
+    });
+    address
+}
+
+fn connector(folder: &Path, address: SocketAddr) -> Guarded {
+    let config: ConnectorConfig = serde_json::from_value(serde_json::json!({
+        "type": "api-particulier",
+        "base_url": format!("http://{address}"),
+        "token_file": "token",
+        "rates": {"per_token_per_s": 100_000, "per_address_per_min": 10_000_000, "max_waiting": 10_000},
+        "limits": {"timeout_ms": 1_000},
+    }))
+    .unwrap();
+    build("bench".parse().unwrap(), &config, folder).unwrap()
+}
+
+/// Median times of a bare call and of one through guard and connector, in microseconds: calls take turns.
+async fn added(folder: &Path, asked: &Asked) -> (f64, f64) {
+    let address = healthy().await;
+    let guarded = connector(folder, address);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{address}/v3/dss/quotient_familial/identite?recipient={SIRET}");
+    let (mut bare, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..CALLS {
+        tokio::time::sleep(PACE).await;
+        let begun = Instant::now();
+        let body = client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        bare.push(begun.elapsed().as_secs_f64() * 1e6);
+        assert_eq!(body.len(), BODY.len());
+        tokio::time::sleep(PACE).await;
+        let begun = Instant::now();
+        let code = asked.ask(&guarded).await;
+        whole.push(begun.elapsed().as_secs_f64() * 1e6);
+        assert_eq!(code, OutcomeCode::Found);
+    }
+    (median(&mut bare), median(&mut whole))
+}
+
+/// Answers a second of the healthy sources, and their p99 in milliseconds, with or without callers of the dead ones.
+async fn throughput(folder: &Path, asked: &Arc<Asked>, with_dead: bool) -> (f64, f64) {
+    let mut sources = Vec::new();
+    for place in 0..SOURCES {
+        let address = if place < SOURCES - DEAD { healthy().await } else { dead().await };
+        sources.push(Arc::new(connector(folder, address)));
+    }
+    let sources = Arc::new(sources);
+    let mut others = tokio::task::JoinSet::new();
+    if with_dead {
+        for place in (SOURCES - DEAD)..SOURCES {
+            for _ in 0..CALLERS_EACH {
+                let (sources, asked) = (Arc::clone(&sources), Arc::clone(asked));
+                others.spawn(async move {
+                    loop {
+                        assert_eq!(asked.ask(&sources[place]).await, OutcomeCode::SourceDown);
+                        // As a portal does whose answer has come: it serves another person next.
+                        tokio::time::sleep(PACE).await;
+                    }
+                });
+            }
+        }
+    }
+    let asked = Arc::clone(asked);
+    let load = closed_loop((SOURCES - DEAD) * CALLERS_EACH, Duration::from_secs(4), move |caller, _| {
+        let (sources, asked) = (Arc::clone(&sources), Arc::clone(&asked));
+        async move {
+            assert_eq!(asked.ask(&sources[caller % (SOURCES - DEAD)]).await, OutcomeCode::Found);
+        }
+    });
+    let load = load.await;
+    (load.rate, load.ms(0.99))
+}
+
+#[tokio::main]
+async fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let root = tempfile::tempdir().unwrap();
+    let token = root.path().join("token");
+    std::fs::write(&token, "bench").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let asked = Arc::new(Asked::new());
+    let mut differences = Vec::new();
+    for _ in 0..ROUNDS {
+        let (bare, whole) = added(root.path(), &asked).await;
+        println!("bare {bare:.0} µs, guarded {whole:.0} µs");
+        differences.push(whole - bare);
+    }
+    let (mut ratios, mut tails) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (without, p99_without) = throughput(root.path(), &asked, false).await;
+        let (with, p99_with) = throughput(root.path(), &asked, true).await;
+        println!(
+            "healthy {without:.0} /s, p99 {p99_without:.1} ms; beside dead ones {with:.0} /s, p99 {p99_with:.1} ms"
+        );
+        ratios.push(with / without);
+        tails.push(p99_with / p99_without);
+    }
+    println!("figure connector_added_p50 {:.0} us", median(&mut differences));
+    println!("figure connector_healthy_ratio {:.3} ratio", median(&mut ratios));
+    println!("figure connector_healthy_p99_ratio {:.3} ratio", median(&mut tails));
+}

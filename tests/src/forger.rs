@@ -1,0 +1,236 @@
+//! An operator who holds every key, and signs another log than the broker wrote.
+
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use unefois::config::Loaded;
+use unefois_audit::{Checkpoint, Frontier, Leaf, Salt, VerifierKey, commitment};
+use unefois_consent::event::{Event, Refused, Requested};
+use unefois_consent::{RecordPeriod, Retention, SubjectRef, Timestamp};
+use unefois_engine::Signer;
+use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
+use unefois_engine::seal::{Opener, seal_record};
+use unefois_engine::store::{Batch, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_store::MemoryStore;
+use unefois_store::embedded::{FileKeys, JournalReader};
+
+use crate::sandbox::{FIRST_ENTRIES, Sandbox};
+use crate::world;
+
+/// An entry before it is sealed. `kind` is what its leaf says, right or not.
+#[derive(Clone)]
+pub struct Entry {
+    /// Its time, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Of its leaf.
+    pub kind: u8,
+    /// How long its record is kept.
+    pub retention: Retention,
+    /// What its record says.
+    pub event: Event,
+}
+
+impl Entry {
+    /// Says something else, and is of its kind.
+    pub fn set(&mut self, event: Event) {
+        self.kind = event.kind();
+        self.event = event;
+    }
+}
+
+/// How a forger commits.
+#[derive(Debug, Clone, Copy)]
+pub enum Commits {
+    /// Each entry for itself.
+    EachEntry,
+    /// All of them in one batch.
+    AllAtOnce,
+}
+
+/// A log in memory.
+pub struct Batches(pub Vec<Batch>);
+
+impl BatchSource for Batches {
+    fn size(&self) -> u64 {
+        self.0.last().map_or(0, Batch::end)
+    }
+
+    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        for batch in &self.0 {
+            if visit(batch.clone()) == Visit::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The log of a broker that has stopped, with all the keys of its operator.
+pub struct Log {
+    /// As the broker wrote them.
+    pub batches: Vec<Batch>,
+    /// What is in them.
+    pub entries: Vec<Entry>,
+    /// Of the log.
+    pub key: VerifierKey,
+    signer: Arc<dyn Signer>,
+    keys: Arc<FileKeys>,
+    // Its folder holds the keys.
+    _sandbox: Sandbox,
+}
+
+impl Log {
+    /// The log of a broker that has stopped.
+    pub fn of(sandbox: Sandbox) -> Self {
+        let mut batches = Vec::new();
+        let reader = JournalReader::open(&sandbox.data()).unwrap();
+        let keep = &mut |batch| {
+            batches.push(batch);
+            Visit::Continue
+        };
+        reader.read(0, keep).unwrap();
+        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| (entry.leaf, entry.retention));
+        let entries = leaves
+            .zip(world::events(&sandbox.data()))
+            .map(|((leaf, retention), (_, event))| Entry { time_ms: leaf.time_ms, kind: leaf.kind, retention, event })
+            .collect();
+        Self {
+            batches,
+            entries,
+            key: sandbox.key.clone(),
+            signer: Loaded::open(&sandbox.folder.config()).unwrap().signer,
+            keys: Arc::new(FileKeys::open(&sandbox.data().join("keys")).unwrap()),
+            _sandbox: sandbox,
+        }
+    }
+
+    /// Where the `nth` entry of a kind is, from 0; the first registry does not count.
+    pub fn find(&self, kind: u8, nth: usize) -> usize {
+        let from = usize::try_from(FIRST_ENTRIES).unwrap();
+        (from..self.entries.len()).filter(|at| self.entries[*at].kind == kind).nth(nth).unwrap()
+    }
+
+    /// The `nth` permitted exchange.
+    pub fn requested(&self, nth: usize) -> (usize, Requested) {
+        let at = self.find(16, nth);
+        let Event::Requested(requested) = &self.entries[at].event else { panic!("not a request") };
+        (at, (**requested).clone())
+    }
+
+    /// The `nth` refused exchange.
+    pub fn refused(&self, nth: usize) -> (usize, Refused) {
+        let at = self.find(17, nth);
+        let Event::Refused(refused) = &self.entries[at].event else { panic!("not a refusal") };
+        (at, (**refused).clone())
+    }
+
+    /// The person of the `nth` answer.
+    pub fn person(&self, nth: usize) -> SubjectRef {
+        self.requested(nth).1.question.subject
+    }
+
+    /// Seals, hashes and signs as the broker does.
+    pub fn sign(&self, entries: &[Entry], commits: Commits) -> Batches {
+        let size = match commits {
+            Commits::EachEntry => 1,
+            Commits::AllAtOnce => entries.len(),
+        };
+        let mut frontier = Frontier::new();
+        let mut batches = Vec::new();
+        for chunk in entries.chunks(size) {
+            let first = frontier.size();
+            let mut sealed = Vec::new();
+            for entry in chunk {
+                let entry = self.seal(frontier.size(), entry);
+                frontier.append(entry.leaf.hash());
+                sealed.push(entry);
+            }
+            let origin = self.key.name().to_owned();
+            let head = Checkpoint { origin, size: frontier.size(), root: frontier.root() };
+            let signature = self.signer.sign(head.note_text().as_bytes()).unwrap();
+            batches.push(Batch { first, entries: sealed, root: head.root, signature });
+        }
+        Batches(batches)
+    }
+
+    fn seal(&self, index: u64, entry: &Entry) -> SealedEntry {
+        let salt = Salt(random());
+        let record = serde_json::to_string(&entry.event).unwrap();
+        let leaf = Leaf { kind: entry.kind, time_ms: entry.time_ms, commitment: commitment(&salt, record.as_bytes()) };
+        let retention = entry.retention;
+        let period = RecordPeriod::new(Timestamp::from_millis(entry.time_ms), retention);
+        let key = self.keys.get_or_create(period).unwrap();
+        SealedEntry { leaf, retention, sealed: seal_record(&key, index, &leaf, &salt, &record, random()).unwrap() }
+    }
+
+    /// Opens its records.
+    pub fn opener(&self) -> Opener {
+        Opener::new(self.keys.clone())
+    }
+
+    /// Checks hashes, signatures and commitments.
+    pub fn verify(&self, source: &Batches) -> Result<Report, LogFault> {
+        verify(source, &self.key, &self.opener(), &mut |_, _| {})
+    }
+
+    /// Derives each decision again.
+    pub fn replay(&self, source: &Batches) -> Result<Report, LogFault> {
+        replay(source, &self.key, &self.opener(), Arc::new(MemoryStore::default()), &mut |_, _| {})
+    }
+
+    /// `change` makes a log that verifies and whose entry `at` does not follow, because `why`.
+    pub fn assert_caught(&self, forgery: &str, at: usize, why: &str, change: impl FnOnce(&mut Vec<Entry>)) {
+        let mut entries = self.entries.clone();
+        change(&mut entries);
+        for commits in [Commits::EachEntry, Commits::AllAtOnce] {
+            let signed = self.sign(&entries, commits);
+            let verified = self.verify(&signed).unwrap_or_else(|fault| panic!("{forgery}, {commits:?}: {fault}"));
+            assert_eq!(verified.records, entries.len() as u64, "{forgery}");
+            let fault = self.replay(&signed).expect_err(forgery);
+            let LogFault::Entry { index, what } = &fault else { panic!("{forgery}, {commits:?}: {fault}") };
+            assert_eq!(*index, at as u64, "{forgery}, {commits:?}: {fault}");
+            assert!(what.contains(why), "{forgery}, {commits:?}: {fault}");
+        }
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).unwrap();
+    bytes
+}
+
+/// Whoever takes an entry out or puts one in at `at` also moves what later entries say of their request's index.
+fn renumber(entries: &mut [Entry], at: usize, moved: impl Fn(u64) -> u64) {
+    for entry in entries {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "these three name their request, and no other kind will")]
+        let requested = match &mut entry.event {
+            Event::Answered(answered) => &mut answered.requested,
+            Event::Dropped(dropped) => &mut dropped.requested,
+            Event::Failed(failed) => &mut failed.requested,
+            _ => continue,
+        };
+        if *requested >= at as u64 {
+            *requested = moved(*requested);
+        }
+    }
+}
+
+/// Takes an entry out.
+pub fn remove(entries: &mut Vec<Entry>, at: usize) {
+    entries.remove(at);
+    renumber(entries, at, |index| index - 1);
+}
+
+/// Puts an entry in a second time, behind itself.
+pub fn repeat(entries: &mut Vec<Entry>, at: usize) {
+    renumber(entries, at + 1, |index| index + 1);
+    entries.insert(at + 1, entries[at].clone());
+}
+
+/// Two neighbours change places; the times stay where they are, so that time does not go back.
+pub fn swap_with_next(entries: &mut [Entry], at: usize) {
+    let times = (entries[at].time_ms, entries[at + 1].time_ms);
+    entries.swap(at, at + 1);
+    (entries[at].time_ms, entries[at + 1].time_ms) = times;
+}
