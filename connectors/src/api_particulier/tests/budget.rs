@@ -209,7 +209,7 @@ fn rates_that_cannot_be_meant_are_refused_by_their_key() {
         (rates(0, 1, 1), "rates.per_token_per_s: "),
         (rates(1, 0, 1), "rates.per_address_per_min: "),
         (rates(1, 1, 0), "rates.max_waiting: "),
-        (rates(10_001, 1, 1), "rates.per_token_per_s: "),
+        (rates(100_001, 1, 1), "rates.per_token_per_s: "),
     ] {
         let config = ApiParticulierConfig { rates, ..config("https://source.example") };
         assert!(config.validate().unwrap_err().to_string().starts_with(key));
