@@ -37,9 +37,12 @@ impl Flights {
                 Ok(said) => Ok(Ok(Arc::new(said))),
                 // These come from the time that the one who asked had: the next one may have more, and tries.
                 Err(fault @ (SourceFault::Timeout | SourceFault::RateLimited(_))) => Err(fault),
-                Err(fault @ (SourceFault::Down(_) | SourceFault::NotAuthorised(_) | SourceFault::Untrusted(_))) => {
-                    Ok(Err(fault))
-                }
+                Err(
+                    fault @ (SourceFault::Down(_)
+                    | SourceFault::NotAuthorised(_)
+                    | SourceFault::Untrusted(_)
+                    | SourceFault::NotAsked),
+                ) => Ok(Err(fault)),
             }
         });
         let answer = asked.await.cloned();

@@ -69,7 +69,7 @@ impl Telemetry {
     fn tell(&self, fetch: &Fetch<'_>, fault: &SourceFault) {
         let (connector, dataset, code) = (&*self.connector, fetch.dataset.dataset.id.as_str(), fault.code());
         match fault {
-            SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) => {
+            SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) | SourceFault::NotAsked => {
                 tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");
             }
             // With the recipient: it is the one whose right or token is missing.
