@@ -27,11 +27,12 @@ use unefois_consent::{AttributeId, DatasetId, Filter, Malformed, Outcome, Outcom
 use zeroize::Zeroizing;
 
 use crate::config::ConnectorConfigError;
+use crate::http_client;
 use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
 
 mod answer;
 mod budget;
-pub mod client;
+mod client;
 mod flight;
 mod person;
 mod question;
@@ -81,7 +82,7 @@ pub struct ApiParticulierConfig {
 impl ApiParticulierConfig {
     /// Refuses what can be seen to be wrong without a look at files or environment.
     pub fn validate(&self) -> Result<(), ConnectorConfigError> {
-        client::base_url(&self.base_url)?;
+        http_client::base_url(&self.base_url)?;
         self.rates.validate()?;
         match (&self.token_file, &self.token_env) {
             (None, None) if self.token_dir.is_none() => {
@@ -110,9 +111,9 @@ impl ApiParticulier {
     /// Reads the token and the roots, and asks nothing. Relative paths start at `base_dir`.
     pub fn open(config: &ApiParticulierConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
         config.validate()?;
-        let base = client::base_url(&config.base_url)?;
+        let base = http_client::base_url(&config.base_url)?;
         let ca_file = config.ca_file.as_ref().map(|path| base_dir.join(path));
-        let client = client::client(&base, ca_file.as_deref(), config.limits.max_concurrent)?;
+        let client = http_client::client(&base, ca_file.as_deref(), config.limits.max_concurrent)?;
         let shared = match (&config.token_file, &config.token_env) {
             (Some(path), _) => Some(TokenSource::file(&base_dir.join(path))?),
             (None, Some(name)) => Some(TokenSource::environment(name)?),
@@ -141,11 +142,13 @@ impl ApiParticulier {
         };
         let url = question::url(&self.base, row, route, &fetch)?;
         let (bearer, lane) = self.bearer(route, &fetch).await?;
-        let request =
-            client::Request { url: url.clone(), bearer: &bearer, request_id: &fetch.permit.exchange().to_string() };
+        let request_id = fetch.permit.exchange().to_string();
+        let request = client::Request { url: url.clone(), bearer: &bearer, request_id: &request_id };
         let deadline = fetch.deadline.into();
         let ask = async || self.ask_until_done(row, lane.as_deref(), request, deadline).await;
+        fetch.asks(|| format!("GET {url}\nauthorization: Bearer ***\nx-request-id: {request_id}"))?;
         let said = self.flights.join(url.as_str(), &bearer, ask).await?;
+        fetch.heard(|| format!("HTTP status {}", said.status));
         let outcomes = match &said.verdict {
             Verdict::Data(data) if is_another_person(row, data, &fetch) => another_person(row, route, &fetch)?,
             Verdict::Data(data) => answer::outcomes(row, &fetch.dataset.attributes, data)?,

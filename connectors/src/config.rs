@@ -13,6 +13,26 @@
 //! format = "csv"
 //! dataset = "mairie.cantine"
 //! integers = ["quotient"]
+//!
+//! [connectors.crous]
+//! type = "http"
+//! base_url = "https://api.crous.example/v1"
+//! auth = { type = "bearer", token_file = "secrets/crous.token" }
+//!
+//! [connectors.crous.datasets."crous.logement"]
+//! path = "/logements"
+//! query = { nom = "{birth_name}", naissance = "{birth_date}" }
+//! attributes = { residence = { at = "$.residence.nom", type = "text" } }
+//! statuses = { 404 = "NO_FILE" }
+//!
+//! [connectors.bibliotheque]
+//! type = "sql"
+//! engine = "sqlite"
+//! path = "bibliotheque.db"
+//!
+//! [connectors.bibliotheque.datasets."mairie.bibliotheque"]
+//! query = "SELECT tarif FROM lecteurs WHERE nom = :birth_name_folded AND naissance = :birth_date"
+//! attributes = { tarif = { column = "tarif", type = "text" } }
 //! ```
 //!
 //! Unknown keys are refused. Secrets come by file or environment only. Keys in errors are those of the connector's own
@@ -26,6 +46,8 @@ use unefois_consent::id::ConnectorName;
 
 use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
 use crate::file::{FileConfig, FileConnector};
+use crate::http::{HttpConfig, HttpConnector};
+use crate::sql::{SqlConfig, SqlConnector};
 use crate::{Connector, Guarded, Limits};
 
 /// One connector of the configuration.
@@ -38,6 +60,12 @@ pub enum ConnectorConfig {
     /// `type = "file"`.
     #[serde(rename = "file")]
     File(FileConfig),
+    /// `type = "http"`.
+    #[serde(rename = "http")]
+    Http(HttpConfig),
+    /// `type = "sql"`.
+    #[serde(rename = "sql")]
+    Sql(SqlConfig),
 }
 
 impl ConnectorConfig {
@@ -46,6 +74,18 @@ impl ConnectorConfig {
         match self {
             Self::ApiParticulier(config) => config.limits,
             Self::File(config) => config.limits,
+            Self::Http(config) => config.limits,
+            Self::Sql(config) => config.limits,
+        }
+    }
+
+    /// Its `type`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::ApiParticulier(_) => "api-particulier",
+            Self::File(_) => "file",
+            Self::Http(_) => "http",
+            Self::Sql(_) => "sql",
         }
     }
 
@@ -55,6 +95,8 @@ impl ConnectorConfig {
         match self {
             Self::ApiParticulier(config) => config.validate(),
             Self::File(config) => config.validate(),
+            Self::Http(config) => config.validate(),
+            Self::Sql(config) => config.validate(),
         }
     }
 }
@@ -66,6 +108,8 @@ pub fn build(name: ConnectorName, config: &ConnectorConfig, base_dir: &Path) -> 
     let connector: Arc<dyn Connector> = match config {
         ConnectorConfig::ApiParticulier(config) => Arc::new(ApiParticulier::open(config, base_dir)?),
         ConnectorConfig::File(config) => Arc::new(FileConnector::open(config, base_dir)?),
+        ConnectorConfig::Http(config) => Arc::new(HttpConnector::open(config, base_dir)?),
+        ConnectorConfig::Sql(config) => Arc::new(SqlConnector::open(config, base_dir)?),
     };
     Ok(Guarded::new(name, connector, config.limits()))
 }

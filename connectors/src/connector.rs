@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use unefois_consent::decide::PermittedDataset;
@@ -51,6 +52,73 @@ pub struct Fetch<'a> {
     /// the guard to the connector's own timeout. The guard drops the call at this instant; a connector needs it only to
     /// decide whether there is time to ask again.
     pub deadline: Instant,
+    /// Who looks on where an operator tries the connector; nobody in an exchange.
+    pub trial: Option<&'a Trial>,
+}
+
+impl Fetch<'_> {
+    /// Shows what is about to be asked, secrets as `***`, to the operator who tries the connector. A fault where nothing
+    /// shall be asked. Costs nothing in an exchange.
+    pub(crate) fn asks(&self, request: impl FnOnce() -> String) -> Result<(), SourceFault> {
+        let Some(trial) = self.trial else { return Ok(()) };
+        trial.show(Step::Asks(request()));
+        if trial.is_dry { Err(SourceFault::NotAsked) } else { Ok(()) }
+    }
+
+    /// Shows what came back, without values: a status, a number of lines.
+    pub(crate) fn heard(&self, answer: impl FnOnce() -> String) {
+        if let Some(trial) = self.trial {
+            trial.show(Step::Heard(answer()));
+        }
+    }
+}
+
+/// What an operator who tries a connector gets to see of one fetch. It names the person, so its Debug says nothing.
+pub struct Trial {
+    is_dry: bool,
+    steps: Mutex<Vec<Step>>,
+}
+
+/// One step of a trial.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Step {
+    /// What the source is asked: names the person, and no secret.
+    Asks(String),
+    /// What the source said, without values.
+    Heard(String),
+}
+
+impl Trial {
+    /// A trial that asks the source.
+    pub fn real() -> Self {
+        Self { is_dry: false, steps: Mutex::default() }
+    }
+
+    /// A trial that ends with [`SourceFault::NotAsked`] where the source would be asked.
+    pub fn dry() -> Self {
+        Self { is_dry: true, steps: Mutex::default() }
+    }
+
+    /// The steps so far.
+    pub fn steps(&self) -> Vec<Step> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, step: Step) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+    }
+}
+
+impl fmt::Debug for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[trial]")
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[step of a trial]")
+    }
 }
 
 /// What a source said.
@@ -91,13 +159,18 @@ pub enum SourceFault {
     /// The answer has not the form or the content that the question calls for: the operator must look.
     #[error("the source's answer cannot be trusted: {0}")]
     Untrusted(&'static str),
+    /// A dry trial, which asks nothing.
+    #[error("nothing was asked")]
+    NotAsked,
 }
 
 impl SourceFault {
     /// What the consumer is told of each attribute.
     pub fn outcome(&self) -> OutcomeCode {
         match self {
-            Self::Timeout | Self::Down(_) | Self::LeftAlone | Self::Untrusted(_) => OutcomeCode::SourceDown,
+            Self::Timeout | Self::Down(_) | Self::LeftAlone | Self::Untrusted(_) | Self::NotAsked => {
+                OutcomeCode::SourceDown
+            }
             Self::RateLimited(_) => OutcomeCode::RateLimited,
             Self::NotAuthorised(_) => OutcomeCode::NotAuthorised,
         }
@@ -112,6 +185,7 @@ impl SourceFault {
             Self::RateLimited(_) => "rate_limited",
             Self::NotAuthorised(_) => "not_authorised",
             Self::Untrusted(_) => "untrusted",
+            Self::NotAsked => "not_asked",
         }
     }
 }

@@ -9,6 +9,8 @@ use unefois_consent::OutcomeCode;
 use crate::Connector;
 use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
 use crate::file::{FileConfig, FileConnector};
+use crate::http::{HttpConfig, HttpConnector};
+use crate::sql::tests::servers::{MariaDb, Postgres, sqlite};
 use crate::testing::server::{Reply, Server};
 use crate::testing::{Asked, identity};
 
@@ -92,6 +94,34 @@ async fn api_particulier_keeps_the_contract() {
     let connector = ApiParticulier::open(&config, dir.path()).unwrap();
     let attributes = ["valeur", "annee"];
     keeps_the_contract(Subject { connector: &connector, dataset: "dss.quotient_familial", attributes }).await;
+}
+
+#[tokio::test]
+async fn a_rest_source_keeps_the_contract() {
+    let server = Server::start(vec![Reply::json(200, &serde_json::json!({"quotient": 700, "classe": "CM2"}))]).await;
+    let config: HttpConfig = serde_json::from_value(serde_json::json!({
+        "base_url": server.url(),
+        "datasets": {"mairie.cantine": {
+            "path": "/familles", "query": {"nom": "{birth_name}", "naissance": "{birth_year?}"},
+            "attributes": {
+                "quotient": {"at": "$.quotient", "type": "integer"},
+                "classe": {"at": "$.classe", "type": "text"},
+            },
+        }},
+    }))
+    .unwrap();
+    let connector = HttpConnector::open(&config, std::path::Path::new(".")).unwrap();
+    let attributes = ["quotient", "classe"];
+    keeps_the_contract(Subject { connector: &connector, dataset: "mairie.cantine", attributes }).await;
+}
+
+#[tokio::test]
+async fn a_database_keeps_the_contract() {
+    let attributes = ["quotient", "classe"];
+    let (postgres, mariadb) = (Postgres::start().await, MariaDb::start().await);
+    for reached in [sqlite().await, postgres.reached(), mariadb.reached()] {
+        keeps_the_contract(Subject { connector: &reached.connector(), dataset: "mairie.cantine", attributes }).await;
+    }
 }
 
 #[tokio::test]

@@ -100,13 +100,19 @@ impl FileConnector {
             column.ok_or(SourceFault::Untrusted("the file has no column for an attribute"))
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        fetch.asks(|| "look for the line of this normalised identity in the file".to_owned())?;
         let values = match table.find(fetch.identity) {
-            Found::None => return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NoFile)),
+            Found::None => {
+                fetch.heard(|| "no line".to_owned());
+                return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NoFile));
+            }
             Found::Several => {
+                fetch.heard(|| "several lines".to_owned());
                 return Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::Ambiguous));
             }
             Found::One(values) => values,
         };
+        fetch.heard(|| "one line".to_owned());
         let value = |column: usize| values.get(column).cloned().unwrap_or_default();
         let answered = fetch.dataset.attributes.iter().zip(columns);
         let outcomes = answered.map(|(attribute, column)| (attribute.clone(), Outcome::Found(value(column)))).collect();

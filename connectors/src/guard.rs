@@ -74,12 +74,24 @@ impl Guarded {
     pub async fn ask(&self, fetch: Fetch<'_>) -> SourceAnswer {
         let started = Instant::now();
         let deadline = self.deadline(&fetch, started);
-        let asked = match self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await {
-            Ok(answer) => check::matched(answer, fetch.dataset, &self.limits),
-            Err(fault) => Err(fault),
-        };
+        let asked = self.matched(fetch, deadline).await;
         self.telemetry.answered(&fetch, &asked, started.elapsed());
         asked.unwrap_or_else(|fault| SourceAnswer::missing(fetch.dataset, fault.outcome()))
+    }
+
+    /// Asks as [`Guarded::ask`] does and gives the fault itself: for an operator who tries the connector. Counts nothing.
+    pub async fn try_out(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
+        self.matched(fetch, self.deadline(&fetch, Instant::now())).await
+    }
+
+    /// The limits that it keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn matched(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
+        let answer = self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await?;
+        check::matched(answer, fetch.dataset, &self.limits)
     }
 
     fn deadline(&self, fetch: &Fetch<'_>, now: Instant) -> Instant {

@@ -10,6 +10,8 @@
 //! | [`guard`] | what the engine asks: a connector with its limits |
 //! | [`api_particulier`] | API Particulier, one table row for each dataset |
 //! | [`file`](mod@file) | a town hall's own declarations in a CSV or JSON Lines file |
+//! | [`http`](mod@http) | any REST source that answers JSON, described in the configuration |
+//! | [`sql`] | a read-only query on PostgreSQL, MariaDB, MySQL or SQLite |
 //! | [`config`] | the operator's words for all this |
 
 pub mod api_particulier;
@@ -17,9 +19,13 @@ pub mod config;
 pub mod connector;
 pub mod file;
 pub mod guard;
+pub mod http;
+pub mod http_client;
+mod part;
 mod reloaded;
-
-pub use api_particulier::client as http_client;
+mod secret;
+pub mod sql;
+mod value_type;
 
 #[cfg(test)]
 mod contract;
@@ -27,5 +33,6 @@ mod contract;
 mod testing;
 
 pub use config::{ConnectorConfig, ConnectorConfigError, build};
-pub use connector::{AccessToken, BoxFuture, Connector, Fetch, SourceAnswer, SourceFault};
+pub use connector::{AccessToken, BoxFuture, Connector, Fetch, SourceAnswer, SourceFault, Step, Trial};
 pub use guard::{Guarded, Limits};
+pub use value_type::ValueType;

@@ -83,6 +83,7 @@ impl Asked {
             identity: &self.identity,
             access_token: self.access_token.as_ref(),
             deadline: (Instant::now() + self.timeout).into_std(),
+            trial: None,
         }
     }
 }

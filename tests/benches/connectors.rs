@@ -102,6 +102,7 @@ impl Asked {
             dataset: &self.permit.datasets()[0],
             identity: &self.identity,
             access_token: None,
+            trial: None,
             deadline: Instant::now() + Duration::from_secs(5),
         };
         guarded.ask(fetch).await.outcomes[0].1.code()

@@ -31,6 +31,22 @@ fn the_sample_configuration_and_registry_are_read_by_the_broker() {
 }
 
 #[test]
+fn the_examples_of_connectors_in_the_sample_configuration_are_read_by_the_broker() {
+    let text = std::fs::read_to_string(deploy("unefois.toml")).unwrap();
+    let (head, rest) = text.split_once("#[connectors.crous]").unwrap();
+    let (examples, tail) = rest.split_once("# One table for each address").unwrap();
+    // What has no space after its hash is an example.
+    let example = |line| str::strip_prefix(line, "#").filter(|line| !line.starts_with(' ')).unwrap_or(line);
+    let examples: Vec<_> = examples.lines().map(example).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unefois.toml");
+    std::fs::write(&path, format!("{head}[connectors.crous]{}\n# {tail}", examples.join("\n"))).unwrap();
+    let config = Config::read(&path).unwrap();
+    let types: Vec<_> = config.connectors.values().map(|connector| connector.type_name()).collect();
+    assert_eq!(types, ["api-particulier", "sql", "http", "file"]);
+}
+
+#[test]
 fn the_sample_policy_and_witness_are_read_and_are_of_one_log() {
     let policy = read_policy(&deploy("policy")).unwrap();
     let config = Config::read(&deploy("unefois.toml")).unwrap();

@@ -249,6 +249,7 @@ impl Exchanges {
             dataset: asked,
             identity: &call.identity,
             access_token: call.access_token.as_ref(),
+            trial: None,
             deadline,
         };
         let answer = source.ask(fetch).await;

@@ -37,6 +37,7 @@ const OWN_CODES: &str = "00";
 /// What the API said, and its own reference of the answer.
 #[derive(Debug)]
 pub(super) struct Said {
+    pub(super) status: u16,
     pub(super) verdict: Verdict,
     pub(super) reference: Option<String>,
 }

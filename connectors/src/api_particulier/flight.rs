@@ -39,9 +39,12 @@ impl Flights {
                 Err(fault @ (SourceFault::Timeout | SourceFault::LeftAlone | SourceFault::RateLimited(_))) => {
                     Err(fault)
                 }
-                Err(fault @ (SourceFault::Down(_) | SourceFault::NotAuthorised(_) | SourceFault::Untrusted(_))) => {
-                    Ok(Err(fault))
-                }
+                Err(
+                    fault @ (SourceFault::Down(_)
+                    | SourceFault::NotAuthorised(_)
+                    | SourceFault::Untrusted(_)
+                    | SourceFault::NotAsked),
+                ) => Ok(Err(fault)),
             }
         });
         let answer = asked.await.cloned();

@@ -44,7 +44,7 @@ impl Health {
             Ok(_) | Err(SourceFault::RateLimited(_) | SourceFault::NotAuthorised(_)) => Self::Well,
             Err(SourceFault::Down(_) | SourceFault::Untrusted(_)) => Self::Failed,
             Err(SourceFault::Timeout) if given >= FAIR_TIME.min(own_limit) => Self::Failed,
-            Err(SourceFault::Timeout | SourceFault::LeftAlone) => Self::Unknown,
+            Err(SourceFault::Timeout | SourceFault::LeftAlone | SourceFault::NotAsked) => Self::Unknown,
         }
     }
 }

@@ -95,7 +95,7 @@ impl Telemetry {
         match fault {
             // Told once, when it began.
             SourceFault::LeftAlone => {}
-            SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) => {
+            SourceFault::Timeout | SourceFault::RateLimited(_) | SourceFault::Down(_) | SourceFault::NotAsked => {
                 tracing::warn!(connector, dataset, fault = code, detail = %fault, "a source gave no answer");
             }
             // With the recipient: it is the one whose right or token is missing.

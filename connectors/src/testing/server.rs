@@ -98,7 +98,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The heads of the requests so far.
+    /// The heads of the requests so far, each with its body.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -113,6 +113,13 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, replies: &[Reply
         }
         head.push(byte[0]);
     }
+    let announced = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = announced.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    head.extend(body);
     let turn = {
         let mut seen = seen.lock().unwrap();
         seen.push(String::from_utf8(head).unwrap());

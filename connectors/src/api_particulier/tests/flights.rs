@@ -38,7 +38,7 @@ async fn questions_that_differ_in_anything_do_not_share_an_answer() {
 }
 
 fn said() -> Result<Said, SourceFault> {
-    Ok(Said { verdict: Verdict::Missing(OutcomeCode::NoFile), reference: None })
+    Ok(Said { status: 404, verdict: Verdict::Missing(OutcomeCode::NoFile), reference: None })
 }
 
 #[tokio::test]

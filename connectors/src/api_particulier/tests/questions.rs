@@ -119,7 +119,7 @@ fn a_number_says_who_the_person_is_only_where_it_is_given() {
         one_of: &[],
         person: None,
     };
-    let base = client::base_url("https://source.example/prefix/").unwrap();
+    let base = crate::http_client::base_url("https://source.example/prefix/").unwrap();
     assert!(question::route(&ROW, &Asked::new("test.data", &["a"]).fetch()).is_none());
     let asked = Asked::filtered("test.data", &["a"], &[("ine", "1234567890G")]);
     let route = question::route(&ROW, &asked.fetch()).unwrap();

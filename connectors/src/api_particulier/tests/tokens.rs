@@ -67,5 +67,5 @@ fn what_is_no_token_is_refused() {
 async fn a_token_is_never_printed() {
     let source = TokenSource::environment(TOKEN_ENV).unwrap();
     assert_eq!(source.current().await.expose(), TOKEN);
-    assert_eq!(format!("{source:?}"), "Environment([token])");
+    assert_eq!(format!("{source:?}"), "Environment([secret])");
 }

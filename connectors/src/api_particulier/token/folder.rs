@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use unefois_consent::Siret;
 
-use super::{Token, read};
+use super::Token;
 use crate::SourceFault;
 use crate::config::ConnectorConfigError;
 use crate::reloaded::Reloaded;
+use crate::secret;
 
 const KEY: &str = "token_dir";
 const UNUSABLE: SourceFault = SourceFault::NotAuthorised("the token file of the recipient cannot be used");
@@ -105,7 +106,7 @@ fn load(path: &Path, before: &Own) -> Result<Own, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Own::Absent),
         Ok(_) | Err(_) => {}
     }
-    match (read(path), before) {
+    match (secret::read_token(path), before) {
         (Ok(token), _) => Ok(Own::Token(Arc::new(token))),
         (Err(problem), Own::Token(_)) => Err(problem),
         (Err(problem), Own::Absent | Own::Unusable) => {
