@@ -133,7 +133,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args).await,
             Command::CheckConfig(args) => setup::check_config(&args),
             Command::Fingerprint(args) => setup::fingerprint(&args),
-            Command::Connector(command) => connector::run(command),
+            Command::Connector(command) => connector::run(command).await,
             Command::Exchange(args) => exchange::run(args).await,
             Command::Registry(command) => registry::run(command).await,
             Command::Consent(command) => consent::run(command).await,

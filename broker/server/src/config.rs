@@ -415,14 +415,18 @@ fn check_served(
     let key = format!("connectors.{}", dataset.connector);
     match connectors.get(&dataset.connector) {
         None => Err(ConfigError::new(&key, format!("dataset {} needs this connector; add its table", dataset.id))),
-        Some(connector) if !connector.serves(&dataset.id) => {
-            Err(ConfigError::new(&key, format!("this connector does not serve dataset {}", dataset.id)))
+        Some(connector) => {
+            why_not_served(connector, dataset).map_or(Ok(()), |problem| Err(ConfigError::new(&key, problem)))
         }
-        Some(connector) => match connector.lacks(dataset) {
-            Some(what) => Err(ConfigError::new(&key, format!("dataset {}: the source has no {what}", dataset.id))),
-            None => Ok(()),
-        },
     }
+}
+
+/// Why `connector` cannot serve a dataset of the registry.
+pub(crate) fn why_not_served(connector: &Guarded, dataset: &unefois_consent::registry::Dataset) -> Option<String> {
+    if !connector.serves(&dataset.id) {
+        return Some(format!("this connector does not serve dataset {}", dataset.id));
+    }
+    connector.lacks(dataset).map(|what| format!("dataset {}: the source has no {what}", dataset.id))
 }
 
 /// Reads a registry file and checks its rules.

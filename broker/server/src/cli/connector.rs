@@ -1,4 +1,4 @@
-//! `connector datasets`: what a connector can be asked, as tables to copy into a registry.
+//! `connector`: what connectors can be asked, what is configured, and how one answers.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,22 @@ use unefois_consent::Siret;
 use super::Failure;
 use super::output::line;
 
+mod list;
+mod trial;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ConnectorCommand {
     /// Print every dataset of API Particulier as a registry names it: copy the tables that you need
     #[command(after_help = "Example:\n  unefois connector datasets --connector api-particulier")]
     Datasets(DatasetsArgs),
+    /// List the connectors of a configuration, their datasets and limits, and what a running broker counted
+    #[command(after_help = "Example:\n  unefois connector list --config /etc/unefois/unefois.toml")]
+    List(list::ListArgs),
+    /// Ask a source as a connector does, outside the broker, and see the request, the status and each attribute
+    ///
+    /// Nothing is decided and nothing is logged: ask about a test person. --dry shows the request and asks nothing.
+    #[command(after_help = trial::EXAMPLE)]
+    Try(trial::TryArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -25,11 +36,15 @@ pub(crate) struct DatasetsArgs {
     connector: String,
 }
 
-pub(crate) fn run(command: ConnectorCommand) -> Result<(), Failure> {
+pub(crate) async fn run(command: ConnectorCommand) -> Result<(), Failure> {
     match command {
-        ConnectorCommand::Datasets(args) => line(registry_of(args.source, &args.connector).trim_end()),
+        ConnectorCommand::Datasets(args) => {
+            line(registry_of(args.source, &args.connector).trim_end());
+            Ok(())
+        }
+        ConnectorCommand::List(args) => list::run(&args).await,
+        ConnectorCommand::Try(args) => trial::run(args).await,
     }
-    Ok(())
 }
 
 /// Every dataset of API Particulier, as `[[datasets]]` of a registry file. Of several versions the first has the plain id,

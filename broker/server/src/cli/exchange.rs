@@ -136,7 +136,7 @@ pub(crate) struct ExchangeArgs {
     receipt: Option<PathBuf>,
 }
 
-fn parse_filter(text: &str) -> Result<(String, String, String), String> {
+pub(super) fn parse_filter(text: &str) -> Result<(String, String, String), String> {
     let rule = || "dataset:name=value, such as dss.quotient_familial:mois=5".to_owned();
     let (dataset, parameter) = text.split_once(':').ok_or_else(rule)?;
     let (name, value) = parameter.split_once('=').ok_or_else(rule)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use unefois_consent::PivotIdentity;
-use unefois_proto::common::identity;
+use unefois_proto::common;
 use unefois_proto::v1;
 
 use super::Failure;
@@ -56,7 +56,16 @@ pub(crate) fn read(path: &Path) -> Result<v1::Identity, Failure> {
         birth_country: file.birth_country,
         birth_commune: file.birth_commune,
     };
-    let _: PivotIdentity =
-        identity("", Some(&wire)).map_err(|error| fault(error.to_string().trim_start_matches('.').to_owned()))?;
+    let _: PivotIdentity = checked(path, &wire)?;
     Ok(wire)
+}
+
+/// The same as the broker understands it.
+pub(crate) fn identity(path: &Path) -> Result<PivotIdentity, Failure> {
+    checked(path, &read(path)?)
+}
+
+fn checked(path: &Path, wire: &v1::Identity) -> Result<PivotIdentity, Failure> {
+    common::identity("", Some(wire))
+        .map_err(|error| Failure::Usage(format!("{}: {}", path.display(), error.to_string().trim_start_matches('.'))))
 }
