@@ -22,7 +22,7 @@ pub use filter::{FilterForm, FilterRow};
 /// One dataset in one major version.
 #[derive(Debug)]
 pub struct DatasetRow {
-    /// The dataset's name in requests. Rows of several versions share it; see [`row_of`].
+    /// The dataset's name in requests. Rows of several versions share it; see `row_of`.
     pub dataset: &'static str,
     /// Major version of the paths, `3`.
     pub version: u32,

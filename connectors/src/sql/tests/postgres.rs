@@ -29,9 +29,18 @@ async fn what_goes_wrong_at_postgresql_is_told_by_its_kind() {
         let fault = reached.open(query, &[("quotient", "integer")]).fetch(one.fetch()).await.unwrap_err();
         assert_eq!(fault.code(), code, "{query}");
     }
-    // In clear there is nothing to check a certificate of.
-    let with_tls = reached.open_with("tls", json!("full"), "SELECT 1 AS quotient");
-    assert_eq!(with_tls.fetch(one.fetch()).await.unwrap_err().code(), "down");
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_only_where_ca_file_names_it() {
+    let server = Postgres::start().await;
+    let one = Asked::new(DATASET, &["quotient"]);
+    let trusting = server.reached_by_tls();
+    let encrypted = "SELECT CASE WHEN ssl THEN 1 ELSE 0 END AS quotient FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let connector = trusting.open(encrypted, &[("quotient", "integer")]);
+    assert_eq!(values(&connector.fetch(one.fetch()).await.unwrap()), [json!(1)]);
+    let other = server.reached().open_with("tls", json!("full"), encrypted);
+    assert_eq!(other.fetch(one.fetch()).await.unwrap_err().code(), "down");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
@@ -87,6 +88,24 @@ impl Home {
     }
 }
 
+impl Home {
+    /// Puts a certificate for 127.0.0.1 and its key into `data`; gives the authority, PEM.
+    fn certify(&self, data: &std::path::Path) -> String {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        for (name, content) in [("server.crt", leaf.pem()), ("server.key", key.serialize_pem())] {
+            secret(data, name, &content);
+            if let Some((uid, gid)) = self.user {
+                std::os::unix::fs::chown(data.join(name), Some(uid), Some(gid)).unwrap();
+            }
+        }
+        authority.pem()
+    }
+}
+
 /// Waits until `ready` gives something.
 async fn wait_for<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -105,6 +124,8 @@ pub(crate) struct Postgres {
     binaries: PathBuf,
     port: u16,
     running: Child,
+    /// The authority of its certificate, PEM.
+    authority: String,
 }
 
 impl Postgres {
@@ -122,9 +143,10 @@ impl Postgres {
             .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
             .status();
         assert!(made.unwrap().success(), "initdb failed");
+        let authority = home.certify(&data);
         let port = free_port();
         let running = Self::run(&home, &binaries, port);
-        let server = Self { home, binaries, port, running };
+        let server = Self { home, binaries, port, running, authority };
         server.seed().await;
         server
     }
@@ -133,7 +155,7 @@ impl Postgres {
         let folder = home.folder.path();
         let mut command = home.command(binaries.join("postgres"));
         command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder).args(["-h", "127.0.0.1", "-F", "-p"]);
-        command.arg(port.to_string()).spawn().unwrap()
+        command.arg(port.to_string()).args(["-c", "ssl=on"]).spawn().unwrap()
     }
 
     async fn admin(&self) -> sqlx::PgConnection {
@@ -176,6 +198,15 @@ impl Postgres {
                     WHERE nom = :birth_name_folded AND naissance = CAST(:birth_date AS date)",
             folder,
         }
+    }
+
+    /// By its port, over TLS under its private authority.
+    pub(crate) fn reached_by_tls(&self) -> Reached {
+        let mut reached = self.reached();
+        std::fs::write(reached.folder.path().join("ca.pem"), &self.authority).unwrap();
+        reached.connection["tls"] = json!("full");
+        reached.connection["ca_file"] = json!("ca.pem");
+        reached
     }
 
     /// By its socket, without one.
