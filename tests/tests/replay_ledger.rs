@@ -89,7 +89,7 @@ async fn whole_ledger() -> Log {
         representative: Some(person("TUTEUR")),
         kind: v1::MandateKind::Mandatary as i32,
         proof_sha256: "f0".repeat(32),
-        expires_at: Some(wire_instant(SystemClock.now().plus(std::time::Duration::from_secs(86_400)))),
+        expires_at: Some(wire_instant(SystemClock.now().plus(std::time::Duration::from_secs(172_800)))),
         ..Default::default()
     };
     let mandate = department.consent().record_mandate(within(mandate)).await.unwrap().into_inner().mandate.unwrap().id;
@@ -176,7 +176,7 @@ async fn an_entry_of_the_ledger_that_was_dropped_repeated_or_moved_is_named() {
         });
     }
     for (kind, why) in [
-        (REQUESTED, "asks for a consent twice"),
+        (REQUESTED, "introduces a person who is known already"),
         (REFUSED, "state does not allow"),
         (GRANTED, "grants a consent twice"),
         (PAUSED, "state does not allow"),
@@ -185,11 +185,13 @@ async fn an_entry_of_the_ledger_that_was_dropped_repeated_or_moved_is_named() {
         (WITHDRAWN, "state does not allow"),
         (REVOKED, "state does not allow"),
         (INVALIDATED, "state does not allow"),
-        (MANDATE, "twice"),
+        (MANDATE, "introduces a person who is known already"),
         (MANDATE_ENDED, "ends a mandate that is not there to end"),
     ] {
         log.assert_caught("repeated", at(kind) + 1, why, |entries| repeat(entries, at(kind)));
     }
+    let second = log.find(REQUESTED, 1);
+    log.assert_caught("asked for twice", second + 1, "asks for a consent twice", |entries| repeat(entries, second));
     log.assert_caught("resumed before it was paused", at(PAUSED), "state does not allow", |entries| {
         swap_with_next(entries, at(PAUSED));
     });
@@ -216,7 +218,7 @@ async fn an_entry_of_the_ledger_that_says_something_else_is_named() {
             "is not a new consent",
             Box::new(|e| e.consent.granted_at = later(e.consent.granted_at)),
         ),
-        ("used already", GRANTED, "is not a new consent", Box::new(|event| event.consent.uses = 1)),
+        ("used already", GRANTED, "no answer to its request", Box::new(|event| event.consent.uses = 1)),
         (
             "for more time than asked",
             GRANTED,
