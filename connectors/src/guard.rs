@@ -4,7 +4,7 @@
 //! does not match its question. It never fails: a fault becomes an outcome for each attribute asked, so that a failing
 //! source never blocks the person (the answer says what is missing and why), and the operator is told of the fault. A source
 //! that is down is asked once more, where that is safe and there is time; one that fails again and again is left alone for a
-//! while ([`breaker`]). Each connector has places of its own, so that a dead source takes none from the others.
+//! while. Each connector has places of its own, so that a dead source takes none from the others.
 
 use std::sync::Arc;
 use std::time::Duration;
