@@ -255,7 +255,7 @@ impl Connector for ApiParticulier {
         table::row_of(dataset).map_or(Ok(()), |row| question::check(row, &dataset.id, filter, has_token))
     }
 
-    fn may_ask_again(&self) -> bool {
+    fn may_ask_again(&self, _: &DatasetId) -> bool {
         true
     }
 

@@ -220,8 +220,9 @@ pub trait Connector: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Whether a question that failed may be asked again: it changes nothing at the source.
-    fn may_ask_again(&self) -> bool {
+    /// Whether a question about `dataset` that failed may be asked again: it changes nothing at the source.
+    fn may_ask_again(&self, dataset: &DatasetId) -> bool {
+        let _ = dataset;
         false
     }
 

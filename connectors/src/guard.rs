@@ -79,7 +79,7 @@ impl Guarded {
         asked.unwrap_or_else(|fault| SourceAnswer::missing(fetch.dataset, fault.outcome()))
     }
 
-    /// Asks as [`Guarded::ask`] does and gives the fault itself: for an operator who tries the connector. Counts nothing.
+    /// Asks as [`Guarded::ask`] does and gives the fault itself: for an operator who tries the connector.
     pub async fn try_out(&self, fetch: Fetch<'_>) -> Result<SourceAnswer, SourceFault> {
         self.matched(fetch, self.deadline(&fetch, Instant::now())).await
     }
@@ -123,7 +123,10 @@ impl Guarded {
         let first = self.fetch_once(fetch, deadline).await;
         let again_at = Instant::now() + again_after();
         let is_down = matches!(first, Err(SourceFault::Down(_)));
-        if !is_down || !self.connector.may_ask_again() || again_at + begun.elapsed() >= deadline {
+        if !is_down
+            || !self.connector.may_ask_again(&fetch.dataset.dataset.id)
+            || again_at + begun.elapsed() >= deadline
+        {
             return first;
         }
         tokio::time::sleep_until(again_at).await;

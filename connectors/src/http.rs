@@ -151,6 +151,11 @@ impl Connector for HttpConnector {
         self.datasets.contains_key(dataset)
     }
 
+    /// A GET is safe (RFC 9110 9.2.1).
+    fn may_ask_again(&self, dataset: &DatasetId) -> bool {
+        self.datasets.get(dataset).is_some_and(|prepared| prepared.method == Method::Get)
+    }
+
     fn lacks(&self, dataset: &Dataset) -> Option<String> {
         self.datasets.get(&dataset.id)?.lacks(dataset)
     }

@@ -137,6 +137,11 @@ impl Connector for SqlConnector {
         self.datasets.contains_key(dataset)
     }
 
+    /// What runs only reads.
+    fn may_ask_again(&self, _: &DatasetId) -> bool {
+        true
+    }
+
     fn lacks(&self, dataset: &Dataset) -> Option<String> {
         let prepared = self.datasets.get(&dataset.id)?;
         let attribute = dataset.attributes.iter().find(|a| !prepared.attributes.contains_key(&a.name));

@@ -39,7 +39,7 @@ use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"7";
+const LAYOUT: &[u8] = b"8";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -315,5 +315,5 @@ impl State {
 
 /// Subjects that are kept at hand: 48 bytes each.
 const MAX_SUBJECTS_AT_HAND: usize = 100_000;
-/// Consents that are kept at hand: about 600 bytes each.
+/// Consents that are kept at hand: one to two kilobytes each.
 const MAX_CONSENTS_AT_HAND: usize = 32_768;

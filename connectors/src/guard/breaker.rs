@@ -37,14 +37,17 @@ pub(super) enum Health {
 }
 
 impl Health {
-    /// A source that refuses or limits us is there. One that gave no answer in `given` failed, where that is a fair time,
-    /// which is the connector's own limit at most.
+    /// A source that refuses or limits us is there. One that gave no answer in `given` failed, where that is a fair time:
+    /// half the connector's own limit at most, since waiting for a place counts. What is wrong with one answer may come from
+    /// its question, so that no caller can have a source left alone by it.
     pub(super) fn of<T>(answer: &Result<T, SourceFault>, given: Duration, own_limit: Duration) -> Self {
         match answer {
             Ok(_) | Err(SourceFault::RateLimited(_) | SourceFault::NotAuthorised(_)) => Self::Well,
-            Err(SourceFault::Down(_) | SourceFault::Untrusted(_)) => Self::Failed,
-            Err(SourceFault::Timeout) if given >= FAIR_TIME.min(own_limit) => Self::Failed,
-            Err(SourceFault::Timeout | SourceFault::LeftAlone | SourceFault::NotAsked) => Self::Unknown,
+            Err(SourceFault::Down(_)) => Self::Failed,
+            Err(SourceFault::Timeout) if given >= FAIR_TIME.min(own_limit / 2) => Self::Failed,
+            Err(SourceFault::Timeout | SourceFault::Untrusted(_) | SourceFault::LeftAlone | SourceFault::NotAsked) => {
+                Self::Unknown
+            }
         }
     }
 }
@@ -274,7 +277,9 @@ mod tests {
         let of = |given, own| Health::of(&timeout, Duration::from_millis(given), Duration::from_millis(own));
         assert_eq!(of(999, 5_000), Health::Unknown);
         assert_eq!(of(1_000, 5_000), Health::Failed);
-        assert_eq!(of(200, 200), Health::Failed);
+        assert_eq!(of(199, 200), Health::Failed);
+        assert_eq!(of(99, 200), Health::Unknown);
+        assert_eq!(Health::of(&Err::<(), _>(SourceFault::Untrusted("x")), PAUSE, PAUSE), Health::Unknown);
         for fault in [SourceFault::RateLimited("x"), SourceFault::NotAuthorised("x")] {
             assert_eq!(Health::of(&Err::<(), _>(fault), PAUSE, PAUSE), Health::Well);
         }

@@ -28,7 +28,7 @@ impl Connector for Fake {
         dataset.as_str() == "test.data"
     }
 
-    fn may_ask_again(&self) -> bool {
+    fn may_ask_again(&self, _: &DatasetId) -> bool {
         self.may_ask_again
     }
 
@@ -326,4 +326,15 @@ async fn a_source_that_is_down_is_asked_once_more_where_that_is_safe_and_there_i
     let (guard, fake) = guarded(refused);
     guard.ask(asked.fetch()).await;
     assert_eq!(fake.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_is_left_alone_by_the_real_clock_too() {
+    let asked = asked();
+    let limits = Limits { timeout: Duration::from_millis(30), breaker_failures: 3, ..Limits::default() };
+    let (guard, fake) = limited(Fake::default(), limits);
+    for _ in 0..6 {
+        guard.ask(asked.fetch()).await;
+    }
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 3);
 }

@@ -34,7 +34,8 @@ macro_rules! read_number {
         $(
             if read.is_none() {
                 read = $row.try_get::<Option<$kind>, _>($column).ok().map(|number| match number {
-                    Some(number) => serde_json::Number::from_f64(f64::from(number)).map(Value::from),
+                    // By the shortest decimal that names it: a REAL of 812.35 is no 812.3499755859375.
+                    Some(number) => number.to_string().parse().ok().and_then(serde_json::Number::from_f64).map(Value::from),
                     None => Some(Value::Null),
                 });
             }

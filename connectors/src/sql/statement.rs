@@ -46,6 +46,10 @@ impl Statement {
             Engine::MariaDb | Engine::MySql => Box::new(MySqlDialect {}),
             Engine::Sqlite => Box::new(SQLiteDialect {}),
         };
+        // The printer does not escape it again, so another text would run than was read.
+        if text.contains('\\') {
+            return Err("no backslash".to_owned());
+        }
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             return Err("no control characters but ends of lines and tabs".to_owned());
         }
@@ -60,11 +64,12 @@ impl Statement {
         if let ControlFlow::Break(problem) = VisitMut::visit(&mut *query, &mut Marks) {
             return Err(problem);
         }
-        if query.limit_clause.is_none() && query.fetch.is_none() {
-            // Two rows are as many as are ever looked at.
-            let limit = Some(Expr::value(Value::Number("2".to_owned(), false)));
-            query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() });
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            return Err("no LIMIT, OFFSET or FETCH of its own: of several persons none is picked".to_owned());
         }
+        // Two rows are as many as are ever looked at.
+        let limit = Some(Expr::value(Value::Number("2".to_owned(), false)));
+        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() });
         let (sql, parameters) = bound(engine, &query.to_string())?;
         Ok(Self { sql, parameters, projection })
     }

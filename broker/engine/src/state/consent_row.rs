@@ -30,13 +30,11 @@ struct Terms {
     sources: BTreeSet<Siret>,
     procedure: ProcedureId,
     attributes: BTreeSet<AttributeId>,
-    period: Option<DataPeriod>,
     notice_version: u32,
     notice_digest: Digest,
     language: Language,
     channel: Channel,
     usage: ConsentUse,
-    data_life: DataLife,
 }
 
 /// What only this consent has.
@@ -51,6 +49,8 @@ struct Own<'a> {
     assurance: Option<(EidasLevel, Cow<'a, str>, Timestamp)>,
     /// A filter may hold a person's number.
     filters: Cow<'a, BTreeMap<DatasetId, Filter>>,
+    period: Option<DataPeriod>,
+    data_life: DataLife,
     evidence: Option<Digest>,
     not_before: Timestamp,
     expires_at: Timestamp,
@@ -77,13 +77,11 @@ impl Terms {
             sources: consent.sources.clone(),
             procedure: consent.procedure.clone(),
             attributes: consent.attributes.clone(),
-            period: consent.period,
             notice_version: consent.notice_version,
             notice_digest: consent.notice_digest,
             language: consent.language,
             channel: consent.channel,
             usage: consent.usage,
-            data_life: consent.data_life,
         }
     }
 
@@ -107,7 +105,7 @@ impl Terms {
             procedure: self.procedure.clone(),
             attributes: self.attributes.clone(),
             filters: own.filters.into_owned(),
-            period: self.period,
+            period: own.period,
             notice_version: self.notice_version,
             notice_digest: self.notice_digest,
             language: self.language,
@@ -116,7 +114,7 @@ impl Terms {
             not_before: own.not_before,
             expires_at: own.expires_at,
             usage: self.usage,
-            data_life: self.data_life,
+            data_life: own.data_life,
             agent: own.agent.into_owned(),
             granted_at: own.granted_at,
             status: own.status,
@@ -136,6 +134,8 @@ impl<'a> Own<'a> {
             grantor: consent.grantor,
             assurance: assurance.map(|a| (a.level, Cow::Borrowed(a.acr.as_str()), a.authenticated_at)),
             filters: Cow::Borrowed(&consent.filters),
+            period: consent.period,
+            data_life: consent.data_life,
             evidence: consent.evidence,
             not_before: consent.not_before,
             expires_at: consent.expires_at,

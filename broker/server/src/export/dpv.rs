@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use unefois_consent::consent::DataLife;
 use unefois_consent::registry::Registry;
-use unefois_consent::{Consent, ConsentStatus, ConsentUse, Language, Siret, TimeUnit, Timestamp};
+use unefois_consent::{Channel, Consent, ConsentStatus, ConsentUse, Language, Siret, TimeUnit, Timestamp};
 use unefois_engine::consents::LedgerConsent;
 
 use super::{attribute_title, dpo_contact, party};
@@ -155,7 +155,12 @@ fn status(consent: &Consent, now: Timestamp) -> Value {
         },
         "dct:valid": { "schema:startDate": instant(consent.not_before), "schema:endDate": instant(consent.expires_at) },
         "dpv:isIndicatedBy": { "@id": format!("{}#{by}", urn(consent)), "@type": "dpv:Entity" },
-        "dpv:hasIndicationMethod": format!("{:?}", consent.channel).to_lowercase(),
+        "dpv:hasIndicationMethod": match consent.channel {
+            Channel::Online => "online",
+            Channel::Counter => "counter",
+            Channel::Phone => "phone",
+            Channel::Post => "post",
+        },
     })
 }
 

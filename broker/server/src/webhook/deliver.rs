@@ -62,8 +62,8 @@ pub(crate) struct Webhook {
     engine: Arc<Engine>,
     open: OpenWebhook,
     file: PathBuf,
-    /// Held while the file is written, so that it never goes back.
-    kept: tokio::sync::Mutex<Kept>,
+    /// Held while the file is written, also where whoever asked for it has gone, so that it never goes back.
+    kept: Arc<tokio::sync::Mutex<Kept>>,
     trouble: StdMutex<Trouble>,
 }
 
@@ -78,15 +78,23 @@ impl Webhook {
         let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir_all(&folder).map_err(fault)?;
         let file = folder.join(format!("{name}.json"));
+        let consumer = open.config.consumer;
         let kept = match Kept::read(&file)? {
+            Some(kept) if kept.consumer != consumer => {
+                return Err(format!(
+                    "{} is of {}, not of {consumer}: give the webhook another name, or remove the file",
+                    file.display(),
+                    kept.consumer
+                ));
+            }
             Some(kept) => kept,
             None => {
-                let kept = Kept { cursor: engine.head().size.checked_sub(1), dead: Vec::new() };
+                let kept = Kept { consumer, cursor: engine.head().size.checked_sub(1), dead: Vec::new() };
                 kept.write(&file).map_err(fault)?;
                 kept
             }
         };
-        let (kept, trouble) = (tokio::sync::Mutex::new(kept), StdMutex::default());
+        let (kept, trouble) = (Arc::new(tokio::sync::Mutex::new(kept)), StdMutex::default());
         Ok(Self { name, engine, open, file, kept, trouble })
     }
 
@@ -103,7 +111,7 @@ impl Webhook {
     }
 
     pub(crate) async fn standing(&self) -> Standing {
-        let Kept { cursor, dead } = self.kept.lock().await.clone();
+        let Kept { cursor, dead, .. } = self.kept.lock().await.clone();
         Standing { cursor, trouble: self.trouble().clone(), dead }
     }
 
@@ -122,7 +130,7 @@ impl Webhook {
                 Ok(page) => {
                     let is_last = page.cursor == cursor;
                     for change in page.changes {
-                        self.deliver(change).await;
+                        self.deliver(change.index).await;
                     }
                     if is_last {
                         self.engine.ledger_changed(&mut steps).await;
@@ -131,10 +139,7 @@ impl Webhook {
                         self.keep(|kept| kept.cursor = page.cursor).await;
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(webhook = %self.name, %error, code = error.code(), "changes cannot be read for a webhook");
-                    tokio::time::sleep(LOOK).await;
-                }
+                Err(error) => self.cannot_read(&error).await,
             }
         }
     }
@@ -143,37 +148,54 @@ impl Webhook {
         self.engine.changes(&ChangeReader::Operator(self.consumer()), cursor, Instant::now() + LOOK).await
     }
 
-    /// Sends one change until it is accepted or given up.
-    async fn deliver(&self, change: Change) {
+    /// The change of index `cursor` as it stands now; `None` where its record was purged.
+    async fn change(&self, cursor: u64) -> Result<Option<Change>, EngineError> {
+        let page = self.changes_after(cursor.checked_sub(1)).await?;
+        Ok(page.changes.into_iter().next().filter(|change| change.index == cursor))
+    }
+
+    /// Sends one change until it is accepted or given up. It is read anew each time: what it says is true when it is sent,
+    /// and an administration that left the registry meanwhile is told nothing more.
+    async fn deliver(&self, cursor: u64) {
         let (begun, mut attempts) = (Instant::now(), 0_u32);
         loop {
+            let change = match self.change(cursor).await {
+                Ok(Some(change)) => change,
+                Ok(None) => return self.keep(|kept| kept.cursor = Some(cursor)).await,
+                Err(error) => {
+                    self.cannot_read(&error).await;
+                    continue;
+                }
+            };
             attempts = attempts.saturating_add(1);
             let failed = match self.send(&change).await {
-                Ok(()) => {
-                    self.keep(|kept| kept.cursor = Some(change.index)).await;
-                    return;
-                }
+                Ok(()) => return self.keep(|kept| kept.cursor = Some(cursor)).await,
                 Err(failed) => failed,
             };
             let wait = pause(attempts, failed.after, luck());
             let is_over = begun.elapsed() + wait > Duration::from_secs(self.open.config.give_up_after_s);
             if is_over && self.kept.lock().await.dead.len() < MAX_DEAD_LETTERS {
-                return self.give_up(&change, attempts, failed.error).await;
+                return self.give_up(cursor, attempts, failed.error).await;
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn give_up(&self, change: &Change, attempts: u32, error: String) {
+    async fn cannot_read(&self, error: &EngineError) {
+        tracing::warn!(webhook = %self.name, %error, code = error.code(), "changes cannot be read for a webhook");
+        tokio::time::sleep(LOOK).await;
+    }
+
+    async fn give_up(&self, cursor: u64, attempts: u32, error: String) {
         tracing::error!(
-            webhook = %self.name, cursor = change.index, attempts, %error,
+            webhook = %self.name, cursor, attempts, %error,
             "a change could not be delivered; once the receiver is well, `unefois webhook replay` sends it again"
         );
         metrics::counter!("unefois_webhook_given_up_total", "webhook" => self.name.to_string()).increment(1);
         let given_up_at = self.engine.now();
         self.keep(|kept| {
-            kept.dead.push(DeadLetter { cursor: change.index, given_up_at, attempts, error });
-            kept.cursor = Some(change.index);
+            kept.dead.push(DeadLetter { cursor, given_up_at, attempts, error });
+            kept.cursor = Some(cursor);
         })
         .await;
     }
@@ -187,11 +209,10 @@ impl Webhook {
             if Instant::now() >= deadline {
                 return Err(EngineError::DeadlineExceeded);
             }
-            let page = self.changes_after(letter.cursor.checked_sub(1)).await?;
-            match page.changes.first().filter(|change| change.index == letter.cursor) {
+            match self.change(letter.cursor).await? {
                 None => replayed.purged += 1,
                 Some(change) => {
-                    if let Err(failed) = self.send(change).await {
+                    if let Err(failed) = self.send(&change).await {
                         self.keep(|kept| kept.failed_again(letter.cursor, &failed.error)).await;
                         replayed.error = Some(failed.error);
                         break;
@@ -257,11 +278,11 @@ impl Webhook {
 
     /// Changes what is kept. Where it cannot be written, what is in memory counts; after a restart a change may come twice.
     async fn keep(&self, change: impl FnOnce(&mut Kept)) {
-        let mut kept = self.kept.lock().await;
+        let mut kept = Arc::clone(&self.kept).lock_owned().await;
         change(&mut kept);
         metrics::gauge!("unefois_webhook_dead_letters", "webhook" => self.name.to_string()).set(kept.dead.len() as f64);
-        let (now, file) = (kept.clone(), self.file.clone());
-        let written = tokio::task::spawn_blocking(move || now.write(&file)).await;
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || kept.write(&file)).await;
         if let Ok(Err(error)) = written {
             tracing::error!(webhook = %self.name, %error, file = %self.file.display(), "where a webhook stands could not be kept");
         }

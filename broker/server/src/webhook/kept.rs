@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use unefois_consent::Timestamp;
+use unefois_consent::{Siret, Timestamp};
 
 use crate::durable;
 
@@ -23,9 +23,11 @@ pub(crate) struct DeadLetter {
 }
 
 /// What is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kept {
+    /// Whose it is. A file of one administration is never taken for another.
+    pub(super) consumer: Siret,
     /// Index of the last entry that is done with.
     pub(super) cursor: Option<u64>,
     /// Oldest first.

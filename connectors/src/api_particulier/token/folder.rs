@@ -100,11 +100,13 @@ fn open(path: &Path) -> Option<Reloaded<Own>> {
     Reloaded::open(path, &Own::Absent, load).ok()
 }
 
-/// A token in use stays in use while its file cannot be used; a file that is gone takes the right with it.
+/// A token in use stays in use while its file cannot be used; a file that is gone takes the right with it, and the shared token,
+/// whose rights may be others, does not take its place before the broker starts again.
 fn load(path: &Path, before: &Own) -> Result<Own, String> {
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Own::Absent),
-        Ok(_) | Err(_) => {}
+    match (std::fs::metadata(path), before) {
+        (Err(error), Own::Absent) if error.kind() == ErrorKind::NotFound => return Ok(Own::Absent),
+        (Err(error), Own::Token(_) | Own::Unusable) if error.kind() == ErrorKind::NotFound => return Ok(Own::Unusable),
+        (Ok(_) | Err(_), _) => {}
     }
     match (secret::read_token(path), before) {
         (Ok(token), _) => Ok(Own::Token(Arc::new(token))),

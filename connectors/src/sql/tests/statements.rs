@@ -53,7 +53,7 @@ fn a_statement_that_is_not_one_select_is_refused() {
 fn parameters_are_bound_in_the_order_of_what_runs() {
     let sql = "WITH x AS (SELECT nom FROM y WHERE z = :sex) \
                SELECT CASE WHEN a = :birth_year THEN 1 ELSE 2 END AS b, c.d FROM c JOIN x ON x.nom = :birth_name \
-               WHERE e = ':birth_date' AND f IN (:filter_annee, :birth_name) ORDER BY b LIMIT 5";
+               WHERE e = ':birth_date' AND f IN (:filter_annee, :birth_name) ORDER BY b";
     let names = ["sex", "birth_year", "birth_name", "filter_annee", "birth_name"];
     for engine in ENGINES {
         let statement = Statement::parse(engine, sql).unwrap();
@@ -68,8 +68,23 @@ fn parameters_are_bound_in_the_order_of_what_runs() {
             assert!(statement.sql.contains(place), "{place} in {}", statement.sql);
         }
         assert!(statement.sql.contains("e = ':birth_date'"), "a text is no parameter: {}", statement.sql);
-        assert!(statement.sql.ends_with("LIMIT 5"), "the operator's own limit stays: {}", statement.sql);
+        assert!(statement.sql.ends_with("LIMIT 2"), "{}", statement.sql);
         assert_eq!(statement.projection, Projection::Named(vec!["b".to_owned(), "d".to_owned()]));
+    }
+}
+
+#[test]
+fn what_would_pick_one_of_several_persons_or_run_as_another_text_is_refused() {
+    for engine in ENGINES {
+        for (end, told) in [
+            ("LIMIT 1", "LIMIT"),
+            ("LIMIT 1 OFFSET 1", "LIMIT"),
+            ("WHERE c LIKE '\\\\%' ESCAPE '\\\\'", "backslash"),
+            ("WHERE c = 'a\\''b'", "backslash"),
+        ] {
+            let refused = Statement::parse(engine, &format!("SELECT a FROM b {end}")).unwrap_err();
+            assert!(refused.contains(told), "{end}: {refused}");
+        }
     }
 }
 
