@@ -27,7 +27,7 @@ mod mandates;
 mod mine;
 mod standing;
 
-pub use changes::{Change, ChangePage, ChangeReader};
+pub use changes::{Change, ChangePage, ChangeReader, MAX_CHANGES};
 pub use mandates::MandateCall;
 pub use mine::{MyExchange, MyExchangeEnd, MyMandate};
 pub use standing::{ProvenPerson, Standing};

@@ -16,7 +16,7 @@ use crate::store::Visit;
 use crate::traces::{blocking, visit_entries};
 
 /// Most changes on one page.
-const MAX_CHANGES: usize = 256;
+pub const MAX_CHANGES: usize = 256;
 /// A change that nobody was woken for is found after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -81,17 +81,19 @@ struct Found {
 }
 
 impl Engine {
-    /// The changes after the entry of index `after` that concern the reader. Each is durable.
+    /// The changes after the entry of index `after` that concern the reader, at most `limit`, which is at most
+    /// [`MAX_CHANGES`]. Each is durable.
     pub async fn changes(
         &self,
         reader: &ChangeReader,
         after: Option<u64>,
+        limit: usize,
         deadline: Instant,
     ) -> Result<ChangePage, EngineError> {
         let reader = reader.clone();
         let look = move |turn: &mut Turn<'_>| {
             let consumer = reader.judge(turn)?;
-            Ok(turn.state().changes(consumer, after, MAX_CHANGES)?)
+            Ok(turn.state().changes(consumer, after, limit.min(MAX_CHANGES))?)
         };
         let indexes = self.sequencer().submit(deadline, look).await?.value;
         let cursor = indexes.last().copied().or(after);

@@ -11,8 +11,8 @@ use unefois_consent::Malformed;
 use unefois_consent::event::Decision;
 use unefois_consent::registry::Role;
 use unefois_engine::consents::{
-    Change, ChangeReader, DecideCall, Indication, LedgerConsent, MandateCall, RecordCall, RenewCall, RequestCall,
-    Standing, Terms,
+    Change, ChangeReader, DecideCall, Indication, LedgerConsent, MAX_CHANGES, MandateCall, RecordCall, RenewCall,
+    RequestCall, Standing, Terms,
 };
 use unefois_engine::{EngineError, VerifiedParticipant};
 use unefois_proto::consent as wire;
@@ -363,7 +363,7 @@ async fn watch(
     loop {
         // ORDER: what changes after this look wakes the wait below.
         steps.mark_unchanged();
-        let page = engine.changes(&reader, cursor, Instant::now() + LOOK).await;
+        let page = engine.changes(&reader, cursor, MAX_CHANGES, Instant::now() + LOOK).await;
         let page = page.map_err(|error: EngineError| status::of(&error))?;
         let is_last = page.cursor == cursor;
         cursor = page.cursor;

@@ -126,59 +126,50 @@ impl Webhook {
             // ORDER: what changes after this look wakes the wait below.
             steps.mark_unchanged();
             let cursor = self.kept.lock().await.cursor;
-            match self.changes_after(cursor).await {
-                Ok(page) => {
-                    let is_last = page.cursor == cursor;
-                    for change in page.changes {
-                        self.deliver(change.index).await;
-                    }
-                    if is_last {
-                        self.engine.ledger_changed(&mut steps).await;
-                    } else {
-                        // Entries at the end of the page may have been purged.
-                        self.keep(|kept| kept.cursor = page.cursor).await;
-                    }
-                }
+            match self.next(cursor).await {
+                Ok(page) => match page.changes.into_iter().next() {
+                    Some(change) => self.deliver(change).await,
+                    None if page.cursor == cursor => self.engine.ledger_changed(&mut steps).await,
+                    // Its record was purged.
+                    None => self.keep(|kept| kept.cursor = page.cursor).await,
+                },
                 Err(error) => self.cannot_read(&error).await,
             }
         }
     }
 
-    async fn changes_after(&self, cursor: Option<u64>) -> Result<unefois_engine::consents::ChangePage, EngineError> {
-        self.engine.changes(&ChangeReader::Operator(self.consumer()), cursor, Instant::now() + LOOK).await
+    /// The change after `cursor`, as it stands now.
+    async fn next(&self, cursor: Option<u64>) -> Result<unefois_engine::consents::ChangePage, EngineError> {
+        self.engine.changes(&ChangeReader::Operator(self.consumer()), cursor, 1, Instant::now() + LOOK).await
     }
 
     /// The change of index `cursor` as it stands now; `None` where its record was purged.
     async fn change(&self, cursor: u64) -> Result<Option<Change>, EngineError> {
-        let page = self.changes_after(cursor.checked_sub(1)).await?;
+        let page = self.next(cursor.checked_sub(1)).await?;
         Ok(page.changes.into_iter().next().filter(|change| change.index == cursor))
     }
 
-    /// Sends one change until it is accepted or given up. It is read anew each time: what it says is true when it is sent,
-    /// and an administration that left the registry meanwhile is told nothing more.
-    async fn deliver(&self, cursor: u64) {
-        let (begun, mut attempts) = (Instant::now(), 0_u32);
-        loop {
-            let change = match self.change(cursor).await {
-                Ok(Some(change)) => change,
-                Ok(None) => return self.keep(|kept| kept.cursor = Some(cursor)).await,
-                Err(error) => {
-                    self.cannot_read(&error).await;
-                    continue;
-                }
-            };
-            attempts = attempts.saturating_add(1);
-            let failed = match self.send(&change).await {
-                Ok(()) => return self.keep(|kept| kept.cursor = Some(cursor)).await,
-                Err(failed) => failed,
-            };
+    /// Sends one change until it is accepted or given up. It is read anew before it is sent again: what it says is true when it
+    /// is sent, and an administration that left the registry meanwhile is told nothing more.
+    async fn deliver(&self, mut change: Change) {
+        let (begun, cursor, mut attempts) = (Instant::now(), change.index, 1_u32);
+        while let Err(failed) = self.send(&change).await {
             let wait = pause(attempts, failed.after, luck());
             let is_over = begun.elapsed() + wait > Duration::from_secs(self.open.config.give_up_after_s);
             if is_over && self.kept.lock().await.dead.len() < MAX_DEAD_LETTERS {
                 return self.give_up(cursor, attempts, failed.error).await;
             }
             tokio::time::sleep(wait).await;
+            attempts = attempts.saturating_add(1);
+            change = loop {
+                match self.change(cursor).await {
+                    Ok(Some(change)) => break change,
+                    Ok(None) => return self.keep(|kept| kept.cursor = Some(cursor)).await,
+                    Err(error) => self.cannot_read(&error).await,
+                }
+            };
         }
+        self.keep(|kept| kept.cursor = Some(cursor)).await;
     }
 
     async fn cannot_read(&self, error: &EngineError) {
