@@ -33,6 +33,11 @@
 //! [connectors.bibliotheque.datasets."mairie.bibliotheque"]
 //! query = "SELECT tarif FROM lecteurs WHERE nom = :birth_name_folded AND naissance = :birth_date"
 //! attributes = { tarif = { column = "tarif", type = "text" } }
+//!
+//! [connectors.sport]
+//! type = "plugin"
+//! command = ["/usr/lib/unefois-sport/plugin"]
+//! datasets = ["mairie.sport"]
 //! ```
 //!
 //! Unknown keys are refused. Secrets come by file or environment only. Keys in errors are those of the connector's own
@@ -47,6 +52,7 @@ use unefois_consent::id::ConnectorName;
 use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
 use crate::file::{FileConfig, FileConnector};
 use crate::http::{HttpConfig, HttpConnector};
+use crate::plugin::{PluginConfig, PluginConnector};
 use crate::sql::{SqlConfig, SqlConnector};
 use crate::{Connector, Guarded, Limits};
 
@@ -63,6 +69,9 @@ pub enum ConnectorConfig {
     /// `type = "http"`.
     #[serde(rename = "http")]
     Http(HttpConfig),
+    /// `type = "plugin"`.
+    #[serde(rename = "plugin")]
+    Plugin(PluginConfig),
     /// `type = "sql"`.
     #[serde(rename = "sql")]
     Sql(SqlConfig),
@@ -75,6 +84,7 @@ impl ConnectorConfig {
             Self::ApiParticulier(config) => config.limits,
             Self::File(config) => config.limits,
             Self::Http(config) => config.limits,
+            Self::Plugin(config) => config.limits,
             Self::Sql(config) => config.limits,
         }
     }
@@ -85,6 +95,7 @@ impl ConnectorConfig {
             Self::ApiParticulier(_) => "api-particulier",
             Self::File(_) => "file",
             Self::Http(_) => "http",
+            Self::Plugin(_) => "plugin",
             Self::Sql(_) => "sql",
         }
     }
@@ -96,6 +107,7 @@ impl ConnectorConfig {
             Self::ApiParticulier(config) => config.validate(),
             Self::File(config) => config.validate(),
             Self::Http(config) => config.validate(),
+            Self::Plugin(config) => config.validate(),
             Self::Sql(config) => config.validate(),
         }
     }
@@ -109,6 +121,7 @@ pub fn build(name: ConnectorName, config: &ConnectorConfig, base_dir: &Path) -> 
         ConnectorConfig::ApiParticulier(config) => Arc::new(ApiParticulier::open(config, base_dir)?),
         ConnectorConfig::File(config) => Arc::new(FileConnector::open(config, base_dir)?),
         ConnectorConfig::Http(config) => Arc::new(HttpConnector::open(config, base_dir)?),
+        ConnectorConfig::Plugin(config) => Arc::new(PluginConnector::open(&name, config, base_dir)?),
         ConnectorConfig::Sql(config) => Arc::new(SqlConnector::open(config, base_dir)?),
     };
     Ok(Guarded::new(name, connector, config.limits()))

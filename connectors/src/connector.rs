@@ -205,6 +205,10 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// Datasets that this connector can serve, so that a registry that names another is noticed at start.
     fn serves(&self, dataset: &DatasetId) -> bool;
 
+    /// Begins what goes on between questions, once, when the broker starts. Needs the runtime. What a connector that is only
+    /// looked at must not do: it starts no process.
+    fn start(&self) {}
+
     /// What a dataset of the registry names that the source does not have: its version, an attribute, a filter. For the
     /// operator, at start.
     fn lacks(&self, dataset: &Dataset) -> Option<String> {

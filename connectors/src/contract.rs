@@ -10,6 +10,8 @@ use crate::Connector;
 use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
 use crate::file::{FileConfig, FileConnector};
 use crate::http::{HttpConfig, HttpConnector};
+use crate::plugin::tests::scripted::Scripted;
+use crate::plugin::{PluginConfig, PluginConnector};
 use crate::sql::tests::servers::{MariaDb, Postgres, sqlite};
 use crate::testing::server::{Reply, Server};
 use crate::testing::{Asked, identity};
@@ -122,6 +124,17 @@ async fn a_database_keeps_the_contract() {
     for reached in [sqlite().await, postgres.reached(), mariadb.reached()] {
         keeps_the_contract(Subject { connector: &reached.connector(), dataset: "mairie.cantine", attributes }).await;
     }
+}
+
+#[tokio::test]
+async fn a_plugin_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    Scripted::new().serve(&dir.path().join("socket"));
+    let config: PluginConfig =
+        serde_json::from_value(serde_json::json!({"socket": "socket", "datasets": ["mairie.sport"]})).unwrap();
+    let connector = PluginConnector::open(&"sport".parse().unwrap(), &config, dir.path()).unwrap();
+    let attributes = ["licence", "club"];
+    keeps_the_contract(Subject { connector: &connector, dataset: "mairie.sport", attributes }).await;
 }
 
 #[tokio::test]

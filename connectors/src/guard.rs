@@ -56,6 +56,11 @@ impl Guarded {
         self.connector.serves(dataset)
     }
 
+    /// Begins what goes on between questions; see [`Connector::start`].
+    pub fn start(&self) {
+        self.connector.start();
+    }
+
     /// What a dataset of the registry names that the connector does not have; see [`Connector::lacks`].
     pub fn lacks(&self, dataset: &Dataset) -> Option<String> {
         self.connector.lacks(dataset)

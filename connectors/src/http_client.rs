@@ -121,11 +121,20 @@ fn tls(trust: Trust<'_>) -> Result<rustls::ClientConfig, ConnectorConfigError> {
     Ok(config)
 }
 
+/// A client's own certificate chain and its private key in one PEM file of mode 600, as it is.
+pub(crate) fn identity_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let pem = secret::read_private(path, MAX_PEM_BYTES)?;
+    identity_in(&pem).map(|_| pem)
+}
+
 /// Certificate chain and private key of a client.
 fn identity(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    let pem: Zeroizing<Vec<u8>> = secret::read_private(path, MAX_PEM_BYTES)?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
-    match PrivateKeyDer::from_pem_slice(&pem) {
+    identity_in(&secret::read_private(path, MAX_PEM_BYTES)?)
+}
+
+fn identity_in(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+    match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) if !chain.is_empty() => Ok((chain, key)),
         Ok(_) | Err(_) => Err("must hold a certificate chain and its private key, in PEM".to_owned()),
     }
@@ -189,7 +198,7 @@ pub(crate) fn reference(headers: &HeaderMap) -> Option<String> {
 /// The error's text holds the URL, and with it the person: only its kind is kept.
 pub(crate) fn fault(error: reqwest::Error) -> SourceFault {
     let error = error.without_url();
-    if is_certificate_refused(&error) {
+    if error.source().is_some_and(is_certificate_refused) {
         SourceFault::Down("its certificate is not trusted: check the system's roots or ca_file")
     } else if error.is_connect() {
         SourceFault::Down("no connection")
@@ -200,8 +209,9 @@ pub(crate) fn fault(error: reqwest::Error) -> SourceFault {
     }
 }
 
-fn is_certificate_refused(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
+/// Whether `cause`, or what is behind it, is a certificate of the other side that is not trusted.
+pub(crate) fn is_certificate_refused(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(cause);
     while let Some(error) = cause {
         if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;

@@ -11,6 +11,7 @@
 //! | [`api_particulier`] | API Particulier, one table row for each dataset |
 //! | [`file`](mod@file) | a town hall's own declarations in a CSV or JSON Lines file |
 //! | [`http`](mod@http) | any REST source that answers JSON, described in the configuration |
+//! | [`plugin`] | a connector outside the broker, in any language, over gRPC |
 //! | [`sql`] | a read-only query on PostgreSQL, MariaDB, MySQL or SQLite |
 //! | [`config`] | the operator's words for all this |
 
@@ -18,10 +19,12 @@ pub mod api_particulier;
 pub mod config;
 pub mod connector;
 pub mod file;
+mod grpc;
 pub mod guard;
 pub mod http;
 pub mod http_client;
 mod part;
+pub mod plugin;
 mod reloaded;
 mod secret;
 pub mod sql;

@@ -4,6 +4,7 @@
 //! field and the rule and never repeats what the field held.
 
 pub mod common;
+pub mod connector;
 pub mod consent;
 pub mod exchange;
 pub mod fields;
@@ -29,5 +30,5 @@ pub mod v1 {
     tonic::include_proto!("unefois.v1");
 }
 
-/// The compiled contract, for the reflection service.
+/// The compiled contract of what a broker serves, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unefois.v1.bin"));

@@ -4,6 +4,7 @@
 
 use std::fmt::{Debug, Formatter, Result};
 
+use crate::connector::v1 as connector;
 use crate::exchange::ExchangeQuestion;
 use crate::v1;
 
@@ -53,6 +54,28 @@ impl Debug for v1::ExchangeResponse {
             .field("exchange_id", &self.exchange_id)
             .field("attributes", &self.attributes)
             .finish_non_exhaustive()
+    }
+}
+
+impl Debug for connector::FetchRequest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("FetchRequest")
+            .field("exchange_id", &self.exchange_id)
+            .field("dataset", &self.dataset)
+            .field("attributes", &self.attributes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Debug for connector::AttributeOutcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("AttributeOutcome").field("code", &self.code()).finish_non_exhaustive()
+    }
+}
+
+impl Debug for connector::FetchResponse {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.debug_struct("FetchResponse").field("attributes", &self.attributes).finish_non_exhaustive()
     }
 }
 

@@ -58,7 +58,10 @@ struct Asked {
 }
 
 impl Asked {
-    fn new() -> Self {
+    /// About a person of its own for each `number`: the same question twice at once would be one at the source.
+    fn new(number: usize) -> Self {
+        let letters: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'A')).collect();
+        let person = person(&format!("MARCHAND {letters}"));
         let now = "2026-11-24T00:00:00Z".parse().unwrap();
         let siret = SIRET.parse().unwrap();
         let file: RegistryFile = serde_json::from_value(serde_json::json!({
@@ -93,7 +96,7 @@ impl Asked {
         let facts =
             Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
         let permit = decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap();
-        Self { permit, identity: identity("subject", Some(&person("MARCHAND"))).unwrap() }
+        Self { permit, identity: identity("subject", Some(&person)).unwrap() }
     }
 
     async fn ask(&self, guarded: &Guarded) -> OutcomeCode {
@@ -165,7 +168,7 @@ async fn added(folder: &Path, asked: &Asked) -> (f64, f64) {
 }
 
 /// Answers a second of the healthy sources, and their p99 in milliseconds, with or without callers of the dead ones.
-async fn throughput(folder: &Path, asked: &Arc<Asked>, with_dead: bool) -> (f64, f64) {
+async fn throughput(folder: &Path, asked: &Arc<Vec<Asked>>, with_dead: bool) -> (f64, f64) {
     let mut sources = Vec::new();
     for place in 0..SOURCES {
         let address = if place < SOURCES - DEAD { healthy().await } else { dead().await };
@@ -175,11 +178,11 @@ async fn throughput(folder: &Path, asked: &Arc<Asked>, with_dead: bool) -> (f64,
     let mut others = tokio::task::JoinSet::new();
     if with_dead {
         for place in (SOURCES - DEAD)..SOURCES {
-            for _ in 0..CALLERS_EACH {
+            for caller in 0..CALLERS_EACH {
                 let (sources, asked) = (Arc::clone(&sources), Arc::clone(asked));
                 others.spawn(async move {
                     loop {
-                        assert_eq!(asked.ask(&sources[place]).await, OutcomeCode::SourceDown);
+                        assert_ne!(asked[caller].ask(&sources[place]).await, OutcomeCode::Found);
                         // As a portal does whose answer has come: it serves another person next.
                         tokio::time::sleep(PACE).await;
                     }
@@ -191,7 +194,7 @@ async fn throughput(folder: &Path, asked: &Arc<Asked>, with_dead: bool) -> (f64,
     let load = closed_loop((SOURCES - DEAD) * CALLERS_EACH, Duration::from_secs(4), move |caller, _| {
         let (sources, asked) = (Arc::clone(&sources), Arc::clone(&asked));
         async move {
-            assert_eq!(asked.ask(&sources[caller % (SOURCES - DEAD)]).await, OutcomeCode::Found);
+            assert_eq!(asked[caller].ask(&sources[caller % (SOURCES - DEAD)]).await, OutcomeCode::Found);
         }
     });
     let load = load.await;
@@ -205,10 +208,10 @@ async fn main() {
     let token = root.path().join("token");
     std::fs::write(&token, "bench").unwrap();
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let asked = Arc::new(Asked::new());
+    let asked = Arc::new((0..SOURCES * CALLERS_EACH).map(Asked::new).collect::<Vec<_>>());
     let mut differences = Vec::new();
     for _ in 0..ROUNDS {
-        let (bare, whole) = added(root.path(), &asked).await;
+        let (bare, whole) = added(root.path(), &asked[0]).await;
         println!("bare {bare:.0} µs, guarded {whole:.0} µs");
         differences.push(whole - bare);
     }

@@ -176,6 +176,9 @@ impl Broker {
         access::check_complete().map_err(ServeError::Contract)?;
         let Loaded { config, tls, signer, policy, registry, connectors, providers, webhooks } = loaded;
         let verifier_key = signer.verifier_key().to_string();
+        for connector in connectors.values() {
+            connector.start();
+        }
         let Stores { journal, fold, keys, head } = stores;
         let parts =
             EngineParts { journal, fold, keys, head, signer, clock, sources: connectors, first_registry: registry };

@@ -1,0 +1,114 @@
+//! The process of a plugin: a group of its own, without the broker's environment, output and secrets.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use tempfile::TempDir;
+use tokio::process::{Child, ChildStdin, Command};
+
+use super::PluginConfig;
+use crate::config::ConnectorConfigError;
+
+/// How to start the process.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    max_memory: Option<u64>,
+    folder: PathBuf,
+}
+
+impl Program {
+    /// Refuses a program that is not there, or that others than its owner may replace.
+    pub(super) fn open(config: &PluginConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
+        let (program, arguments) = config.command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        let path = std::path::absolute(base_dir.join(program)).unwrap_or_else(|_| base_dir.join(program));
+        let refuse = |problem: &str| Err(ConnectorConfigError::file("command", &path, problem));
+        match std::fs::metadata(&path) {
+            Err(error) => return refuse(&format!("cannot be opened: {}", error.kind())),
+            Ok(file) if !file.is_file() || file.permissions().mode() & 0o111 == 0 => {
+                return refuse("is no program; run: chmod +x on it");
+            }
+            Ok(file) if file.permissions().mode() & 0o022 != 0 => {
+                return refuse("others may replace it; run: chmod go-w on it");
+            }
+            Ok(_) => {}
+        }
+        Ok(Self {
+            path,
+            arguments: arguments.to_vec(),
+            environment: config.environment.clone().into_iter().collect(),
+            max_memory: config.max_memory_mb.map(|megabytes| megabytes << 20),
+            folder: base_dir.to_owned(),
+        })
+    }
+
+    /// Starts it. Its socket is in a new folder that nobody else may enter.
+    pub(super) fn start(&self) -> Result<Process, &'static str> {
+        let folder = tempfile::Builder::new().prefix("unefois-plugin-").tempdir();
+        let folder = folder.map_err(|_| "no folder for its socket could be made in the temporary folder")?;
+        let socket = folder.path().join("socket");
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("UNEFOIS_SOCKET", &socket)
+            // Held open as long as the broker lives.
+            .stdin(Stdio::piped())
+            // What it prints may name persons.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true);
+        if !self.folder.as_os_str().is_empty() {
+            command.current_dir(&self.folder);
+        }
+        let mut child = command.spawn().map_err(|_| "its program could not be started")?;
+        // Waiting for the process would close what it holds.
+        let input = child.stdin.take();
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let process = Process { child, pid, socket, _input: input, _folder: folder };
+        if let (Some(bytes), Some(pid)) = (self.max_memory, pid) {
+            let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+            prlimit(Some(pid), Resource::Data, limit).map_err(|_| "its memory could not be limited")?;
+        }
+        Ok(process)
+    }
+}
+
+/// A process that runs; it ends, with all that it started, when this is dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    pid: Option<Pid>,
+    socket: PathBuf,
+    _input: Option<ChildStdin>,
+    _folder: TempDir,
+}
+
+impl Process {
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Waits until the process ended by itself.
+    pub(super) async fn ended(&mut self) {
+        // An error means that there is none.
+        let _ = self.child.wait().await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(group) = self.pid {
+            // Those that are gone cannot be ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
