@@ -94,6 +94,19 @@ fn answers(metrics: &str, name: &ConnectorName) -> BTreeMap<String, u64> {
     counts.filter_map(|(outcome, count)| Some((outcome.to_owned(), count.parse().ok()?))).collect()
 }
 
+/// What of a connector is not well now, as its running broker says: a dataset that is left alone, a plugin that is down.
+fn ailments(metrics: &str, name: &ConnectorName) -> Vec<String> {
+    let left_alone = format!("unefois_source_left_alone{{connector=\"{name}\",dataset=\"");
+    let datasets = metrics.lines().filter_map(|line| line.strip_prefix(&left_alone)?.strip_suffix("\"} 1"));
+    let mut ailments: Vec<_> =
+        datasets.map(|dataset| format!("{dataset} failed again and again and is left alone")).collect();
+    let down = format!("unefois_plugin_up{{connector=\"{name}\"}} 0");
+    if metrics.lines().any(|line| line == down) {
+        ailments.push("the plugin is down and is begun anew; the broker's log says why".to_owned());
+    }
+    ailments
+}
+
 fn row_json(row: &Row, metrics: Option<&str>) -> Value {
     let limits = row.config.limits();
     json!({
@@ -107,6 +120,7 @@ fn row_json(row: &Row, metrics: Option<&str>) -> Value {
         },
         "problem": row.problem,
         "answers": metrics.map(|metrics| answers(metrics, &row.name)),
+        "ailments": metrics.map(|metrics| ailments(metrics, &row.name)),
     })
 }
 
@@ -134,6 +148,7 @@ fn row_text(row: &Row, metrics: Option<&str>) -> String {
             [] => "  was not asked since the broker's start".to_owned(),
             counts => format!("  answered since the broker's start: {}", counts.join(", ")),
         });
+        lines.extend(ailments(metrics, &row.name).iter().map(|ailment| format!("  UNWELL {ailment}")));
     }
     lines.join("\n")
 }
