@@ -157,7 +157,7 @@ impl ApiParticulier {
             Verdict::SlowDown { .. } => return Err(SLOW_DOWN),
             Verdict::Fault(fault) => return Err(fault.clone()),
         };
-        Ok(SourceAnswer { outcomes, reference: said.reference.clone() })
+        Ok(SourceAnswer::of(outcomes, said.reference.clone()))
     }
 
     /// `Bearer` with the person's token or the administration's, as the route wants, and the latter's budget.

@@ -38,6 +38,15 @@
 //! type = "plugin"
 //! command = ["/usr/lib/unefois-sport/plugin"]
 //! datasets = ["mairie.sport"]
+//!
+//! [connectors.departement]
+//! type = "broker"
+//! url = "https://unefois.departement.example:7443"
+//! ca_file = "tls/departement-ca.pem"
+//! client_identity_file = "tls/departement-client.pem"
+//! log_key = "unefois.departement.example/log+234e9fba+AWPOaFGw13ZdhugHvBOmzLWKm2YbAMSRGvV4ewSwS7z2"
+//! datasets = { "departement.aides" = {} }
+//! procedures = { cantine = { notices = { 1 = 1 } } }
 //! ```
 //!
 //! Unknown keys are refused. Secrets come by file or environment only. Keys in errors are those of the connector's own
@@ -50,6 +59,7 @@ use serde::Deserialize;
 use unefois_consent::id::ConnectorName;
 
 use crate::api_particulier::{ApiParticulier, ApiParticulierConfig};
+use crate::broker::{BrokerConfig, BrokerConnector};
 use crate::file::{FileConfig, FileConnector};
 use crate::http::{HttpConfig, HttpConnector};
 use crate::plugin::{PluginConfig, PluginConnector};
@@ -63,6 +73,9 @@ pub enum ConnectorConfig {
     /// `type = "api-particulier"`.
     #[serde(rename = "api-particulier")]
     ApiParticulier(ApiParticulierConfig),
+    /// `type = "broker"`.
+    #[serde(rename = "broker")]
+    Broker(BrokerConfig),
     /// `type = "file"`.
     #[serde(rename = "file")]
     File(FileConfig),
@@ -82,6 +95,7 @@ impl ConnectorConfig {
     pub fn limits(&self) -> Limits {
         match self {
             Self::ApiParticulier(config) => config.limits,
+            Self::Broker(config) => config.limits,
             Self::File(config) => config.limits,
             Self::Http(config) => config.limits,
             Self::Plugin(config) => config.limits,
@@ -93,6 +107,7 @@ impl ConnectorConfig {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::ApiParticulier(_) => "api-particulier",
+            Self::Broker(_) => "broker",
             Self::File(_) => "file",
             Self::Http(_) => "http",
             Self::Plugin(_) => "plugin",
@@ -105,6 +120,7 @@ impl ConnectorConfig {
         self.limits().validate()?;
         match self {
             Self::ApiParticulier(config) => config.validate(),
+            Self::Broker(config) => config.validate(),
             Self::File(config) => config.validate(),
             Self::Http(config) => config.validate(),
             Self::Plugin(config) => config.validate(),
@@ -119,6 +135,7 @@ pub fn build(name: ConnectorName, config: &ConnectorConfig, base_dir: &Path) -> 
     config.validate()?;
     let connector: Arc<dyn Connector> = match config {
         ConnectorConfig::ApiParticulier(config) => Arc::new(ApiParticulier::open(config, base_dir)?),
+        ConnectorConfig::Broker(config) => Arc::new(BrokerConnector::open(config, base_dir)?),
         ConnectorConfig::File(config) => Arc::new(FileConnector::open(config, base_dir)?),
         ConnectorConfig::Http(config) => Arc::new(HttpConnector::open(config, base_dir)?),
         ConnectorConfig::Plugin(config) => Arc::new(PluginConnector::open(&name, config, base_dir)?),

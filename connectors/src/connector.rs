@@ -3,12 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use unefois_consent::decide::PermittedDataset;
 use unefois_consent::registry::Dataset;
-use unefois_consent::{AttributeId, DatasetId, Filter, Malformed, Outcome, OutcomeCode, Permit, PivotIdentity};
+use unefois_consent::{AttributeId, DatasetId, Filter, Ground, Malformed, Outcome, OutcomeCode, Permit, PivotIdentity};
 use zeroize::Zeroizing;
 
 /// A boxed future, so that connectors of all kinds live in one table.
@@ -38,6 +38,9 @@ impl fmt::Debug for AccessToken {
 }
 
 /// One question to one source: attributes of one dataset about one person.
+///
+/// A source that is given a document of the person (a 2D-Doc) will find it here, beside the access token: the identity stays,
+/// so that the document is compared with the person asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct Fetch<'a> {
     /// The right to ask. Its recipient is the administration that uses the data.
@@ -48,6 +51,12 @@ pub struct Fetch<'a> {
     pub identity: &'a PivotIdentity,
     /// The person's access token, where the exchange came with one.
     pub access_token: Option<&'a AccessToken>,
+    /// Why the exchange is lawful, with its evidence.
+    pub ground: &'a Ground,
+    /// This broker, by the origin of its log.
+    pub broker: &'a str,
+    /// The brokers through which the question came to this one, by the origins of their logs, the first one first.
+    pub via: &'a [String],
     /// When an answer is of no use any more. Already shortened so that the answer can still be logged and sent, and by
     /// the guard to the connector's own timeout. The guard drops the call at this instant; a connector needs it only to
     /// decide whether there is time to ask again.
@@ -128,13 +137,20 @@ pub struct SourceAnswer {
     pub outcomes: Vec<(AttributeId, Outcome)>,
     /// The source's own reference of this answer, where it gives one: at most 128 visible ASCII characters.
     pub reference: Option<String>,
+    /// Where another broker answered: the receipt of its log, which was checked. It goes into this broker's own record.
+    pub receipt: Option<Arc<str>>,
 }
 
 impl SourceAnswer {
+    /// What a source said, and its reference of that.
+    pub fn of(outcomes: Vec<(AttributeId, Outcome)>, reference: Option<String>) -> Self {
+        Self { outcomes, reference, receipt: None }
+    }
+
     /// The same outcome, without a value, for every attribute asked.
     pub fn missing(dataset: &PermittedDataset, code: OutcomeCode) -> Self {
         let outcomes = dataset.attributes.iter().map(|a| (a.clone(), Outcome::Missing(code))).collect();
-        Self { outcomes, reference: None }
+        Self::of(outcomes, None)
     }
 }
 

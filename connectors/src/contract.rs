@@ -127,6 +127,13 @@ async fn a_database_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn another_broker_keeps_the_contract() {
+    let (connector, _broker, _folder) = crate::broker::tests::bed().await;
+    let attributes = ["montant", "statut"];
+    keeps_the_contract(Subject { connector: &connector, dataset: "departement.aides", attributes }).await;
+}
+
+#[tokio::test]
 async fn a_plugin_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     Scripted::new().serve(&dir.path().join("socket"));

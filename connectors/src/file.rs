@@ -116,7 +116,7 @@ impl FileConnector {
         let value = |column: usize| values.get(column).cloned().unwrap_or_default();
         let answered = fetch.dataset.attributes.iter().zip(columns);
         let outcomes = answered.map(|(attribute, column)| (attribute.clone(), Outcome::Found(value(column)))).collect();
-        Ok(SourceAnswer { outcomes, reference: None })
+        Ok(SourceAnswer::of(outcomes, None))
     }
 }
 

@@ -127,7 +127,7 @@ impl HttpConnector {
         let received = self.ask(request, &fetch).await?;
         let reference = received.reference.clone();
         let outcomes = answer::outcomes(dataset, received, &fetch.dataset.attributes)?;
-        Ok(SourceAnswer { outcomes, reference })
+        Ok(SourceAnswer::of(outcomes, reference))
     }
 
     /// Asks, and once more with a renewed token where the source no longer takes the one at hand (RFC 6750 3.1).

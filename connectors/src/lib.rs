@@ -9,6 +9,7 @@
 //! | [`connector`] | the contract of a connector |
 //! | [`guard`] | what the engine asks: a connector with its limits |
 //! | [`api_particulier`] | API Particulier, one table row for each dataset |
+//! | [`broker`] | another broker, whose receipts are checked and kept |
 //! | [`file`](mod@file) | a town hall's own declarations in a CSV or JSON Lines file |
 //! | [`http`](mod@http) | any REST source that answers JSON, described in the configuration |
 //! | [`plugin`] | a connector outside the broker, in any language, over gRPC |
@@ -16,6 +17,7 @@
 //! | [`config`] | the operator's words for all this |
 
 pub mod api_particulier;
+pub mod broker;
 pub mod config;
 pub mod connector;
 pub mod file;

@@ -82,7 +82,7 @@ impl SqlConnector {
                 fetch.heard(|| "one row".to_owned());
                 let attributes = fetch.dataset.attributes.iter().cloned();
                 let outcomes = attributes.zip(values.into_iter().map(Outcome::Found)).collect();
-                Ok(SourceAnswer { outcomes, reference: None })
+                Ok(SourceAnswer::of(outcomes, None))
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::{AccessToken, Fetch};
 
 pub(crate) mod logs;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 /// The administration that asks in all tests.
 pub(crate) const RECIPIENT: &str = "13002526500013";
@@ -39,6 +40,8 @@ pub(crate) struct Asked {
     pub(crate) permit: Permit,
     pub(crate) identity: PivotIdentity,
     pub(crate) access_token: Option<AccessToken>,
+    pub(crate) ground: Ground,
+    pub(crate) via: Vec<String>,
     pub(crate) timeout: Duration,
 }
 
@@ -54,6 +57,8 @@ impl Asked {
             permit: permit(dataset, attributes, filter),
             identity: person(),
             access_token: None,
+            ground: informed(),
+            via: Vec::new(),
             timeout: Duration::from_secs(5),
         }
     }
@@ -82,6 +87,9 @@ impl Asked {
             dataset: self.dataset(),
             identity: &self.identity,
             access_token: self.access_token.as_ref(),
+            ground: &self.ground,
+            broker: "broker.example/log",
+            via: &self.via,
             deadline: (Instant::now() + self.timeout).into_std(),
             trial: None,
         }
@@ -105,6 +113,14 @@ pub(crate) fn identity(birth_name: &str, given_names: &[&str], birth_date: &str)
     }
 }
 
+/// The person asked and read notice 1.
+fn informed() -> Ground {
+    let shown_at = NOW.parse().unwrap();
+    Ground::LawRequest {
+        notice: NoticeShown { version: 1, shown_at, channel: Channel::Online, language: Language::Fr },
+    }
+}
+
 fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit {
     let now: Timestamp = NOW.parse().unwrap();
     let siret: Siret = RECIPIENT.parse().unwrap();
@@ -119,9 +135,7 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
         habilitation: None,
         attributes: attributes.iter().map(|name| id.attribute(name).unwrap()).collect(),
         filters: if filter.is_empty() { BTreeMap::new() } else { BTreeMap::from([(id, filter.clone())]) },
-        ground: Ground::LawRequest {
-            notice: NoticeShown { version: 1, shown_at: now, channel: Channel::Online, language: Language::Fr },
-        },
+        ground: informed(),
         subject: SubjectRef([5; 16]),
         mandate: None,
         request_id: "r-1".parse().unwrap(),

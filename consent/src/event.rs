@@ -3,6 +3,7 @@
 //! Old records must stay readable for ever: fields are added with a default, never renamed, and a kind is never reused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +205,9 @@ pub struct Provenance {
     /// The source's own reference of its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Where another broker answered: the receipt of its own log, one line of JSON, as this broker checked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Arc<str>>,
 }
 
 /// An exchange was answered. This is the record that a consumer's receipt carries.

@@ -19,6 +19,9 @@ use crate::{v1, value};
 const MAX_FILTER_BYTES: usize = 64;
 /// Longest access token, in bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
+/// Most brokers that a question has come through.
+const MAX_BROKERS: usize = 3;
+const MAX_ORIGIN_BYTES: usize = 128;
 
 enum_conversion!(read_status, wire_status, v1::AttributeStatus => OutcomeCode, Unspecified, {
     Found = Found, NoFile = NoFile, NotIdentified = NotIdentified, Ambiguous = Ambiguous, FilterRefused = FilterRefused, NotAuthorised = NotAuthorised,
@@ -47,6 +50,8 @@ pub struct ExchangeQuestion {
     pub ground: Ground,
     /// Under which mandate somebody acts for the person.
     pub mandate: Option<MandateId>,
+    /// The brokers through which it came, by the origins of their logs.
+    pub via: Vec<String>,
     /// The person's access token, or empty.
     pub france_connect_token: String,
 }
@@ -86,8 +91,21 @@ pub fn question(message: v1::ExchangeRequest) -> Result<ExchangeQuestion, Malfor
         filters: filters(message.filters)?,
         ground,
         mandate: parse_optional("mandate_id", &message.mandate_id)?,
+        via: via(message.via)?,
         france_connect_token: message.france_connect_token,
     })
+}
+
+/// At most three brokers: who asks further loses sight of who is asked.
+fn via(origins: Vec<String>) -> Result<Vec<String>, Malformed> {
+    let fits = |origin: &String| {
+        (1..=MAX_ORIGIN_BYTES).contains(&origin.len()) && origin.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if origins.len() <= MAX_BROKERS && origins.iter().all(fits) {
+        Ok(origins)
+    } else {
+        Err(Malformed::new("via", "at most 3 origins of logs, of 1 to 128 visible ASCII characters"))
+    }
 }
 
 /// 1 to 100 attributes, each once.

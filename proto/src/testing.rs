@@ -52,6 +52,7 @@ pub(crate) fn exchange() -> v1::ExchangeRequest {
         }],
         ground: Some(Ground::LawRequest(v1::LawRequest { notice: Some(notice()) })),
         mandate_id: String::new(),
+        via: Vec::new(),
         france_connect_token: "ey.Jh".to_owned(),
     }
 }

@@ -55,6 +55,7 @@ impl UsedToday for NoneUsed {
 struct Asked {
     permit: Permit,
     identity: PivotIdentity,
+    ground: Ground,
 }
 
 impl Asked {
@@ -87,7 +88,7 @@ impl Asked {
             habilitation: None,
             attributes: [format!("{DATASET}.valeur").parse().unwrap()].into(),
             filters: std::collections::BTreeMap::new(),
-            ground: Ground::LawRequest { notice },
+            ground: Ground::LawRequest { notice: notice.clone() },
             subject: SubjectRef([5; 16]),
             mandate: None,
             request_id: "r-1".parse().unwrap(),
@@ -96,7 +97,7 @@ impl Asked {
         let facts =
             Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
         let permit = decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap();
-        Self { permit, identity: identity("subject", Some(&person)).unwrap() }
+        Self { permit, identity: identity("subject", Some(&person)).unwrap(), ground: Ground::LawRequest { notice } }
     }
 
     async fn ask(&self, guarded: &Guarded) -> OutcomeCode {
@@ -105,6 +106,9 @@ impl Asked {
             dataset: &self.permit.datasets()[0],
             identity: &self.identity,
             access_token: None,
+            ground: &self.ground,
+            broker: "bench",
+            via: &[],
             trial: None,
             deadline: Instant::now() + Duration::from_secs(5),
         };

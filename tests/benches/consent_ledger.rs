@@ -113,6 +113,7 @@ fn question(caller: &VerifiedParticipant, (holder, id): (usize, ConsentId), name
         mandate: None,
         identity: asked.identity,
         access_token: None,
+        via: Vec::new(),
         request_id: request_id().parse().unwrap(),
         deadline: Instant::now() + Duration::from_secs(60),
     }

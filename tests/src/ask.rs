@@ -74,6 +74,7 @@ pub fn canteen(birth_name: &str) -> v1::ExchangeRequest {
         ground: Some(wire_ground(&informed())),
         mandate_id: String::new(),
         france_connect_token: String::new(),
+        via: Vec::new(),
     }
 }
 

@@ -89,7 +89,7 @@ impl Connector for ScriptedSource {
             let asked = fetch.dataset.attributes.iter().map(|a| (a.clone(), Outcome::Found(value.clone())));
             let extra = self.extra.lock().unwrap().clone();
             let extra = extra.into_iter().map(|(name, value)| (name.parse().unwrap(), Outcome::Found(value)));
-            Ok(SourceAnswer { outcomes: asked.chain(extra).collect(), reference: Some("scripted".to_owned()) })
+            Ok(SourceAnswer::of(asked.chain(extra).collect(), Some("scripted".to_owned())))
         })
     }
 }

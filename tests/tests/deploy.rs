@@ -43,7 +43,7 @@ fn the_examples_of_connectors_in_the_sample_configuration_are_read_by_the_broker
     std::fs::write(&path, format!("{head}[connectors.crous]{}\n# {tail}", examples.join("\n"))).unwrap();
     let config = Config::read(&path).unwrap();
     let types: Vec<_> = config.connectors.values().map(|connector| connector.type_name()).collect();
-    assert_eq!(types, ["api-particulier", "sql", "http", "file", "plugin"]);
+    assert_eq!(types, ["api-particulier", "sql", "http", "broker", "file", "plugin"]);
 }
 
 #[test]

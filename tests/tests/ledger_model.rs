@@ -339,6 +339,7 @@ async fn play(world: &World, ops: &[Op]) {
                     mandate: acting.then(|| oracle.mandate.map_or(MandateId([9; 16]), |(id, ..)| id)),
                     identity: asked.identity,
                     access_token: None,
+                    via: Vec::new(),
                     request_id: request_id().parse().unwrap(),
                     deadline,
                 };

@@ -96,10 +96,8 @@ fn python() -> PathBuf {
 }
 
 fn question(season: &str) -> v1::ExchangeRequest {
-    let filter = v1::DatasetFilter {
-        dataset: SPORT.to_owned(),
-        parameters: [("saison".to_owned(), season.to_owned())].into(),
-    };
+    let filter =
+        v1::DatasetFilter { dataset: SPORT.to_owned(), parameters: [("saison".to_owned(), season.to_owned())].into() };
     let attributes = vec![format!("{SPORT}.cotisation"), format!("{SPORT}.club"), CHILDREN.to_owned()];
     v1::ExchangeRequest { attributes, filters: vec![filter], ..canteen("MARCHAND") }
 }

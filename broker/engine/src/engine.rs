@@ -159,6 +159,7 @@ impl Engine {
             Arc::clone(&tagger),
             Arc::clone(&parts.clock),
             Arc::clone(&registry),
+            parts.signer.verifier_key().name().to_owned(),
         ));
         let engine = Self {
             sequencer,

@@ -16,8 +16,8 @@ use unefois_consent::event::{FailureCause, Provenance};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, MandateId, Outcome, OutcomeCode,
-    Permit, PivotIdentity, ProcedureId, Reason, RequestId, Siret,
+    AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Malformed, MandateId, Outcome,
+    OutcomeCode, Permit, PivotIdentity, ProcedureId, Reason, RequestId, Siret,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -66,6 +66,8 @@ pub struct ExchangeCall {
     pub identity: PivotIdentity,
     /// The person's access token.
     pub access_token: Option<AccessToken>,
+    /// The brokers through which the question came, by the origins of their logs, the first one first.
+    pub via: Vec<String>,
     /// The caller's name for the exchange.
     pub request_id: RequestId,
     /// When the answer is of no use any more.
@@ -107,6 +109,8 @@ pub(crate) struct Exchanges {
     tagger: Arc<Tagger>,
     clock: Arc<dyn Clock>,
     registry: Arc<ArcSwap<RegistryView>>,
+    /// The origin of the log, by which brokers know each other.
+    origin: String,
     meters: Meters,
     under_way: UnderWay,
 }
@@ -140,12 +144,15 @@ impl Exchanges {
         tagger: Arc<Tagger>,
         clock: Arc<dyn Clock>,
         registry: Arc<ArcSwap<RegistryView>>,
+        origin: String,
     ) -> Self {
-        Self { sequencer, sources, tagger, clock, registry, meters: Meters::bind(), under_way: UnderWay::default() }
+        let (meters, under_way) = (Meters::bind(), UnderWay::default());
+        Self { sequencer, sources, tagger, clock, registry, origin, meters, under_way }
     }
 
     /// Runs an exchange to its end, or joins the one under way with this request id and content.
     pub(crate) async fn run(self: &Arc<Self>, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
+        self.check_way(&call.via)?;
         self.check_filters(&call)?;
         let deadline = call.deadline;
         let normalised = call.identity.normalised();
@@ -163,6 +170,15 @@ impl Exchanges {
             caller.judge_again(&self.registry.load().registry, Role::Exchange)?;
         }
         Ok(answer)
+    }
+
+    /// Refuses a question that was here already: brokers that ask each other in a circle would never answer, and each would
+    /// log the same question again.
+    fn check_way(&self, via: &[String]) -> Result<(), EngineError> {
+        if via.contains(&self.origin) {
+            return Err(Malformed::new("via", "this broker is among them: brokers ask each other in a circle").into());
+        }
+        Ok(())
     }
 
     /// Refuses filters that a source would refuse, like every other field in a wrong form: before a decision and without an
@@ -249,6 +265,9 @@ impl Exchanges {
             dataset: asked,
             identity: &call.identity,
             access_token: call.access_token.as_ref(),
+            ground: &call.ground,
+            broker: &self.origin,
+            via: &call.via,
             trial: None,
             deadline,
         };
@@ -268,6 +287,7 @@ impl Exchanges {
             version: dataset.version.clone(),
             obtained_at: self.clock.now(),
             reference: answer.reference.clone(),
+            receipt: answer.receipt.clone(),
         });
         (dataset.id.clone(), answer, provenance)
     }

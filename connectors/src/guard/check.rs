@@ -22,7 +22,7 @@ pub(super) fn matched(
 ) -> Result<SourceAnswer, SourceFault> {
     let outcomes = matched_outcomes(answer.outcomes, &dataset.attributes)?;
     check_outcomes(&outcomes, limits)?;
-    Ok(SourceAnswer { outcomes, reference: answer.reference.filter(|r| is_reference(r)) })
+    Ok(SourceAnswer { outcomes, reference: answer.reference.filter(|r| is_reference(r)), ..answer })
 }
 
 /// Minimisation (GDPR 5(1)(c)): what was not asked goes no further, even if the source sends it.

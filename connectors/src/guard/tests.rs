@@ -68,7 +68,7 @@ fn limited(fake: Fake, limits: Limits) -> (Guarded, Arc<Fake>) {
 }
 
 fn answering(outcomes: Vec<(AttributeId, Outcome)>) -> (Guarded, Arc<Fake>) {
-    guarded(Fake { answer: Some(Ok(SourceAnswer { outcomes, reference: None })), ..Fake::default() })
+    guarded(Fake { answer: Some(Ok(SourceAnswer::of(outcomes, None))), ..Fake::default() })
 }
 
 fn all_missing(asked: &Asked, code: OutcomeCode) -> SourceAnswer {
@@ -144,7 +144,7 @@ async fn a_reference_that_is_no_reference_is_dropped() {
     let asked = asked();
     for (reference, kept) in [("ref-1", true), ("", false), ("a b", false), ("é", false), (&*"x".repeat(129), false)] {
         let outcomes = found(&asked, &[(0, json!(1)), (1, json!(1))]);
-        let answer = SourceAnswer { outcomes, reference: Some(reference.to_owned()) };
+        let answer = SourceAnswer::of(outcomes, Some(reference.to_owned()));
         let (guard, _) = guarded(Fake { answer: Some(Ok(answer)), ..Fake::default() });
         assert_eq!(guard.ask(asked.fetch()).await.reference.is_some(), kept, "{reference}");
     }
@@ -202,7 +202,7 @@ async fn a_cancelled_question_gives_its_place_back() {
     let asked = asked();
     let release = Arc::new(Notify::new());
     let outcomes = found(&asked, &[(0, json!(1)), (1, json!(1))]);
-    let answer = Some(Ok(SourceAnswer { outcomes: outcomes.clone(), reference: None }));
+    let answer = Some(Ok(SourceAnswer::of(outcomes.clone(), None)));
     let (guard, fake) = guarded(Fake { answer, release: Some(Arc::clone(&release)), ..Fake::default() });
     {
         let (mut first, mut second) = (Box::pin(guard.ask(asked.fetch())), Box::pin(guard.ask(asked.fetch())));

@@ -55,5 +55,5 @@ pub(super) fn answer(message: FetchResponse, asked: &PermittedDataset) -> Result
     let mut outcomes: Vec<_> = outcomes.collect::<Result<_, SourceFault>>()?;
     // In the order asked, so that the guard need not.
     outcomes.sort_by_key(|(attribute, _)| asked.attributes.iter().position(|a| a == attribute));
-    Ok(SourceAnswer { outcomes, reference: Some(message.reference).filter(|reference| !reference.is_empty()) })
+    Ok(SourceAnswer::of(outcomes, Some(message.reference).filter(|reference| !reference.is_empty())))
 }

@@ -8,6 +8,7 @@ use unefois_proto::connector::v1::{AttributeOutcome, FetchResponse, OutcomeCode 
 use unefois_proto::value::to_wire;
 
 use super::*;
+use crate::testing::tls::Tls;
 use crate::testing::{Asked, EXCHANGE, RECIPIENT, dataset_of};
 use crate::{Guarded, Limits};
 
@@ -241,17 +242,17 @@ fn a_wrong_place_is_refused_by_its_key() {
 #[tokio::test]
 async fn over_mutual_tls_both_sides_are_checked() {
     let folder = tempfile::tempdir().unwrap();
-    let tls = scripted::Tls::make(folder.path());
+    let tls = Tls::make(folder.path());
     let (plugin, address) = Scripted::new().serve_tls(&tls).await;
     let config = |identity: &str, name: &str| {
         json!({"url": format!("https://{address}"), "ca_file": "ca.pem", "client_identity_file": identity,
             "server_name": name, "datasets": [DATASET]})
     };
     let asked = asked();
-    let right = open(config("client.pem", "plugin.example"), folder.path());
+    let right = open(config("client.pem", "source.example"), folder.path());
     assert!(right.fetch(asked.fetch()).await.is_ok());
     assert_eq!(plugin.asked(), 1);
-    let stranger = open(config("stranger.pem", "plugin.example"), folder.path());
+    let stranger = open(config("stranger.pem", "source.example"), folder.path());
     assert_eq!(stranger.fetch(asked.fetch()).await.unwrap_err().code(), "down");
     let elsewhere = open(config("client.pem", "other.example"), folder.path());
     assert_eq!(elsewhere.fetch(asked.fetch()).await.unwrap_err().code(), "down");

@@ -156,6 +156,7 @@ fn an_attribute_carries_its_value_only_where_it_was_found() {
         version: "v3".to_owned(),
         obtained_at: Timestamp::from_millis(7),
         reference: None,
+        receipt: None,
     };
     let found = wire_attribute(&name, &Outcome::Found(serde_json::json!(0)), Some(&provenance));
     assert_eq!(crate::value::to_json(found.value.as_ref().unwrap()), 0, "zero is a value");

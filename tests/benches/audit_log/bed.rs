@@ -70,6 +70,7 @@ impl Bed {
                 mandate: None,
                 identity: asked.identity,
                 access_token: None,
+                via: Vec::new(),
                 request_id: asked.request_id,
                 deadline: soon(),
             })

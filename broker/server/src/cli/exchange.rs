@@ -190,6 +190,7 @@ impl ExchangeArgs {
             filters,
             ground: Some(wire_ground(&self.ground()?)),
             mandate_id: self.mandate.clone(),
+            via: Vec::new(),
             france_connect_token: String::new(),
         })
     }

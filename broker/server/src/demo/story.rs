@@ -80,6 +80,7 @@ fn question(
         filters: Vec::new(),
         ground: Some(wire_ground(ground)),
         mandate_id: String::new(),
+        via: Vec::new(),
         france_connect_token: String::new(),
     })
 }

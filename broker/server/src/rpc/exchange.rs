@@ -32,6 +32,7 @@ impl ExchangeService for Exchange {
             mandate: question.mandate,
             identity: question.identity,
             access_token: AccessToken::new(&question.france_connect_token),
+            via: question.via,
             request_id: question.request_id,
             deadline: call.deadline,
         };

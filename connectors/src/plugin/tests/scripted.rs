@@ -1,15 +1,13 @@
 //! A plugin in this process that does what a test tells it.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
 use tonic::transport::server::Router;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -19,6 +17,8 @@ use unefois_proto::connector::v1::{
     FilterDescription, HandshakeRequest, HandshakeResponse, OutcomeCode,
 };
 use unefois_proto::value::to_wire;
+
+use crate::testing::tls::Tls;
 
 type Says = dyn Fn(&FetchRequest) -> Result<FetchResponse, Status> + Send + Sync;
 
@@ -93,10 +93,7 @@ impl Scripted {
     pub(super) async fn serve_tls(self, tls: &Tls) -> (Arc<Self>, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = ServerTlsConfig::new()
-            .identity(Identity::from_pem(&tls.server, &tls.server))
-            .client_ca_root(Certificate::from_pem(&tls.ca));
-        let (plugin, server) = self.services(Server::builder().tls_config(config).unwrap());
+        let (plugin, server) = self.services(Server::builder().tls_config(tls.server_config()).unwrap());
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         (plugin, address)
     }
@@ -161,41 +158,4 @@ impl ConnectorService for Served {
         }
         (self.0.says)(&message).map(Response::new)
     }
-}
-
-/// A certification authority, and what it issued; and a stranger's.
-pub(super) struct Tls {
-    ca: String,
-    server: String,
-}
-
-impl Tls {
-    /// `ca.pem`, `client.pem` and `stranger.pem` are in `folder`.
-    pub(super) fn make(folder: &Path) -> Self {
-        let (ca, other) = (authority(), authority());
-        let server = issue(&ca, &["plugin.example"]);
-        private(folder.join("ca.pem"), &ca.pem());
-        private(folder.join("client.pem"), &issue(&ca, &[]));
-        private(folder.join("stranger.pem"), &issue(&other, &[]));
-        Self { ca: ca.pem(), server }
-    }
-}
-
-fn private(path: PathBuf, text: &str) {
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-}
-
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// Certificate and key in one text.
-fn issue(ca: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) -> String {
-    let key = KeyPair::generate().unwrap();
-    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, ca).unwrap();
-    certificate.pem() + &key.serialize_pem()
 }

@@ -235,7 +235,19 @@ async fn try_out(
 ) -> Tried {
     let trial = if is_dry { Trial::dry() } else { Trial::real() };
     let deadline = Instant::now() + connector.limits().timeout;
-    let fetch = Fetch { permit, dataset, identity, access_token: None, trial: Some(&trial), deadline };
+    let shown_at = permit.decided_at();
+    let notice = NoticeShown { version: 1, shown_at, channel: Channel::Online, language: Language::Fr };
+    let fetch = Fetch {
+        permit,
+        dataset,
+        identity,
+        access_token: None,
+        ground: &Ground::LawRequest { notice },
+        broker: "unefois-connector-try",
+        via: &[],
+        trial: Some(&trial),
+        deadline,
+    };
     let answer = connector.try_out(fetch).await;
     let fault = answer.as_ref().err().map(SourceFault::outcome);
     let missing = SourceAnswer::missing(dataset, fault.unwrap_or(unefois_consent::OutcomeCode::SourceDown));
