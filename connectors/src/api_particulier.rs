@@ -27,13 +27,13 @@ use unefois_consent::{AttributeId, DatasetId, Filter, Malformed, Outcome, Outcom
 use zeroize::Zeroizing;
 
 use crate::config::ConnectorConfigError;
+use crate::flight::Flights;
 use crate::http_client;
-use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
+use crate::{BoxFuture, Connector, Fetch, Limits, Sharing, SourceAnswer, SourceFault, flight};
 
 mod answer;
 mod budget;
 mod client;
-mod flight;
 mod person;
 mod question;
 pub mod table;
@@ -42,7 +42,6 @@ mod token;
 use answer::{Said, Verdict};
 pub use budget::Rates;
 use budget::{Budget, Lane};
-use flight::Flights;
 use table::{DatasetRow, Modality, Route};
 use token::{TokenFolder, TokenSource, Tokens};
 
@@ -103,7 +102,7 @@ pub struct ApiParticulier {
     client: Client,
     tokens: Tokens,
     budget: Budget,
-    flights: Flights,
+    flights: Flights<Said>,
     max_answer_bytes: usize,
 }
 
@@ -147,7 +146,7 @@ impl ApiParticulier {
         let deadline = fetch.deadline.into();
         let ask = async || self.ask_until_done(row, lane.as_deref(), request, deadline).await;
         fetch.asks(|| format!("GET {url}\nauthorization: Bearer ***\nx-request-id: {request_id}"))?;
-        let said = self.flights.join(url.as_str(), &bearer, ask).await?;
+        let said = self.flights.join(flight::key([url.as_str(), &bearer]), ask).await?;
         fetch.heard(|| format!("HTTP status {}", said.status));
         let outcomes = match &said.verdict {
             Verdict::Data(data) if is_another_person(row, data, &fetch) => another_person(row, route, &fetch)?,
@@ -157,7 +156,7 @@ impl ApiParticulier {
             Verdict::SlowDown { .. } => return Err(SLOW_DOWN),
             Verdict::Fault(fault) => return Err(fault.clone()),
         };
-        Ok(SourceAnswer::of(outcomes, said.reference.clone()))
+        Ok(SourceAnswer { may_keep: said.may_keep, ..SourceAnswer::of(outcomes, said.reference.clone()) })
     }
 
     /// `Bearer` with the person's token or the administration's, as the route wants, and the latter's budget.
@@ -239,6 +238,11 @@ fn another_person(
 impl Connector for ApiParticulier {
     fn serves(&self, dataset: &DatasetId) -> bool {
         table::datasets().any(|row| row.is_named(dataset.as_str()))
+    }
+
+    /// Questions at once are joined below, by the URL: more of them are the same one there.
+    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
+        if fetch.access_token.is_some() { Sharing::Never } else { Sharing::Kept }
     }
 
     fn lacks(&self, dataset: &Dataset) -> Option<String> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use unefois_consent::decide::PermittedDataset;
 use unefois_consent::registry::Dataset;
@@ -139,12 +139,16 @@ pub struct SourceAnswer {
     pub reference: Option<String>,
     /// Where another broker answered: the receipt of its log, which was checked. It goes into this broker's own record.
     pub receipt: Option<Arc<str>>,
+    /// For how long the source lets its answer be kept: nothing where it forbids it, none where it does not say.
+    pub may_keep: Option<Duration>,
+    /// How long ago the source answered.
+    pub age: Duration,
 }
 
 impl SourceAnswer {
     /// What a source said, and its reference of that.
     pub fn of(outcomes: Vec<(AttributeId, Outcome)>, reference: Option<String>) -> Self {
-        Self { outcomes, reference, receipt: None }
+        Self { outcomes, reference, receipt: None, may_keep: None, age: Duration::ZERO }
     }
 
     /// The same outcome, without a value, for every attribute asked.
@@ -206,6 +210,18 @@ impl SourceFault {
     }
 }
 
+/// Who may have the answer to a question beside the one who asked it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: each question is an exchange of its own at the source, or of the person's own token.
+    Never,
+    /// Whoever asks the same thing soon, where the operator and the source allow it. The connector itself sees to questions
+    /// that are asked at once.
+    Kept,
+    /// The same, and whoever asks the same thing meanwhile.
+    Joined,
+}
+
 /// A way to ask one source.
 ///
 /// Promises of an implementation, which one suite of tests holds all of them to:
@@ -244,6 +260,12 @@ pub trait Connector: Send + Sync + fmt::Debug {
     fn may_ask_again(&self, dataset: &DatasetId) -> bool {
         let _ = dataset;
         false
+    }
+
+    /// Whether the answer depends on nothing but the recipient, the dataset, its attributes and filter, and the person.
+    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
+        let _ = fetch;
+        Sharing::Never
     }
 
     /// Asks the source.

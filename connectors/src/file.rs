@@ -14,6 +14,7 @@ use crate::reloaded::Reloaded;
 use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
 
 mod csv_lines;
+mod encoding;
 mod json_lines;
 mod person;
 mod table;
@@ -24,10 +25,25 @@ use table::{Found, Table};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileFormat {
-    /// CSV in UTF-8 with a header line, separated by `;` or `,`.
+    /// CSV with a header line, separated by `;` or `,`.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object a line, in UTF-8.
     Jsonl,
+}
+
+/// How the characters of a CSV file are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Encoding {
+    /// `utf-8`, with or without a byte order mark.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// `iso-8859-15`, Latin-9: that of older French applications.
+    #[serde(rename = "iso-8859-15")]
+    Latin9,
+    /// `windows-1252`: what a spreadsheet calls CSV under Windows.
+    #[serde(rename = "windows-1252")]
+    Windows1252,
 }
 
 /// `type = "file"`.
@@ -42,6 +58,9 @@ pub struct FileConfig {
     pub path: PathBuf,
     /// Its form.
     pub format: FileFormat,
+    /// How its characters are written; JSON Lines are in UTF-8.
+    #[serde(default)]
+    pub encoding: Encoding,
     /// The dataset that it holds.
     pub dataset: DatasetId,
     /// Attributes that are integers; those of a CSV file are texts otherwise.
@@ -55,6 +74,9 @@ pub struct FileConfig {
 impl FileConfig {
     /// Refuses what can be seen to be wrong without a look at the file.
     pub fn validate(&self) -> Result<(), ConnectorConfigError> {
+        if self.format == FileFormat::Jsonl && self.encoding != Encoding::Utf8 {
+            return Err(ConnectorConfigError::invalid("encoding", "JSON Lines are in utf-8"));
+        }
         for name in &self.integers {
             if name.contains('.') || self.dataset.attribute(name).is_err() {
                 return Err(ConnectorConfigError::invalid("integers", "names of attributes, such as [\"valeur\"]"));
@@ -78,6 +100,7 @@ impl FileConnector {
         let path = base_dir.join(&config.path);
         let empty = Table::empty(table::Settings {
             format: config.format,
+            encoding: config.encoding,
             dataset: config.dataset.clone(),
             integers: config.integers.clone(),
         });

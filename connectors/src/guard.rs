@@ -4,9 +4,11 @@
 //! does not match its question. It never fails: a fault becomes an outcome for each attribute asked, so that a failing
 //! source never blocks the person (the answer says what is missing and why), and the operator is told of the fault. A source
 //! that is down is asked once more, where that is safe and there is time; one that fails again and again is left alone for a
-//! while. Each connector has places of its own, so that a dead source takes none from the others.
+//! while. Where a connector allows it, the same question asked at once is asked once, and an answer may be given again for a
+//! short while. Each connector has places of its own, so that a dead source takes none from the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -15,15 +17,20 @@ use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::Dataset;
 use unefois_consent::{DatasetId, Filter, Malformed};
 
+use crate::flight::Flights;
 use crate::{Connector, Fetch, SourceAnswer, SourceFault};
 
 mod breaker;
 mod check;
+mod kept;
 mod limits;
+mod sharing;
 mod telemetry;
 
 use breaker::{Breakers, Health, Rule};
+use kept::Kept;
 pub use limits::Limits;
+use sharing::{Shareable, Shared};
 use telemetry::Telemetry;
 
 /// A connector with its name and its limits: the only form in which the engine knows one.
@@ -34,6 +41,7 @@ pub struct Guarded {
     limits: Limits,
     places: Semaphore,
     breakers: Breakers,
+    shared: Shared,
     telemetry: Telemetry,
 }
 
@@ -42,8 +50,9 @@ impl Guarded {
     pub fn new(name: ConnectorName, connector: Arc<dyn Connector>, limits: Limits) -> Self {
         let places = Semaphore::new(limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS));
         let breakers = Breakers::new(Rule { failures: limits.breaker_failures, pause: limits.breaker_pause });
+        let shared = Shared { flights: Flights::default(), kept: Kept::new(limits.keep) };
         let telemetry = Telemetry::new(&name);
-        Self { name, connector, limits, places, breakers, telemetry }
+        Self { name, connector, limits, places, breakers, shared, telemetry }
     }
 
     /// The name by which datasets of the registry cite it.
@@ -94,7 +103,35 @@ impl Guarded {
         &self.limits
     }
 
+    /// Asks, or takes the answer to the same question where it may be had: one that is under way, or was answered just now.
     async fn matched(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
+        let Some(Shareable { key, is_joined }) = self.shareable(&fetch) else {
+            return self.asked(fetch, deadline).await;
+        };
+        if let Some(answer) = self.shared.kept.get(&key, Instant::now()) {
+            self.telemetry.shared("kept");
+            return Ok(answer);
+        }
+        if !is_joined {
+            let answer = self.asked(fetch, deadline).await?;
+            self.shared.kept.put(key, &answer, Instant::now());
+            return Ok(answer);
+        }
+        let asks = AtomicBool::new(false);
+        let ask = async || {
+            asks.store(true, Ordering::Relaxed);
+            let answer = self.asked(fetch, deadline).await?;
+            self.shared.kept.put(key, &answer, Instant::now());
+            Ok(answer)
+        };
+        let joined = timeout_at(deadline, self.shared.flights.join(key, ask)).await;
+        if !asks.load(Ordering::Relaxed) {
+            self.telemetry.shared("joined");
+        }
+        joined.unwrap_or(Err(SourceFault::Timeout)).map(Arc::unwrap_or_clone)
+    }
+
+    async fn asked(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
         let answer = self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await?;
         check::matched(answer, fetch.dataset, &self.limits)
     }

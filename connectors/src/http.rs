@@ -24,7 +24,7 @@ use unefois_consent::{DatasetId, Filter, Malformed};
 use crate::config::ConnectorConfigError;
 use crate::http_client::{self, Trust};
 use crate::reloaded::Reloaded;
-use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
+use crate::{BoxFuture, Connector, Fetch, Limits, Sharing, SourceAnswer, SourceFault};
 
 mod answer;
 mod auth;
@@ -125,9 +125,9 @@ impl HttpConnector {
         };
         fetch.asks(|| request.shown(&self.auth))?;
         let received = self.ask(request, &fetch).await?;
-        let reference = received.reference.clone();
+        let (reference, may_keep) = (received.reference.clone(), received.may_keep);
         let outcomes = answer::outcomes(dataset, received, &fetch.dataset.attributes)?;
-        Ok(SourceAnswer::of(outcomes, reference))
+        Ok(SourceAnswer { may_keep, ..SourceAnswer::of(outcomes, reference) })
     }
 
     /// Asks, and once more with a renewed token where the source no longer takes the one at hand (RFC 6750 3.1).
@@ -154,6 +154,10 @@ impl Connector for HttpConnector {
     /// A GET is safe (RFC 9110 9.2.1).
     fn may_ask_again(&self, dataset: &DatasetId) -> bool {
         self.datasets.get(dataset).is_some_and(|prepared| prepared.method == Method::Get)
+    }
+
+    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
+        if self.may_ask_again(&fetch.dataset.dataset.id) { Sharing::Joined } else { Sharing::Never }
     }
 
     fn lacks(&self, dataset: &Dataset) -> Option<String> {

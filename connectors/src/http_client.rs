@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HeaderMap, HeaderValue, PRAGMA, VARY};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use rustls::RootCertStore;
@@ -188,6 +188,34 @@ pub(crate) fn is_json_of_any_kind(headers: &HeaderMap) -> bool {
     is_json(headers) || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
+/// For how long an answer may be kept by one who asked for it (RFC 9111 5.2.2): nothing where it is forbidden, or allowed to
+/// an end user alone, or left unclear; none where nothing is said.
+pub(crate) fn may_keep(headers: &HeaderMap) -> Option<Duration> {
+    // What may differ by a header that this client sends anew each time, or does not know.
+    let same = |header: &HeaderValue| header.to_str().is_ok_and(|name| name.eq_ignore_ascii_case("accept-encoding"));
+    if !headers.get_all(VARY).iter().all(same) {
+        return Some(Duration::ZERO);
+    }
+    let mut rule = None;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in value.to_str().unwrap_or("no-store").split(',') {
+            let (name, value) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
+            if ["no-store", "no-cache", "private"].iter().any(|forbids| name.eq_ignore_ascii_case(forbids)) {
+                return Some(Duration::ZERO);
+            }
+            if name.eq_ignore_ascii_case("max-age") || name.eq_ignore_ascii_case("s-maxage") {
+                let seconds = Duration::from_secs(value.trim_matches('"').parse().unwrap_or(0));
+                rule = Some(rule.map_or(seconds, |rule: Duration| rule.min(seconds)));
+            }
+        }
+    }
+    // Older headers, which Cache-Control stands above.
+    let is_dated = [EXPIRES, PRAGMA].iter().any(|name| headers.contains_key(name));
+    let age = headers.get(AGE).map(|age| age.to_str().ok().and_then(|age| age.parse().ok()).unwrap_or(u64::MAX));
+    let rule = rule.or(is_dated.then_some(Duration::ZERO));
+    rule.map(|rule| rule.saturating_sub(Duration::from_secs(age.unwrap_or(0))))
+}
+
 /// The source's own reference of its answer.
 pub(crate) fn reference(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(REQUEST_ID)?.to_str().ok()?;
@@ -223,4 +251,36 @@ pub(crate) fn is_certificate_refused(cause: &(dyn std::error::Error + 'static)) 
         };
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_as_long_as_its_headers_let_it() {
+        let of = |headers: &[(&str, &str)]| {
+            let pair = |(name, value): &(&str, &str)| {
+                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            };
+            may_keep(&HeaderMap::from_iter(headers.iter().map(pair))).map(|keep| keep.as_secs())
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("cache-control", "max-age=60")]), Some(60));
+        assert_eq!(of(&[("cache-control", "public, Max-Age=60, s-maxage=30")]), Some(30));
+        assert_eq!(of(&[("cache-control", "max-age=60"), ("age", "45")]), Some(15));
+        assert_eq!(of(&[("cache-control", "max-age=60"), ("age", "90")]), Some(0));
+        assert_eq!(of(&[("cache-control", "max-age=60"), ("expires", "0")]), Some(60));
+        for forbids in ["no-store", "no-cache", "private, max-age=60", "max-age=x", "max-age=60, no-store"] {
+            assert_eq!(of(&[("cache-control", forbids)]), Some(0), "{forbids}");
+        }
+        assert_eq!(of(&[("vary", "Accept-Encoding")]), None);
+        assert_eq!(of(&[("vary", "x-request-id"), ("cache-control", "max-age=60")]), Some(0));
+        for unclear in ["expires", "pragma", "vary"] {
+            assert_eq!(of(&[(unclear, "x")]), Some(0), "{unclear}");
+        }
+        assert_eq!(of(&[("age", "5"), ("cache-control", "must-revalidate")]), None);
+    }
 }

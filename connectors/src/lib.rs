@@ -21,6 +21,7 @@ pub mod broker;
 pub mod config;
 pub mod connector;
 pub mod file;
+mod flight;
 mod grpc;
 pub mod guard;
 pub mod http;
@@ -38,6 +39,6 @@ mod contract;
 mod testing;
 
 pub use config::{ConnectorConfig, ConnectorConfigError, build};
-pub use connector::{AccessToken, BoxFuture, Connector, Fetch, SourceAnswer, SourceFault, Step, Trial};
+pub use connector::{AccessToken, BoxFuture, Connector, Fetch, Sharing, SourceAnswer, SourceFault, Step, Trial};
 pub use guard::{Guarded, Limits};
 pub use value_type::ValueType;

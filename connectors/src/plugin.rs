@@ -26,7 +26,7 @@ use unefois_consent::registry::Dataset;
 use unefois_consent::{DatasetId, Filter, Malformed};
 
 use crate::config::ConnectorConfigError;
-use crate::{BoxFuture, Connector, Fetch, SourceAnswer, SourceFault, grpc};
+use crate::{BoxFuture, Connector, Fetch, Sharing, SourceAnswer, SourceFault, grpc};
 
 mod described;
 mod process;
@@ -136,6 +136,12 @@ impl Connector for PluginConnector {
 
     fn may_ask_again(&self, dataset: &DatasetId) -> bool {
         self.now().is_some_and(|ready| ready.description.is_repeatable(dataset))
+    }
+
+    /// One that needs the person's own token, or changes something at its source, is asked by everybody for themselves.
+    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
+        let is_repeatable = self.may_ask_again(&fetch.dataset.dataset.id);
+        if is_repeatable && fetch.access_token.is_none() { Sharing::Joined } else { Sharing::Never }
     }
 
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {

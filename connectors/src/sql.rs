@@ -20,7 +20,7 @@ use unefois_consent::{DatasetId, Filter, Malformed, Outcome, OutcomeCode};
 
 use crate::config::ConnectorConfigError;
 use crate::part::{self, Absent, Part};
-use crate::{BoxFuture, Connector, Fetch, SourceAnswer, SourceFault};
+use crate::{BoxFuture, Connector, Fetch, Sharing, SourceAnswer, SourceFault};
 
 mod database;
 mod row;
@@ -135,6 +135,10 @@ impl Prepared {
 impl Connector for SqlConnector {
     fn serves(&self, dataset: &DatasetId) -> bool {
         self.datasets.contains_key(dataset)
+    }
+
+    fn sharing(&self, _: &Fetch<'_>) -> Sharing {
+        Sharing::Joined
     }
 
     /// What runs only reads.

@@ -35,6 +35,12 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// This instant less `duration`.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// The same time of the day `months` later (UTC), on the last day of the month where that has no such day.
     #[must_use]
     pub fn plus_months(self, months: u32) -> Self {

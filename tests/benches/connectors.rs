@@ -205,6 +205,25 @@ async fn throughput(folder: &Path, asked: &Arc<Vec<Asked>>, with_dead: bool) -> 
     (load.rate, load.ms(0.99))
 }
 
+/// Seconds to read a file of a million persons, and to find everybody by their identity.
+fn load_a_million(folder: &Path) -> f64 {
+    let mut text = "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;regime\n".to_owned();
+    for number in 0..1_000_000_u32 {
+        let name: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'A')).collect();
+        text.push_str(&format!("Lefèvre {name};Anne Marie;1982-12-27;F;99100;35238;{number};sans porc\n"));
+    }
+    std::fs::write(folder.join("million.csv"), text).unwrap();
+    let config: ConnectorConfig = serde_json::from_value(serde_json::json!({
+        "type": "file", "path": "million.csv", "format": "csv", "dataset": "mairie.cantine", "integers": ["quotient"],
+    }))
+    .unwrap();
+    let begun = Instant::now();
+    let loaded = build("million".parse().unwrap(), &config, folder).unwrap();
+    let took = begun.elapsed().as_secs_f64();
+    drop(loaded);
+    took
+}
+
 #[tokio::main]
 async fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -213,6 +232,7 @@ async fn main() {
     std::fs::write(&token, "bench").unwrap();
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let asked = Arc::new((0..SOURCES * CALLERS_EACH).map(Asked::new).collect::<Vec<_>>());
+    let mut loads: Vec<f64> = (0..3).map(|_| load_a_million(root.path())).collect();
     let mut differences = Vec::new();
     for _ in 0..ROUNDS {
         let (bare, whole) = added(root.path(), &asked[0]).await;
@@ -229,6 +249,7 @@ async fn main() {
         ratios.push(with / without);
         tails.push(p99_with / p99_without);
     }
+    println!("figure connector_file_million {:.2} s", median(&mut loads));
     println!("figure connector_added_p50 {:.0} us", median(&mut differences));
     println!("figure connector_healthy_ratio {:.3} ratio", median(&mut ratios));
     println!("figure connector_healthy_p99_ratio {:.3} ratio", median(&mut tails));

@@ -285,7 +285,7 @@ impl Exchanges {
         let provenance = answered.then(|| Provenance {
             source: dataset.source,
             version: dataset.version.clone(),
-            obtained_at: self.clock.now(),
+            obtained_at: self.clock.now().minus(answer.age),
             reference: answer.reference.clone(),
             receipt: answer.receipt.clone(),
         });

@@ -40,6 +40,7 @@ pub(super) struct Said {
     pub(super) status: u16,
     pub(super) verdict: Verdict,
     pub(super) reference: Option<String>,
+    pub(super) may_keep: Option<Duration>,
 }
 
 /// What the API said, before its fields are looked at.

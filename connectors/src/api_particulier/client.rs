@@ -34,7 +34,8 @@ pub(super) async fn get(client: &Client, request: Request<'_>, max_bytes: usize)
         retry_after: retry_after(response.headers()),
         body: http_client::read(&mut response, max_bytes).await,
     };
-    Ok(Said { status, verdict: answer::judge(received), reference: http_client::reference(response.headers()) })
+    let (reference, may_keep) = (http_client::reference(response.headers()), http_client::may_keep(response.headers()));
+    Ok(Said { status, verdict: answer::judge(received), reference, may_keep })
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -52,7 +52,7 @@ impl Expected<'_> {
         let receipt = self.receipt(&said, &outcomes, &Value::Object(values))?;
         let is_answered = said.attributes.iter().any(|attribute| attribute.provenance.is_some());
         let reference = is_answered.then_some(said.exchange_id);
-        Ok(SourceAnswer { outcomes, reference, receipt: Some(kept(&receipt)) })
+        Ok(SourceAnswer { receipt: Some(kept(&receipt)), ..SourceAnswer::of(outcomes, reference) })
     }
 
     fn outcome(&self, asked: &AttributeId, said: &v1::Attribute) -> Result<Outcome, SourceFault> {

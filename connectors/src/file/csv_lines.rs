@@ -82,7 +82,7 @@ fn values(columns: &[Column], record: &StringRecord, line: u64) -> Result<Vec<Va
 fn problem(error: &csv::Error) -> String {
     let line = error.position().map_or(1, csv::Position::line);
     let rule = if matches!(error.kind(), ErrorKind::Utf8 { .. }) {
-        "is not UTF-8: save the file as \"CSV UTF-8\""
+        "is not UTF-8: save the file as \"CSV UTF-8\", or say what its encoding is"
     } else if matches!(error.kind(), ErrorKind::UnequalLengths { .. }) {
         "has more or fewer cells than the first line"
     } else {

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::Value;
 use unefois_consent::{DatasetId, PivotIdentity};
 
-use super::FileFormat;
 use super::person::PersonKey;
+use super::{Encoding, FileFormat};
 
 /// A file is held in memory: a town of a million declarations fits.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -17,6 +17,7 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) format: FileFormat,
+    pub(super) encoding: Encoding,
     pub(super) dataset: DatasetId,
     pub(super) integers: Vec<String>,
 }
@@ -49,12 +50,11 @@ impl Table {
             return Err("is larger than 256 MiB".to_owned());
         }
         let bytes = std::fs::read(path).map_err(|e| format!("cannot be read: {}", e.kind()))?;
-        // A spreadsheet writes the mark.
-        let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let content = settings.encoding.read(&bytes)?;
         let mut table = Self::empty(settings.clone());
         match settings.format {
-            FileFormat::Csv => super::csv_lines::read(content, &mut table)?,
-            FileFormat::Jsonl => super::json_lines::read(content, &mut table)?,
+            FileFormat::Csv => super::csv_lines::read(&content, &mut table)?,
+            FileFormat::Jsonl => super::json_lines::read(&content, &mut table)?,
         }
         if let Some(name) = settings.integers.iter().find(|name| table.column(name).is_none()) {
             return Err(format!("has no column {name}, which the key integers names"));

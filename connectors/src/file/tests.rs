@@ -228,23 +228,28 @@ async fn debug_output_shows_no_line() {
     assert!(!text.contains("700") && !text.contains("Lef"), "{text}");
 }
 
-/// Not a promise but a measure: run with `--release --ignored --nocapture`.
 #[tokio::test]
-#[ignore = "a measure, for a quiet machine"]
-async fn measure_a_fetch() {
-    let lines: Vec<String> = (0..100_000_u32)
-        .map(|n| {
-            let name: String = n.to_string().bytes().map(|b| char::from(b'A' + (b - b'0'))).collect();
-            format!("{name};Anne;1982-12-27;F;99100;08480;{n};CM2")
-        })
-        .collect();
-    let started = std::time::Instant::now();
-    let connector = csv(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-    println!("100 000 lines loaded in {:?}", started.elapsed());
-    let asked = Asked::new(DATASET, &["quotient"]).about(identity("BCDEF", &["Anne"], "1982-12-27"));
-    let started = std::time::Instant::now();
-    for _ in 0..100_000 {
-        assert!(connector.fetch(asked.fetch()).await.is_ok());
+async fn a_file_of_an_older_application_is_read_in_its_encoding() {
+    let line = format!("{HEADER}\n{PERSON};700;Él\u{e8}ve\n");
+    // œ, Œ and the euro are where the two differ.
+    let bytes = |oe: u8| -> Vec<u8> {
+        line.chars().map(|c| if c == '\u{152}' { oe } else { u8::try_from(u32::from(c)).unwrap() }).collect()
+    };
+    let open = |encoding: &str, bytes: Vec<u8>| {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, bytes);
+        let config = json!({"path": "data", "format": "csv", "dataset": DATASET, "integers": ["quotient"], "encoding": encoding});
+        FileConnector::open(&serde_json::from_value(config).unwrap(), dir.path()).map_err(|error| error.to_string())
+    };
+    for (encoding, oe) in [("iso-8859-15", 0xbc), ("windows-1252", 0x8c)] {
+        let connector = open(encoding, bytes(oe)).unwrap();
+        assert_eq!(ask(&connector, person()).await, found([json!("Élève"), json!(700)]), "{encoding}");
     }
-    println!("{:?} a fetch", started.elapsed() / 100_000);
+    let refused = open("iso-8859-15", bytes(0x8c)).unwrap_err();
+    assert!(refused.contains("line 2") && refused.contains("windows-1252"), "{refused}");
+    assert!(open("windows-1252", bytes(0x81)).unwrap_err().contains("line 2"));
+    assert!(open("utf-8", bytes(0xbc)).unwrap_err().contains("encoding"));
+    let json_lines = json!({"path": "data", "format": "jsonl", "dataset": DATASET, "encoding": "iso-8859-15"});
+    let json_lines: FileConfig = serde_json::from_value(json_lines).unwrap();
+    assert!(json_lines.validate().unwrap_err().to_string().starts_with("encoding: "));
 }

@@ -8,6 +8,8 @@ use crate::config::ConnectorConfigError;
 
 /// Longest timeout that makes sense: the consumer's own call has ended long before.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// Who asks again later asks for what is true then.
+const MAX_KEEP: Duration = Duration::from_secs(300);
 const MAX_CONCURRENT: usize = 10_000;
 const ANSWER_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 
@@ -25,6 +27,10 @@ pub struct Limits {
     /// `breaker_pause_ms`: for how long at first; it doubles while the source goes on failing. 2000 where absent; 1 to 60000.
     #[serde(rename = "breaker_pause_ms", deserialize_with = "millis")]
     pub breaker_pause: Duration,
+    /// `keep_s`: for how many seconds an answer may be given again to the same question of the same administration, where the
+    /// source does not forbid it. 0, never, where absent; 0 to 300.
+    #[serde(rename = "keep_s", deserialize_with = "seconds")]
+    pub keep: Duration,
     /// Largest answer in bytes, of JSON. 262144 (256 KiB) where absent; 1024 to 16777216.
     pub max_answer_bytes: usize,
 }
@@ -36,6 +42,7 @@ impl Default for Limits {
             max_concurrent: 64,
             breaker_failures: 20,
             breaker_pause: Duration::from_secs(2),
+            keep: Duration::ZERO,
             max_answer_bytes: 256 * 1024,
         }
     }
@@ -54,11 +61,18 @@ impl Limits {
         if self.breaker_pause.is_zero() || self.breaker_pause > MAX_TIMEOUT {
             return refuse("limits.breaker_pause_ms", "from 1 to 60000");
         }
+        if self.keep > MAX_KEEP {
+            return refuse("limits.keep_s", "from 0 to 300");
+        }
         if !ANSWER_BYTES.contains(&self.max_answer_bytes) {
             return refuse("limits.max_answer_bytes", "from 1024 to 16777216");
         }
         Ok(())
     }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -19,6 +19,7 @@ use crate::{Fetch, SourceAnswer, SourceFault};
 /// | `unefois_source_answers_total` | `connector`, `outcome` | worst outcome (`NO_FILE`), or fault in lower case (`timeout`) |
 /// | `unefois_source_in_flight` | `connector` | questions that run now |
 /// | `unefois_source_left_alone` | `connector`, `dataset` | 1 while a source is not asked because it failed again and again |
+/// | `unefois_source_shared_total` | `connector`, `how` | answers that the source was not asked for: `joined`, `kept` |
 /// | `unefois_source_retries_total` | `connector` | questions asked once more |
 /// | `unefois_source_refusals_total` | `connector`, `dataset` | answers that lack a right of this broker: the operator must act |
 pub(super) struct Telemetry {
@@ -71,6 +72,11 @@ impl Telemetry {
 
     pub(super) fn asked_again(&self) {
         counter!("unefois_source_retries_total", "connector" => self.label()).increment(1);
+    }
+
+    /// An answer was had without asking.
+    pub(super) fn shared(&self, how: &'static str) {
+        counter!("unefois_source_shared_total", "connector" => self.label(), "how" => how).increment(1);
     }
 
     pub(super) fn turned(&self, fetch: &Fetch<'_>, turn: Turn) {

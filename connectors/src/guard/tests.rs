@@ -8,9 +8,11 @@ use tokio::sync::Notify;
 use unefois_consent::{AttributeId, Outcome, OutcomeCode};
 
 use super::*;
-use crate::BoxFuture;
 use crate::testing::logs::Logs;
 use crate::testing::{Asked, RECIPIENT};
+use crate::{BoxFuture, Sharing};
+
+mod sharing;
 
 /// A connector that does what the test says.
 #[derive(Debug, Default)]
@@ -21,11 +23,16 @@ struct Fake {
     running: AtomicUsize,
     most: AtomicUsize,
     may_ask_again: bool,
+    sharing: Option<Sharing>,
 }
 
 impl Connector for Fake {
     fn serves(&self, dataset: &DatasetId) -> bool {
         dataset.as_str() == "test.data"
+    }
+
+    fn sharing(&self, _: &Fetch<'_>) -> Sharing {
+        self.sharing.unwrap_or(Sharing::Never)
     }
 
     fn may_ask_again(&self, _: &DatasetId) -> bool {

@@ -1,5 +1,7 @@
 //! What an answer says: an outcome for all that was asked, or the value of each attribute.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use unefois_consent::{AttributeId, Outcome, OutcomeCode};
 
@@ -13,6 +15,8 @@ pub(super) struct Received {
     pub(super) is_json: bool,
     /// The source's own reference.
     pub(super) reference: Option<String>,
+    /// For how long the source lets the answer be kept.
+    pub(super) may_keep: Option<Duration>,
     pub(super) body: Result<Vec<u8>, SourceFault>,
 }
 

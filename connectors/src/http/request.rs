@@ -97,6 +97,7 @@ impl Request {
             status: response.status().as_u16(),
             is_json: http_client::is_json_of_any_kind(response.headers()),
             reference: http_client::reference(response.headers()),
+            may_keep: http_client::may_keep(response.headers()),
             body: http_client::read(&mut response, max_bytes).await,
         })
     }

@@ -4,7 +4,7 @@ use futures_util::future::{join_all, poll_immediate};
 
 use super::*;
 use crate::api_particulier::answer::Said;
-use crate::api_particulier::flight::Flights;
+use crate::flight::{Flights, key};
 
 #[tokio::test]
 async fn the_same_question_asked_at_once_goes_to_the_api_once() {
@@ -38,15 +38,15 @@ async fn questions_that_differ_in_anything_do_not_share_an_answer() {
 }
 
 fn said() -> Result<Said, SourceFault> {
-    Ok(Said { status: 404, verdict: Verdict::Missing(OutcomeCode::NoFile), reference: None })
+    Ok(Said { status: 404, verdict: Verdict::Missing(OutcomeCode::NoFile), reference: None, may_keep: None })
 }
 
 #[tokio::test]
 async fn where_the_one_who_asks_leaves_the_next_one_asks() {
     let flights = Flights::default();
-    let mut first = Box::pin(flights.join("url", "bearer", async || std::future::pending().await));
+    let mut first = Box::pin(flights.join([0; 32], async || std::future::pending().await));
     assert!(poll_immediate(&mut first).await.is_none());
-    let mut second = Box::pin(flights.join("url", "bearer", async || said()));
+    let mut second = Box::pin(flights.join([0; 32], async || said()));
     assert!(poll_immediate(&mut second).await.is_none(), "it waits for the first");
     drop(first);
     assert_eq!(second.await.unwrap().verdict, Verdict::Missing(OutcomeCode::NoFile));
@@ -64,11 +64,11 @@ async fn a_fault_of_the_source_is_shared_and_a_lack_of_time_is_not() {
     ] {
         let flights = Flights::default();
         let started = tokio::sync::Notify::new();
-        let first = flights.join("url", "bearer", async || {
+        let first = flights.join([0; 32], async || {
             started.notified().await;
             Err(fault.clone())
         });
-        let second = flights.join("url", "bearer", async || said());
+        let second = flights.join([0; 32], async || said());
         let release = async { started.notify_one() };
         let (first, second, ()) = tokio::join!(first, second, release);
         assert_eq!(first.unwrap_err(), fault);
@@ -80,9 +80,9 @@ async fn a_fault_of_the_source_is_shared_and_a_lack_of_time_is_not() {
 async fn those_whose_askers_all_left_are_forgotten() {
     let flights = Flights::default();
     for url in ["a", "b", "c"] {
-        let mut asks = Box::pin(flights.join(url, "bearer", async || std::future::pending().await));
+        let mut asks = Box::pin(flights.join(key([url]), async || std::future::pending().await));
         assert!(poll_immediate(&mut asks).await.is_none());
     }
-    flights.join("d", "bearer", async || said()).await.unwrap();
+    flights.join(key(["d"]), async || said()).await.unwrap();
     assert_eq!(flights.under_way(), 0);
 }
