@@ -67,12 +67,17 @@ impl SqlConnector {
             sql: &dataset.statement.sql,
             parameters: &parameters,
             columns: &columns,
+            is_filtered: !fetch.dataset.filter.is_empty(),
             deadline: fetch.deadline,
         };
         match self.database.ask(question).await? {
             Answer::NoRow => {
                 fetch.heard(|| "no row".to_owned());
                 Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NoFile))
+            }
+            Answer::FilterRefused => {
+                fetch.heard(|| "a value that the query cannot take".to_owned());
+                Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::FilterRefused))
             }
             Answer::Several => {
                 fetch.heard(|| "several rows".to_owned());

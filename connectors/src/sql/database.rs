@@ -32,12 +32,16 @@ pub(super) struct Question<'a> {
     pub(super) parameters: &'a [Option<String>],
     /// Those of the attributes asked.
     pub(super) columns: &'a [&'a SqlAttribute],
+    /// Whoever asks gave a filter.
+    pub(super) is_filtered: bool,
     pub(super) deadline: Instant,
 }
 
 /// What the database answered.
 pub(super) enum Answer {
     NoRow,
+    /// A value of a filter cannot be taken.
+    FilterRefused,
     Several,
     /// A value for each column asked.
     One(Vec<Value>),
@@ -67,15 +71,16 @@ impl Password {
         Ok(Self { file: config.password_file.as_ref().map(open).transpose()?, used: Mutex::default() })
     }
 
-    /// The password where it is another one than connections are made with.
-    async fn changed(&self) -> Option<Arc<Secret>> {
-        let now = self.file.as_ref()?.get().await;
+    /// Has connections made with the password where it is another one than they are made with.
+    async fn apply(&self, set: impl FnOnce(&str)) {
+        let Some(file) = &self.file else { return };
+        let now = file.get().await;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.as_ref().is_some_and(|used| Arc::ptr_eq(used, &now)) {
-            return None;
+        if used.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &now)) {
+            // ORDER: within the lock, so that nobody goes on with the old one while it is being set.
+            set(now.expose());
+            *used = Some(now);
         }
-        *used = Some(Arc::clone(&now));
-        Some(now)
     }
 }
 
@@ -88,12 +93,16 @@ macro_rules! ask_on {
             query = query.bind(parameter.clone());
         }
         let mut rows = query.fetch($connection);
-        let first = rows.try_next().await.map_err(|error| fault(&error))?;
-        let second = rows.try_next().await.map_err(|error| fault(&error))?;
+        let first = rows.try_next().await;
+        let second = if matches!(first, Ok(Some(_))) { rows.try_next().await } else { Ok(None) };
         match (first, second) {
-            (None, _) => Ok(Answer::NoRow),
-            (Some(_), Some(_)) => Ok(Answer::Several),
-            (Some(row), None) => {
+            (Err(error), _) | (_, Err(error)) if question.is_filtered && is_data_exception(&error) => {
+                Ok(Answer::FilterRefused)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(fault(&error)),
+            (Ok(None), _) => Ok(Answer::NoRow),
+            (Ok(Some(_)), Ok(Some(_))) => Ok(Answer::Several),
+            (Ok(Some(row)), Ok(None)) => {
                 let values = question.columns.iter().map(|attribute| $read(&row, attribute));
                 values.collect::<Result<_, _>>().map(Answer::One)
             }
@@ -109,7 +118,10 @@ impl Database {
         }
         let password = Password::open(config, base_dir)?;
         match config.engine {
-            Engine::PostgreSql => Ok(postgres(config, ca_file.as_deref(), password)),
+            Engine::PostgreSql => {
+                refuse_variables(|name| std::env::var_os(name).is_some())?;
+                Ok(postgres(config, ca_file.as_deref(), password))
+            }
             Engine::MariaDb | Engine::MySql => Ok(mysql(config, ca_file.as_deref(), password)),
             Engine::Sqlite => sqlite(config, base_dir),
         }
@@ -120,17 +132,13 @@ impl Database {
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, SourceFault> {
         match self {
             Self::Postgres { pool, options, password } => {
-                if let Some(password) = password.changed().await {
-                    pool.set_connect_options((**options).clone().password(password.expose()));
-                }
+                password.apply(|password| pool.set_connect_options((**options).clone().password(password))).await;
                 let begun = pool.begin_with("BEGIN READ ONLY").await;
                 let mut transaction = begun.map_err(|error| fault(&error))?;
                 ask_on!(&mut *transaction, &question, row::postgres)
             }
             Self::MySql { pool, options, password } => {
-                if let Some(password) = password.changed().await {
-                    pool.set_connect_options((**options).clone().password(password.expose()));
-                }
+                password.apply(|password| pool.set_connect_options((**options).clone().password(password))).await;
                 let begun = pool.begin_with("START TRANSACTION READ ONLY").await;
                 let mut transaction = begun.map_err(|error| fault(&error))?;
                 ask_on!(&mut *transaction, &question, row::mysql)
@@ -147,12 +155,26 @@ impl Database {
     }
 }
 
+/// The library takes these from the environment, and no option of it takes them back: an identity, roots or settings that the
+/// configuration does not know of.
+fn refuse_variables(is_set: impl Fn(&str) -> bool) -> Result<(), ConnectorConfigError> {
+    match ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT"].iter().find(|name| is_set(name)) {
+        None => Ok(()),
+        Some(name) => Err(ConnectorConfigError::invalid(
+            "engine",
+            format!("the variable {name} would change it: start the broker without"),
+        )),
+    }
+}
+
 fn postgres(config: &SqlConfig, ca_file: Option<&Path>, password: Password) -> Database {
     let timeout_ms = config.limits.timeout.as_millis().to_string();
     let mut options = PgConnectOptions::new_without_pgpass()
         .username(config.user.as_deref().unwrap_or_default())
         .database(config.database.as_deref().unwrap_or_default())
         .application_name("unefois")
+        // That of the file comes before the first connection; without one there is none.
+        .password("")
         .options([
             ("default_transaction_read_only", "on"),
             ("statement_timeout", timeout_ms.as_str()),
@@ -240,6 +262,16 @@ fn sqlite(config: &SqlConfig, base_dir: &Path) -> Result<Database, ConnectorConf
     Ok(Database::Sqlite { pool })
 }
 
+/// A value that the statement cannot take, such as a text where it casts to a date (SQLSTATE class 22).
+fn is_data_exception(error: &sqlx::Error) -> bool {
+    let Some(said) = error.as_database_error() else { return false };
+    match said.try_downcast_ref::<MySqlDatabaseError>() {
+        // Out of range; incorrect value, in its three forms.
+        Some(mysql) => matches!(mysql.number(), 1264 | 1292 | 1366 | 1411 | 1690),
+        None => said.code().is_some_and(|code| code.len() == 5 && code.starts_with("22")),
+    }
+}
+
 const WRITES: SourceFault = SourceFault::Untrusted("the query writes, and may only read");
 const REFUSES_ROLE: SourceFault = SourceFault::NotAuthorised("it refuses the role, its password or a right");
 
@@ -290,5 +322,19 @@ fn mysql_fault(number: u16) -> SourceFault {
         // Too many connections; shutdown.
         1040 | 1053 | 1203 | 1226 => SourceFault::Down("the database says that it is down"),
         _ => SourceFault::Untrusted("the database refuses the query"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_variables;
+
+    #[test]
+    fn an_identity_of_the_environment_is_refused_by_its_name() {
+        assert!(refuse_variables(|_| false).is_ok());
+        for name in ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT"] {
+            let error = refuse_variables(|set| set == name).unwrap_err().to_string();
+            assert!(error.starts_with("engine: ") && error.contains(name), "{error}");
+        }
     }
 }

@@ -29,6 +29,14 @@ async fn what_goes_wrong_at_postgresql_is_told_by_its_kind() {
         let fault = reached.open(query, &[("quotient", "integer")]).fetch(one.fetch()).await.unwrap_err();
         assert_eq!(fault.code(), code, "{query}");
     }
+    let query = "SELECT CAST(:filter_annee AS integer) AS quotient";
+    let connector = reached.open(query, &[("quotient", "integer")]);
+    let asked = |annee: &str| Asked::filtered(DATASET, &["quotient"], &[("annee", annee)]);
+    assert_eq!(values(&connector.fetch(asked("2026").fetch()).await.unwrap()), [json!(2026)]);
+    for refused in ["MMXXVI", "99999999999"] {
+        let answer = connector.fetch(asked(refused).fetch()).await.unwrap();
+        assert_eq!(answer, SourceAnswer::missing(asked(refused).dataset(), OutcomeCode::FilterRefused));
+    }
 }
 
 #[tokio::test]
