@@ -21,6 +21,7 @@ pub mod power;
 pub mod process;
 pub mod sandbox;
 pub mod source;
+pub mod standin;
 pub mod told;
 pub mod witness;
 pub mod world;

@@ -13,9 +13,7 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +27,7 @@ use unefois_proto::v1::{self, AttributeStatus, ExchangeRequest, Identity};
 use unefois_proto::value::to_json;
 use unefois_tests::ask::*;
 use unefois_tests::process::{self, Process};
+use unefois_tests::standin::{StandIn, shared};
 
 /// How often a question is asked that a busy stand-in did not answer.
 const ATTEMPTS: usize = 5;
@@ -40,35 +39,6 @@ const FILTERS: [&str; 18] = [
     "00413", "00414", "00416", "00417", "00419", "00430",
 ];
 const TOKEN: &str = "conformance";
-
-struct StandIn(Child, String);
-
-impl StandIn {
-    fn start(tool: &Path, cases: &Path) -> Self {
-        let mut child = Command::new("python3")
-            .arg(tool)
-            .args(["--token", TOKEN, "--cases"])
-            .arg(cases)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").expect("the stand-in listens: is PyYAML installed?");
-        Self(child, format!("http://{address}"))
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn shared() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared")
-}
 
 /// The sample registry's datasets.
 fn datasets() -> Vec<Dataset> {
@@ -305,7 +275,7 @@ fn configure(path: &Path, standin: &StandIn, datasets: Vec<Dataset>) {
     let url = "base_url = \"https://staging.particulier.api.gouv.fr\"";
     // The stand-in has no rate of its own, and is not to be waited for.
     let rates = "rates = { per_token_per_s = 10000, per_address_per_min = 100000 }\nlimits = { timeout_ms = 30000 }";
-    change("unefois.toml", url, &format!("base_url = \"{}\"\n{rates}", standin.1));
+    change("unefois.toml", url, &format!("base_url = \"{}\"\n{rates}", standin.url));
     change("secrets/api-particulier.token", "put-your-token-here", TOKEN);
 
     let file = path.join("registry.toml");
@@ -320,8 +290,7 @@ fn configure(path: &Path, standin: &StandIn, datasets: Vec<Dataset>) {
 
 #[tokio::test]
 async fn conformance_with_the_official_cases_of_all_datasets() {
-    let tool = shared().join("tools/api_particulier_standin.py");
-    if !tool.exists() {
+    if !StandIn::tool().exists() {
         println!("conformance: not run: there is no shared/tools/api_particulier_standin.py beside the checkout");
         return;
     }
@@ -336,7 +305,7 @@ async fn conformance_with_the_official_cases_of_all_datasets() {
     let askable: Vec<Case> = askable.collect();
     assert!(!askable.is_empty(), "{} holds no askable case", cases_file.display());
 
-    let standin = StandIn::start(&tool, &cases_file);
+    let standin = StandIn::start(TOKEN, &["--cases", cases_file.to_str().unwrap()]);
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("broker");
     let (folder, key) = process::folder(&path, process::free_address());
