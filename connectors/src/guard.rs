@@ -70,9 +70,12 @@ impl Guarded {
         self.connector.start();
     }
 
-    /// What a dataset of the registry names that the connector does not have; see [`Connector::lacks`].
-    pub fn lacks(&self, dataset: &Dataset) -> Option<String> {
-        self.connector.lacks(dataset)
+    /// Why the connector cannot serve a dataset of the registry; see [`Connector::serves`] and [`Connector::lacks`].
+    pub fn why_not_served(&self, dataset: &Dataset) -> Option<String> {
+        if !self.serves(&dataset.id) {
+            return Some(format!("this connector does not serve dataset {}", dataset.id));
+        }
+        self.connector.lacks(dataset).map(|what| format!("dataset {}: the source has no {what}", dataset.id))
     }
 
     /// Refuses a malformed filter before anything is decided, logged or asked; see [`Connector::check`].

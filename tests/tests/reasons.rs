@@ -65,6 +65,19 @@ async fn a_habilitation_must_fit_the_ground_the_procedure_the_day_and_the_class_
     sandbox.finish().await;
 }
 
+#[tokio::test]
+async fn a_dataset_that_nobody_here_can_be_asked_for_does_not_come_into_the_registry() {
+    let sandbox = Sandbox::start().await;
+    let change = |file: &mut unefois_consent::registry::RegistryFile| {
+        let mut dataset = file.datasets[0].clone();
+        (dataset.id, dataset.connector) = ("nobody.serves_this".parse().unwrap(), "nowhere".parse().unwrap());
+        file.datasets.push(dataset);
+    };
+    let refused = sandbox.try_change_registry(false, change).await.unwrap_err();
+    assert!(refused.message().starts_with("dataset nobody.serves_this: "), "{}", refused.message());
+    sandbox.finish().await;
+}
+
 /// So `DATASET_CLASS_REFUSED` is never reached: the registry that it would need is not taken.
 #[tokio::test]
 async fn medical_data_does_not_come_into_the_registry() {

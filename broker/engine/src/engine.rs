@@ -257,17 +257,16 @@ impl Engine {
         }
     }
 
+    pub(crate) fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
     pub(crate) fn current_registry(&self) -> &Arc<ArcSwap<RegistryView>> {
         &self.registry
     }
 
     pub(crate) fn sequencer(&self) -> &Sequencer {
         &self.sequencer
-    }
-
-    #[cfg(feature = "bench")]
-    pub(crate) fn exchanges(&self) -> &Exchanges {
-        &self.exchanges
     }
 
     pub(crate) fn ledger(&self) -> &Arc<tokio::sync::watch::Sender<u64>> {

@@ -14,7 +14,7 @@ use unefois_connectors::{AccessToken, Fetch, Guarded, SourceAnswer};
 use unefois_consent::decide::PermittedDataset;
 use unefois_consent::event::{FailureCause, Provenance};
 use unefois_consent::id::ConnectorName;
-use unefois_consent::registry::Role;
+use unefois_consent::registry::{Dataset, RegistryFault, Role};
 use unefois_consent::{
     AttributeId, DatasetId, Digest, ExchangeId, Filter, Ground, HabilitationId, Malformed, MandateId, Outcome,
     OutcomeCode, Permit, PivotIdentity, ProcedureId, Reason, RequestId, Siret,
@@ -148,6 +148,16 @@ impl Exchanges {
     ) -> Self {
         let (meters, under_way) = (Meters::bind(), UnderWay::default());
         Self { sequencer, sources, tagger, clock, registry, origin, meters, under_way }
+    }
+
+    /// Refuses a dataset that nobody here could be asked for: it would only be noticed by the first citizen.
+    pub(crate) fn check_served(&self, dataset: &Dataset) -> Result<(), RegistryFault> {
+        let problem = match self.sources.get(&dataset.connector) {
+            None => Some(format!("no connector {} is configured here", dataset.connector)),
+            Some(connector) => connector.why_not_served(dataset),
+        };
+        let place = || format!("dataset {}", dataset.id);
+        problem.map_or(Ok(()), |rule| Err(RegistryFault { place: place(), rule }))
     }
 
     /// Runs an exchange to its end, or joins the one under way with this request id and content.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use unefois_consent::Malformed;
 use unefois_consent::event::{Actor, Event, RegistryChanged};
-use unefois_consent::registry::{ChangeSummary, Registry, RegistryChange, RegistryFile, Role};
+use unefois_consent::registry::{ChangeSummary, Dataset, Registry, RegistryChange, RegistryFile, Role};
 
 use crate::caller::VerifiedParticipant;
 use crate::engine::Engine;
@@ -49,6 +49,7 @@ impl Engine {
         apply: Apply,
         deadline: Instant,
     ) -> Result<RegistryPlan, EngineError> {
+        self.check_served(&file)?;
         let caller = caller.clone();
         let (sequencer, current) = (self.sequencer().clone(), Arc::clone(self.current_registry()));
         // A task of its own: a caller that goes away must not leave the gate with the registry of before the change.
@@ -64,6 +65,17 @@ impl Engine {
         });
         let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;
         done.unwrap_or(Err(EngineError::Internal("a change of the registry was interrupted")))
+    }
+}
+
+impl Engine {
+    /// Refuses a new or changed dataset that no connector of this broker serves. One that stays as it is hinders no change.
+    fn check_served(&self, file: &RegistryFile) -> Result<(), EngineError> {
+        let current = self.registry();
+        let is_other =
+            |dataset: &&Dataset| current.registry.dataset(dataset.id.as_str()).is_none_or(|d| **d != **dataset);
+        file.datasets.iter().filter(is_other).try_for_each(|dataset| self.exchanges().check_served(dataset))?;
+        Ok(())
     }
 }
 

@@ -416,17 +416,9 @@ fn check_served(
     match connectors.get(&dataset.connector) {
         None => Err(ConfigError::new(&key, format!("dataset {} needs this connector; add its table", dataset.id))),
         Some(connector) => {
-            why_not_served(connector, dataset).map_or(Ok(()), |problem| Err(ConfigError::new(&key, problem)))
+            connector.why_not_served(dataset).map_or(Ok(()), |problem| Err(ConfigError::new(&key, problem)))
         }
     }
-}
-
-/// Why `connector` cannot serve a dataset of the registry.
-pub(crate) fn why_not_served(connector: &Guarded, dataset: &unefois_consent::registry::Dataset) -> Option<String> {
-    if !connector.serves(&dataset.id) {
-        return Some(format!("this connector does not serve dataset {}", dataset.id));
-    }
-    connector.lacks(dataset).map(|what| format!("dataset {}: the source has no {what}", dataset.id))
 }
 
 /// Reads a registry file and checks its rules.

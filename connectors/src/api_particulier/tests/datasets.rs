@@ -1,5 +1,7 @@
 //! Each dataset is asked by the path that fits, with what that path takes and no more.
 
+use unefois_consent::registry::Dataset;
+
 use super::*;
 use crate::Guarded;
 use crate::testing::dataset_of;
@@ -125,13 +127,17 @@ fn a_malformed_question_is_refused_with_the_name_of_the_field() {
 #[test]
 fn what_a_registry_names_and_the_api_lacks_is_told_at_start() {
     let guard = Guarded::new("api".parse().unwrap(), Arc::new(connector("https://source.example")), Limits::default());
-    assert_eq!(guard.lacks(&dataset_of(DATASET, &["valeur", "adresse"])), None);
-    assert_eq!(guard.lacks(&dataset_of(DATASET, &["valeur", "salaire"])).as_deref(), Some("attribute salaire"));
+    let lacks = |dataset: &Dataset| guard.why_not_served(dataset).unwrap_or_default();
+    assert_eq!(lacks(&dataset_of(DATASET, &["valeur", "adresse"])), "");
+    assert_eq!(
+        lacks(&dataset_of(DATASET, &["valeur", "salaire"])),
+        "dataset dss.quotient_familial: the source has no attribute salaire"
+    );
     let mut dataset = dataset_of(DATASET, &["valeur"]);
     dataset.filters = vec!["annee".to_owned(), "jour".to_owned()];
-    assert_eq!(guard.lacks(&dataset).as_deref(), Some("filter jour"));
+    assert_eq!(lacks(&dataset), "dataset dss.quotient_familial: the source has no filter jour");
     dataset.version = "v9".to_owned();
-    assert_eq!(guard.lacks(&dataset).as_deref(), Some("version v9"));
+    assert_eq!(lacks(&dataset), "dataset dss.quotient_familial: the source has no version v9");
     assert!(
         guard.serves(&"men.scolarites.v5".parse().unwrap()) && !guard.serves(&"men.scolarites.v6".parse().unwrap())
     );

@@ -13,7 +13,7 @@ use unefois_consent::registry::RegistryFile;
 use super::trial::{base_of, registry_file};
 use crate::cli::Failure;
 use crate::cli::output::{json, line};
-use crate::config::{Config, why_not_served};
+use crate::config::Config;
 
 /// The broker is on this machine or beside it.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &ListArgs) -> Result<(), Failure> {
 fn row(name: &ConnectorName, config: &ConnectorConfig, registry: &RegistryFile, base: &std::path::Path) -> Row {
     let datasets: Vec<_> = registry.datasets.iter().filter(|dataset| dataset.connector == *name).collect();
     let problem = match build(name.clone(), config, base) {
-        Ok(connector) => datasets.iter().find_map(|dataset| why_not_served(&connector, dataset)),
+        Ok(connector) => datasets.iter().find_map(|dataset| connector.why_not_served(dataset)),
         Err(error) => Some(error.to_string()),
     };
     let datasets = datasets.iter().map(|dataset| dataset.id.to_string()).collect();

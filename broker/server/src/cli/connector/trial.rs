@@ -20,7 +20,7 @@ use unefois_consent::{
 use crate::cli::exchange::{draw_request_id, parse_filter};
 use crate::cli::output::{json, line};
 use crate::cli::{Failure, person};
-use crate::config::{Config, read_registry, why_not_served};
+use crate::config::{Config, read_registry};
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
@@ -136,7 +136,7 @@ fn datasets_asked(
         [_, _, ..] => return Err(Failure::Usage(format!("name attributes with --attribute; it has {}", names()))),
     }
     for (dataset, _) in &asked {
-        if let Some(problem) = why_not_served(connector, dataset) {
+        if let Some(problem) = connector.why_not_served(dataset) {
             return Err(Failure::Usage(problem));
         }
         let filter = filters(args)?.remove(&dataset.id).unwrap_or_default();
