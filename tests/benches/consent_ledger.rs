@@ -164,13 +164,31 @@ async fn exchanges(engine: &Arc<Engine>, caller: &VerifiedParticipant, kept: &[(
     load.await.rate
 }
 
+/// Waits until the process does next to nothing: what was recorded is folded, and its tables are merged. Ten minutes at most.
+async fn settled() {
+    let busy = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        // User and system time, in hundredths of a second.
+        let fields = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+        fields.map(|field| field.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let begun = Instant::now();
+    let mut before = busy();
+    let mut quiet = 0;
+    while quiet < 2 && begun.elapsed() < Duration::from_secs(600) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = busy();
+        quiet = if now - before < 10 { quiet + 1 } else { 0 };
+        before = now;
+    }
+}
+
 fn replay_all(data: &Path, folder: &unefois::init::InitFolder) -> (u64, f64) {
     let loaded = unefois::config::Loaded::open(&folder.config()).unwrap();
     let key = loaded.signer.verifier_key();
     let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
     // As `unefois audit replay` does it.
-    let options = Options { fold_cache_bytes: 256 << 20, fold_memory_bytes: 256 << 20, ..Options::default() };
-    let scratch = open_fold(&data.join("scratch"), &options).unwrap();
+    let scratch = open_fold(&data.join("scratch"), &Options::scratch()).unwrap();
     let begun = Instant::now();
     let reader = JournalReader::open(data).unwrap();
     let report = replay(&reader, key, &opener, scratch, &mut |_, _| {}).unwrap();
@@ -206,7 +224,7 @@ async fn main() {
         grow(&engine, &caller, (done, size), &mut kept).await;
         let recorded = (size - done) as f64 / begun.elapsed().as_secs_f64();
         done = size;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        settled().await;
         let by_id = decisions(&engine, &caller, &kept, true).await;
         let by_person = decisions(&engine, &caller, &kept, false).await;
         let rate = exchanges(&engine, &caller, &kept).await;

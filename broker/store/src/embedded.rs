@@ -63,6 +63,9 @@ pub struct Options {
     /// With more bytes of rows in memory than this, the fold's tree writes a table of them; up to four times as many lie in
     /// memory. More of them means fewer merges.
     pub fold_memory_bytes: u64,
+    /// The fold's tree merges its new tables when there are so many of them. More of them means fewer merges, and a look into
+    /// the filter of each at every read.
+    pub fold_merge_at: u8,
     /// At most so long a tree's files hold rows after they were removed.
     pub fold_forget_every: Duration,
     /// Where the newest head is kept, on another disk for choice; `FOLDER.head` beside the data folder where `None`.
@@ -79,6 +82,7 @@ impl Default for Options {
             fold: FoldEngine::default(),
             fold_cache_bytes: 128 << 20,
             fold_memory_bytes: 16 << 20,
+            fold_merge_at: 8,
             fold_forget_every: Duration::from_secs(24 * 3600),
             head: None,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
@@ -87,6 +91,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// For a fold that a replay builds and throws away: 256 MiB of what was read, 256 MiB, or four times as much, of what is not
+    /// written yet, and hardly a merge. What does not fit lies in the folder.
+    pub fn scratch() -> Self {
+        Self { fold_cache_bytes: 256 << 20, fold_memory_bytes: 256 << 20, fold_merge_at: 64, ..Self::default() }
+    }
+
     /// The head file of the data folder `folder`.
     pub fn head_of(&self, folder: &Path) -> PathBuf {
         self.head.clone().unwrap_or_else(|| {

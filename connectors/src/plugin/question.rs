@@ -46,7 +46,7 @@ pub(super) fn shown(message: &FetchRequest) -> String {
 
 /// What the plugin said of the attributes asked; the guard throws others away and misses none.
 pub(super) fn answer(message: FetchResponse, asked: &PermittedDataset) -> Result<SourceAnswer, SourceFault> {
-    let known = |name: &str| asked.attributes.iter().find(|attribute| attribute.name() == name).map(AttributeId::clone);
+    let known = |name: &str| asked.attributes.iter().find(|attribute| attribute.name() == name).cloned();
     let named = message.attributes.iter().filter_map(|said| Some((known(&said.name)?, said)));
     let outcomes = named.map(|(attribute, said)| {
         let outcome = outcome(said).map_err(|_| SourceFault::Untrusted("an attribute's code and value do not fit"))?;

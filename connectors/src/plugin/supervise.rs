@@ -78,7 +78,7 @@ impl Ready {
 #[derive(Debug)]
 enum Way {
     Program(Program),
-    Socket(Line),
+    Socket(Box<Line>),
     Remote(Reloaded<RemoteLine>),
 }
 
@@ -109,7 +109,7 @@ impl Supervisor {
     ) -> Result<(Self, watch::Receiver<State>), ConnectorConfigError> {
         let way = match config.place()? {
             Place::Command => Way::Program(Program::open(config, base_dir)?),
-            Place::Socket(path) => Way::Socket(Line::to_socket(&base_dir.join(path))?),
+            Place::Socket(path) => Way::Socket(Box::new(Line::to_socket(&base_dir.join(path))?)),
             Place::Remote(remote) => Way::Remote(Line::to_remote(Remote {
                 ca_file: base_dir.join(&remote.ca_file),
                 client_identity_file: base_dir.join(&remote.client_identity_file),

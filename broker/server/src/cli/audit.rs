@@ -172,11 +172,6 @@ impl Check {
     }
 }
 
-/// Memory of the state that a replay builds, in MiB: what was read, and what is not written yet, of which there may be four times
-/// as much. What does not fit lies in the scratch folder.
-const SCRATCH_CACHE_MB: u64 = 256;
-const SCRATCH_MEMORY_MB: u64 = 256;
-
 fn replay_in_scratch(
     files: &JournalReader,
     key: &VerifierKey,
@@ -186,12 +181,7 @@ fn replay_in_scratch(
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the scratch folder of the replay: {error}"));
     // Mode 0700, and removed at the end: the state names persons by their references.
     let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let options = Options {
-        fold_cache_bytes: SCRATCH_CACHE_MB << 20,
-        fold_memory_bytes: SCRATCH_MEMORY_MB << 20,
-        ..Options::default()
-    };
-    let fold = open_fold(&scratch.path().join("fold"), &options).map_err(|error| failed(&error))?;
+    let fold = open_fold(&scratch.path().join("fold"), &Options::scratch()).map_err(|error| failed(&error))?;
     replay(files, key, opener, fold, progress).map_err(does_not_hold)
 }
 

@@ -36,9 +36,10 @@ const DAMAGED: &str = "tree-damaged";
 /// Since when a removed row may be in a table, in milliseconds; absent where none is.
 const REMOVED_SINCE: &[u8] = b"\0removed-since";
 
-/// With so many tables waiting to be written, or written and not merged, chunks wait.
+/// With so many tables waiting to be written, chunks wait.
 const MAX_WAITING: usize = 3;
-const MAX_UNMERGED: usize = 16;
+/// The same, with so many times as many tables waiting to be merged as are merged at once.
+const MAX_UNMERGED: usize = 3;
 const TABLE_BYTES: u64 = 64 << 20;
 /// Small blocks and an index in each: most reads are of one row that is not in the cache.
 const BLOCK_BYTES: u32 = 2 << 10;
@@ -64,6 +65,7 @@ struct Tree {
     next: SequenceNumberCounter,
     folder: PathBuf,
     memory_bytes: u64,
+    merge_at: u8,
     forget_every: Duration,
     min_free_bytes: u64,
     has_room: AtomicBool,
@@ -143,7 +145,7 @@ impl Tree {
     /// Merges tables until the levels are in shape.
     fn merge(&self) -> lsm_tree::Result<()> {
         let _merging = lock(&self.merging);
-        let shape = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
+        let shape = Arc::new(Leveled::default().with_l0_threshold(self.merge_at).with_table_target_size(TABLE_BYTES));
         while !self.ends.load(Ordering::Relaxed) {
             let before = self.tree.current_version().id();
             self.tree.compact(shape.clone(), self.watermark())?;
@@ -217,7 +219,8 @@ impl Tree {
     }
 
     fn is_behind(&self) -> bool {
-        self.tree.sealed_memtable_count() >= MAX_WAITING || self.tree.l0_run_count() >= MAX_UNMERGED
+        self.tree.sealed_memtable_count() >= MAX_WAITING
+            || self.tree.l0_run_count() >= MAX_UNMERGED * usize::from(self.merge_at)
     }
 
     /// Waits while the threads are behind.
@@ -302,6 +305,7 @@ impl Engine for TreeRows {
             next,
             folder: folder.to_owned(),
             memory_bytes: options.fold_memory_bytes,
+            merge_at: options.fold_merge_at,
             forget_every: options.fold_forget_every,
             min_free_bytes: options.min_free_bytes,
             has_room: AtomicBool::new(true),
