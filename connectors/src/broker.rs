@@ -2,7 +2,8 @@
 //!
 //! The other broker decides by its own registry and ledger, asks its own sources and logs the exchange; this one is its
 //! consumer, by the certificate that it shows. Both logs hold the exchange: the other one's receipt is checked with the key of
-//! its log, against the answer that came with it, before anything of it goes further, and is kept in this broker's own record.
+//! its log, against the question and the answer that came with it, before anything of it goes further, and is kept in this
+//! broker's own record.
 //! A consent or a mandate that the other broker shall see is in its own ledger: evidence does not travel. Brokers that ask each
 //! other in a circle notice it by `via`.
 //!
@@ -13,10 +14,10 @@
 //! | `answer` | whether their answer is the one that their receipt is for, and what their refusals mean |
 
 use std::path::Path;
-use std::sync::Arc;
 
-use unefois_audit::VerifierKey;
+use unefois_audit::{Receipt, VerifierKey};
 use unefois_consent::DatasetId;
+use unefois_consent::event::SourceReceipt;
 use unefois_proto::v1::exchange_service_client::ExchangeServiceClient;
 
 use crate::config::ConnectorConfigError;
@@ -28,6 +29,7 @@ mod answer;
 mod question;
 mod settings;
 
+use answer::Expected;
 pub use settings::{BrokerConfig, BrokerDataset, BrokerProcedure};
 
 /// A connector to another broker.
@@ -56,6 +58,7 @@ impl BrokerConnector {
         let dataset = self.config.datasets.get(id).ok_or(SourceFault::Untrusted("the broker is not asked for this"))?;
         let theirs = dataset.dataset.as_ref().unwrap_or(id);
         let question = question::of(&self.config, theirs, &fetch)?;
+        let request_id = question.request_id.clone();
         fetch.asks(|| question::shown(&question))?;
         let line = self.line.get().await;
         let mut client =
@@ -67,8 +70,8 @@ impl BrokerConnector {
         });
         match asked {
             Ok(said) => {
-                let expected =
-                    answer::Expected { key: &self.key, dataset: theirs, fetch: &fetch, config: &self.config };
+                let (key, config) = (&self.key, &self.config);
+                let expected = Expected { key, request_id: &request_id, dataset: theirs, fetch: &fetch, config };
                 expected.checked(said.into_inner())
             }
             Err(status) => answer::refused(&status, &fetch),
@@ -81,7 +84,7 @@ impl Connector for BrokerConnector {
         self.config.datasets.contains_key(dataset)
     }
 
-    /// The same request id is the same exchange there.
+    /// While it runs, the same request id is the same exchange there; afterwards it is another attempt of it.
     fn may_ask_again(&self, _: &DatasetId) -> bool {
         true
     }
@@ -92,9 +95,9 @@ impl Connector for BrokerConnector {
 }
 
 /// A receipt as it is kept: one line, without the salt by which values could be guessed.
-fn kept(receipt: &unefois_audit::Receipt) -> Arc<str> {
-    let without_salt = unefois_audit::Receipt { answer_salt: None, ..receipt.clone() };
-    without_salt.to_json().trim_end().into()
+fn kept(receipt: &Receipt) -> SourceReceipt {
+    let without_salt = Receipt { answer_salt: None, ..receipt.clone() };
+    SourceReceipt(without_salt.to_json().trim_end().into())
 }
 
 #[cfg(test)]

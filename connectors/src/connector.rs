@@ -3,10 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use unefois_consent::decide::PermittedDataset;
+use unefois_consent::event::SourceReceipt;
 use unefois_consent::registry::Dataset;
 use unefois_consent::{AttributeId, DatasetId, Filter, Ground, Malformed, Outcome, OutcomeCode, Permit, PivotIdentity};
 use zeroize::Zeroizing;
@@ -138,7 +139,7 @@ pub struct SourceAnswer {
     /// The source's own reference of this answer, where it gives one: at most 128 visible ASCII characters.
     pub reference: Option<String>,
     /// Where another broker answered: the receipt of its log, which was checked. It goes into this broker's own record.
-    pub receipt: Option<Arc<str>>,
+    pub receipt: Option<SourceReceipt>,
     /// For how long the source lets its answer be kept: nothing where it forbids it, none where it does not say.
     pub may_keep: Option<Duration>,
     /// How long ago the source answered.
@@ -262,7 +263,8 @@ pub trait Connector: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Whether the answer depends on nothing but the recipient, the dataset, its attributes and filter, and the person.
+    /// Who may have the answer beside the one who asked, where it depends on nothing but the recipient, the dataset, its attributes
+    /// and filter, and the person.
     fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
         let _ = fetch;
         Sharing::Never

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, TimeoutExpired};
 
 use crate::config::ConnectorConfigError;
 use crate::reloaded::Reloaded;
@@ -16,6 +16,7 @@ use crate::{SourceFault, http_client};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A source that vanished without a word is noticed after both.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(5));
+pub(crate) const UNTRUSTED: &str = "its certificate is not trusted: check ca_file and server_name";
 /// What a message has beside the JSON of its values.
 const MESSAGE_OVERHEAD: usize = 64 * 1024;
 
@@ -117,8 +118,9 @@ pub(crate) struct RemoteLine {
 
 /// Largest message that a source may send, for answers of at most `max_answer_bytes` of JSON.
 pub(crate) fn max_message_bytes(max_answer_bytes: usize) -> usize {
-    // Protobuf is no longer than JSON but for numbers, nine bytes of which may be one digit.
-    max_answer_bytes.saturating_mul(8).saturating_add(MESSAGE_OVERHEAD)
+    // Numbers and short members are longer in protobuf than in JSON, texts are not. No more than that: two bytes of a message may
+    // be a value of thirty in memory.
+    max_answer_bytes.saturating_mul(2).saturating_add(MESSAGE_OVERHEAD)
 }
 
 /// A request that says until when an answer is of use.
@@ -130,10 +132,14 @@ pub(crate) fn request<T>(message: T, deadline: Instant) -> Request<T> {
 
 /// What a status means for the exchange. Its message is thrown away: it is the source's, and may name a person.
 pub(crate) fn fault(status: &Status) -> SourceFault {
+    if std::iter::successors(status.source(), |&cause| cause.source()).any(|cause| cause.is::<TimeoutExpired>()) {
+        // This side's own clock, which may be quicker than that of the guard.
+        return SourceFault::Timeout;
+    }
     match status.source() {
         // What the source says has no cause on this side; the connection's own end has.
         Some(cause) if http_client::is_certificate_refused(cause) => {
-            return SourceFault::Down("its certificate is not trusted: check ca_file and server_name");
+            return SourceFault::Down(UNTRUSTED);
         }
         Some(_) if status.code() != Code::DeadlineExceeded => return SourceFault::Down("the connection broke"),
         Some(_) | None => {}

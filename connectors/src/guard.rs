@@ -128,15 +128,20 @@ impl Guarded {
             Ok(answer)
         };
         let joined = timeout_at(deadline, self.shared.flights.join(key, ask)).await;
+        let answer = joined.unwrap_or(Err(SourceFault::Timeout))?;
         if !asks.load(Ordering::Relaxed) {
             self.telemetry.shared("joined");
         }
-        joined.unwrap_or(Err(SourceFault::Timeout)).map(Arc::unwrap_or_clone)
+        Ok(Arc::unwrap_or_clone(answer))
     }
 
     async fn asked(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
-        let answer = self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await?;
-        check::matched(answer, fetch.dataset, &self.limits)
+        let answer = self.fetch(Fetch { deadline: deadline.into_std(), ..fetch }, deadline).await;
+        if matches!(answer, Err(SourceFault::NotAuthorised(_))) {
+            // A right that is gone is gone for what was answered before, too.
+            self.shared.kept.clear();
+        }
+        check::matched(answer?, fetch.dataset, &self.limits)
     }
 
     fn deadline(&self, fetch: &Fetch<'_>, now: Instant) -> Instant {

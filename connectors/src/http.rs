@@ -157,7 +157,9 @@ impl Connector for HttpConnector {
     }
 
     fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
-        if self.may_ask_again(&fetch.dataset.dataset.id) { Sharing::Joined } else { Sharing::Never }
+        let prepared = self.datasets.get(&fetch.dataset.dataset.id);
+        let is_shared = prepared.is_some_and(|prepared| prepared.method == Method::Get && !prepared.names_exchange());
+        if is_shared { Sharing::Joined } else { Sharing::Never }
     }
 
     fn lacks(&self, dataset: &Dataset) -> Option<String> {

@@ -200,7 +200,9 @@ pub(crate) fn may_keep(headers: &HeaderMap) -> Option<Duration> {
     for value in headers.get_all(CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or("no-store").split(',') {
             let (name, value) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
-            if ["no-store", "no-cache", "private"].iter().any(|forbids| name.eq_ignore_ascii_case(forbids)) {
+            let forbids = ["no-store", "no-cache", "private"].iter().any(|forbids| name.eq_ignore_ascii_case(forbids));
+            // A directive that is no token may be one that forbids, written wrongly.
+            if forbids || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
                 return Some(Duration::ZERO);
             }
             if name.eq_ignore_ascii_case("max-age") || name.eq_ignore_ascii_case("s-maxage") {
@@ -211,9 +213,13 @@ pub(crate) fn may_keep(headers: &HeaderMap) -> Option<Duration> {
     }
     // Older headers, which Cache-Control stands above.
     let is_dated = [EXPIRES, PRAGMA].iter().any(|name| headers.contains_key(name));
-    let age = headers.get(AGE).map(|age| age.to_str().ok().and_then(|age| age.parse().ok()).unwrap_or(u64::MAX));
     let rule = rule.or(is_dated.then_some(Duration::ZERO));
-    rule.map(|rule| rule.saturating_sub(Duration::from_secs(age.unwrap_or(0))))
+    match headers.get(AGE).map(|age| age.to_str().ok().and_then(|age| age.parse().ok())) {
+        None => rule,
+        // It was kept by somebody before, and for how long or how long it may be is not said.
+        Some(None) => Some(Duration::ZERO),
+        Some(Some(age)) => Some(rule.unwrap_or_default().saturating_sub(Duration::from_secs(age))),
+    }
 }
 
 /// The source's own reference of its answer.
@@ -273,7 +279,9 @@ mod tests {
         assert_eq!(of(&[("cache-control", "max-age=60"), ("age", "45")]), Some(15));
         assert_eq!(of(&[("cache-control", "max-age=60"), ("age", "90")]), Some(0));
         assert_eq!(of(&[("cache-control", "max-age=60"), ("expires", "0")]), Some(60));
-        for forbids in ["no-store", "no-cache", "private, max-age=60", "max-age=x", "max-age=60, no-store"] {
+        let forbidding =
+            ["no-store", "no-cache", "private, max-age=60", "max-age=x", "max-age=60, no-store", "no-store; private"];
+        for forbids in forbidding {
             assert_eq!(of(&[("cache-control", forbids)]), Some(0), "{forbids}");
         }
         assert_eq!(of(&[("vary", "Accept-Encoding")]), None);
@@ -281,6 +289,8 @@ mod tests {
         for unclear in ["expires", "pragma", "vary"] {
             assert_eq!(of(&[(unclear, "x")]), Some(0), "{unclear}");
         }
-        assert_eq!(of(&[("age", "5"), ("cache-control", "must-revalidate")]), None);
+        assert_eq!(of(&[("cache-control", "must-revalidate")]), None);
+        assert_eq!(of(&[("age", "5"), ("cache-control", "must-revalidate")]), Some(0));
+        assert_eq!(of(&[("age", "old"), ("cache-control", "max-age=60")]), Some(0));
     }
 }

@@ -4,7 +4,8 @@
 //! or mutual TLS. Either way it agrees on the version of the contract, learns what can be asked, looks after its health, and
 //! begins anew, a process too, when it fails. A plugin that hangs, lies, floods or dies is a source that is down, and no more:
 //! the guard keeps time, places and sizes, and what it says is checked like that of any other source. Deliberately absent: any
-//! trust in it. It gets the person asked about and nothing of the broker.
+//! trust in what it says. What it can *do* is another matter: a program that the broker starts runs as the broker's user, and can
+//! read what that user can. One that is not trusted runs as another user, and is reached by `socket`.
 //!
 //! | module | what |
 //! |---|---|

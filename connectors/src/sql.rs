@@ -142,8 +142,11 @@ impl Connector for SqlConnector {
         self.datasets.contains_key(dataset)
     }
 
-    fn sharing(&self, _: &Fetch<'_>) -> Sharing {
-        Sharing::Joined
+    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
+        let prepared = self.datasets.get(&fetch.dataset.dataset.id);
+        let names_exchange =
+            |prepared: &Prepared| prepared.statement.parameters.iter().any(|(_, part)| *part == Part::Exchange);
+        if prepared.is_some_and(|prepared| !names_exchange(prepared)) { Sharing::Joined } else { Sharing::Never }
     }
 
     /// What runs only reads.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Registry, Role};
 use crate::{
     AttributeId, Consent, ConsentId, Digest, ExchangeId, Filter, GroundKind, HabilitationId, Mandate, MandateId,
-    Objection, ProcedureId, Question, Reason, Siret, SubjectRef, Timestamp,
+    Objection, ProcedureId, Question, Reason, RequestId, Siret, SubjectRef, Timestamp,
 };
 
 mod ground;
@@ -74,6 +74,7 @@ pub trait UsedToday: std::fmt::Debug {
 pub struct Permit {
     exchange: ExchangeId,
     attempt: u32,
+    request_id: RequestId,
     consumer: Siret,
     key: crate::KeyFingerprint,
     recipient: Siret,
@@ -106,6 +107,10 @@ impl Permit {
     /// 1, and more for a retry.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+    /// The consumer's own name of the exchange.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
     }
     /// Who asks.
     pub fn consumer(&self) -> Siret {
@@ -208,6 +213,7 @@ pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now:
     Ok(Permit {
         exchange: facts.earlier.map_or(exchange, |e| e.exchange),
         attempt: facts.earlier.map_or(1, |e| e.attempts + 1),
+        request_id: question.request_id.clone(),
         consumer: question.consumer,
         key: question.key,
         recipient: question.recipient,

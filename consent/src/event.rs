@@ -3,6 +3,7 @@
 //! Old records must stay readable for ever: fields are added with a default, never renamed, and a kind is never reused.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::registry::RegistryChange;
 use crate::{
     AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint,
-    Mandate, MandateId, Objection, OutcomeCode, PersonProof, ProcedureId, Question, Reason, RecordPeriod, Siret,
-    SubjectRef, Timestamp,
+    Mandate, MandateId, Objection, OutcomeCode, PersonProof, ProcedureId, Question, Reason, RecordPeriod, RequestId,
+    Siret, SubjectRef, Timestamp,
 };
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
@@ -207,7 +208,18 @@ pub struct Provenance {
     pub reference: Option<String>,
     /// Where another broker answered: the receipt of its own log, one line of JSON, as this broker checked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<Arc<str>>,
+    pub receipt: Option<SourceReceipt>,
+}
+
+/// The receipt of another broker's log. It holds the record of a person's exchange, so its Debug says nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SourceReceipt(pub Arc<str>);
+
+impl fmt::Debug for SourceReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[receipt]")
+    }
 }
 
 /// An exchange was answered. This is the record that a consumer's receipt carries.
@@ -218,6 +230,9 @@ pub struct Answered {
     pub exchange: ExchangeId,
     /// Index of its entry Requested.
     pub requested: u64,
+    /// The consumer's own name of the exchange: it ties the answer to the question. Records before it was added have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
     /// Who asked.
     pub consumer: Siret,
     /// Who uses the data.

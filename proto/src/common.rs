@@ -82,5 +82,10 @@ pub fn wire_identity(identity: &PivotIdentity) -> v1::Identity {
     }
 }
 
+/// The kind of a ground on the wire.
+pub fn wire_kind_of_ground(kind: GroundKind) -> i32 {
+    wire_ground_kind(kind)
+}
+
 #[cfg(test)]
 mod tests;

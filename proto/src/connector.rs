@@ -1,8 +1,7 @@
 //! The contract with connectors outside the broker: what they answer.
 
-use unefois_consent::{GroundKind, Malformed, Outcome, OutcomeCode};
+use unefois_consent::{Malformed, Outcome, OutcomeCode};
 
-use crate::common::wire_ground_kind;
 use crate::fields::required;
 use crate::value;
 
@@ -44,11 +43,6 @@ pub fn outcome(message: &v1::AttributeOutcome) -> Result<Outcome, Malformed> {
         None => Ok(Outcome::Missing(code)),
         Some(_) => Err(Malformed::new("value", "comes with FOUND alone")),
     }
-}
-
-/// The ground of a question.
-pub fn wire_ground(kind: GroundKind) -> i32 {
-    wire_ground_kind(kind)
 }
 
 #[cfg(test)]

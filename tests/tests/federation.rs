@@ -245,6 +245,7 @@ async fn an_answer_that_its_receipt_does_not_prove_is_thrown_away() {
     let client = process::client(&ours.folder, "ville").await;
     assert_eq!(ask(&client, "MARCHAND").await.0, v1::AttributeStatus::Found, "unchanged");
 
+    let other_answer = other.clone();
     let (other_receipt, other_id) = (other.receipt.clone(), other.exchange_id.clone());
     let three = || Some(unefois_proto::value::to_wire(&3.into()));
     let lies: Vec<(&str, Change)> = vec![
@@ -263,6 +264,7 @@ async fn an_answer_that_its_receipt_does_not_prove_is_thrown_away() {
         ("no receipt", Box::new(|a| a.receipt.clear())),
         ("the receipt of another exchange", Box::new(move |a| a.receipt.clone_from(&other_receipt))),
         ("another exchange", Box::new(move |a| a.exchange_id.clone_from(&other_id))),
+        ("a whole answer to another question", Box::new(move |a| *a = other_answer.clone())),
         ("no salt", Box::new(|a| edit_receipt(a, |r| drop(r.as_object_mut().unwrap().remove("answer_salt"))))),
         ("another salt", Box::new(|a| edit_receipt(a, |r| r["answer_salt"] = "00".repeat(32).into()))),
         (

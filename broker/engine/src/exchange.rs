@@ -38,6 +38,9 @@ use under_way::UnderWay;
 /// Of the time that a caller gives, what is kept back for logging and sending the answer: a tenth, within these bounds.
 const KEPT_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
+/// Of the receipts of other brokers, what one record may hold: a record and the receipt of it must stay small enough to be read.
+const MAX_RECEIPT_BYTES: usize = 128 * 1024;
+
 /// How often the end of an exchange is tried again where the log takes no entry.
 const TRY_END_AGAIN: Duration = Duration::from_millis(250);
 
@@ -406,7 +409,13 @@ fn count_exchange(outcome: &'static str) {
 fn minimise(permit: &Permit, asked: &[AttributeId], fetched: Vec<Fetched>) -> Result<Kept, EngineError> {
     let mut outcomes = BTreeMap::new();
     let mut provenance = BTreeMap::new();
+    let mut receipt_bytes = 0;
     for (permitted, (dataset, answer, from)) in permit.datasets().iter().zip(fetched) {
+        receipt_bytes += answer.receipt.as_ref().map_or(0, |receipt| receipt.0.len());
+        if receipt_bytes > MAX_RECEIPT_BYTES {
+            tracing::error!(%dataset, "the receipts of other brokers are too large for one record");
+            continue;
+        }
         let kept = answer.outcomes.into_iter().filter(|(attribute, _)| permitted.attributes.contains(attribute));
         outcomes.extend(kept.map(|(attribute, outcome)| (attribute, (outcome, from.clone()))));
         if let Some(from) = from {

@@ -49,7 +49,7 @@ impl Engine {
         apply: Apply,
         deadline: Instant,
     ) -> Result<RegistryPlan, EngineError> {
-        self.check_served(&file)?;
+        self.check_sources(&file)?;
         let caller = caller.clone();
         let (sequencer, current) = (self.sequencer().clone(), Arc::clone(self.current_registry()));
         // A task of its own: a caller that goes away must not leave the gate with the registry of before the change.
@@ -66,11 +66,9 @@ impl Engine {
         let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;
         done.unwrap_or(Err(EngineError::Internal("a change of the registry was interrupted")))
     }
-}
 
-impl Engine {
     /// Refuses a new or changed dataset that no connector of this broker serves. One that stays as it is hinders no change.
-    fn check_served(&self, file: &RegistryFile) -> Result<(), EngineError> {
+    fn check_sources(&self, file: &RegistryFile) -> Result<(), EngineError> {
         let current = self.registry();
         let is_other =
             |dataset: &&Dataset| current.registry.dataset(dataset.id.as_str()).is_none_or(|d| **d != **dataset);

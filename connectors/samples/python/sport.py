@@ -25,12 +25,14 @@ PROTOCOL_VERSION = 1
 SOFTWARE = "sport/1.0"
 DATASET = "saint-exemple.sport"
 ATTRIBUTES = ["licence", "club", "cotisation"]
+# Letters that registers without them write as these.
+LETTERS = str.maketrans({"œ": "oe", "Œ": "OE", "æ": "ae", "Æ": "AE", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D"})
 SERVICE = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 
 def folded(name: str) -> str:
     """Upper case without accents; hyphens, apostrophes and runs of spaces are one space: `LEFEVRE D OEUVRE`."""
-    text = name.replace("œ", "oe").replace("Œ", "OE").replace("æ", "ae").replace("Æ", "AE")
+    text = name.translate(LETTERS)
     letters = (c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     return " ".join("".join(c if c.isalnum() else " " for c in letters).upper().split())
 
@@ -70,7 +72,7 @@ class Sport(pb_grpc.ConnectorServiceServicer):
             return self.missing(request, pb.OUTCOME_CODE_NO_FILE)
         if len(found) > 1:
             return self.missing(request, pb.OUTCOME_CODE_AMBIGUOUS)
-        answer = pb.FetchResponse(reference=found[0]["licence"])
+        answer = pb.FetchResponse()
         for name in request.attributes:
             outcome = answer.attributes.add(name=name, code=pb.OUTCOME_CODE_FOUND)
             json_format.ParseDict(found[0][name], outcome.value)

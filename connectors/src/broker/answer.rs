@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use unefois_audit::{Receipt, VerifierKey, answer_digest, canonical_json};
-use unefois_consent::event::Answered;
-use unefois_consent::{AttributeId, DatasetId, Event, Outcome, OutcomeCode, Reason};
+use unefois_consent::{
+    AttributeId, DatasetId, Digest, Event, GroundKind, Outcome, OutcomeCode, ProcedureId, Reason, Siret,
+};
 use unefois_proto::exchange::status;
 use unefois_proto::v1;
 use unefois_proto::value::to_json;
@@ -16,14 +18,33 @@ use super::question::named;
 use super::{BrokerConfig, kept};
 use crate::{Fetch, SourceAnswer, SourceFault, grpc};
 
-/// Longest receipt that is kept in a record. One of an answer has 2 to 3 KB, and as much again for each broker behind.
-pub(super) const MAX_RECEIPT_BYTES: usize = 32 * 1024;
+/// Longest receipt that is kept in a record. One of an answer has 2 to 3 KB; with each broker behind it, its escapes double.
+pub(super) const MAX_RECEIPT_BYTES: usize = 16 * 1024;
 
 const ANOTHER_ANSWER: SourceFault = SourceFault::Untrusted("the receipt is of another answer than the one that came");
+
+/// What is compared of their record. A broker of another version may say more.
+#[derive(Deserialize)]
+struct Record {
+    answered: Theirs,
+}
+
+#[derive(Deserialize)]
+struct Theirs {
+    request_id: String,
+    exchange: String,
+    recipient: Siret,
+    procedure: ProcedureId,
+    ground: GroundKind,
+    attributes: BTreeMap<String, OutcomeCode>,
+    answer: Digest,
+}
 
 /// What an answer must fit.
 pub(super) struct Expected<'a> {
     pub(super) key: &'a VerifierKey,
+    /// The name of the exchange there, which no other question has or had.
+    pub(super) request_id: &'a str,
     /// Their id of the dataset.
     pub(super) dataset: &'a DatasetId,
     pub(super) fetch: &'a Fetch<'a>,
@@ -67,8 +88,8 @@ impl Expected<'_> {
         }
     }
 
-    /// The receipt, if it is signed by the log's key and its record says what the answer says: exchange, procedure, recipient,
-    /// each outcome, and the digest of the values.
+    /// The receipt, if it is signed by the log's key and its record is of this question and says what the answer says: request
+    /// id, exchange, procedure, recipient, ground, each outcome, and the digest of the values.
     fn receipt(
         &self,
         said: &v1::ExchangeResponse,
@@ -83,8 +104,10 @@ impl Expected<'_> {
         receipt
             .verify(self.key)
             .map_err(|_| SourceFault::Untrusted("the receipt is not one of its log: check log_key"))?;
-        let Ok(Event::Answered(answered)) = serde_json::from_str(&receipt.record) else { return Err(ANOTHER_ANSWER) };
-        if receipt.kind != Event::Answered(answered.clone()).kind() || !self.is_of(&answered, said, outcomes) {
+        let record: Record = serde_json::from_str(&receipt.record)
+            .map_err(|_| SourceFault::Untrusted("the receipt is of no answer, or of a version that is not known"))?;
+        let answered = record.answered;
+        if Event::kind_name(receipt.kind) != "answered" || !self.is_of(&answered, said, outcomes) {
             return Err(ANOTHER_ANSWER);
         }
         let salt = receipt.answer_salt.as_ref().ok_or(ANOTHER_ANSWER)?;
@@ -94,15 +117,15 @@ impl Expected<'_> {
         Ok(receipt)
     }
 
-    fn is_of(&self, answered: &Answered, said: &v1::ExchangeResponse, outcomes: &[(AttributeId, Outcome)]) -> bool {
+    fn is_of(&self, answered: &Theirs, said: &v1::ExchangeResponse, outcomes: &[(AttributeId, Outcome)]) -> bool {
         let permit = self.fetch.permit;
         let codes: BTreeMap<_, _> = outcomes.iter().map(|(a, o)| (named(self.dataset, a), o.code())).collect();
-        let logged: BTreeMap<_, _> = answered.attributes.iter().map(|(a, code)| (a.to_string(), *code)).collect();
-        answered.exchange.to_string() == said.exchange_id
+        answered.request_id == self.request_id
+            && answered.exchange == said.exchange_id
             && answered.recipient == permit.recipient()
             && self.config.procedure(permit.procedure()) == Some(&answered.procedure)
             && answered.ground == permit.ground()
-            && codes == logged
+            && codes == answered.attributes
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
@@ -9,7 +9,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-use unefois_audit::{Checkpoint, Receipt, Salt, TlogProof, answer_digest, canonical_json};
+use unefois_audit::{Checkpoint, Salt, TlogProof, answer_digest, canonical_json};
 use unefois_consent::{Ground, Outcome, OutcomeCode};
 use unefois_proto::v1;
 use unefois_proto::v1::exchange_service_server::{ExchangeService, ExchangeServiceServer};
@@ -56,7 +56,7 @@ impl Scripted {
         let answer_salt = Salt([3; 32]);
         let answer = answer_digest(&answer_salt, canonical_json(&json!(values)).as_bytes());
         let record = json!({"answered": {
-            "exchange": exchange_id, "requested": 0, "consumer": RECIPIENT, "recipient": request.recipient,
+            "exchange": exchange_id, "requested": 0, "request_id": request.request_id, "later": true, "consumer": RECIPIENT, "recipient": request.recipient,
             "procedure": request.procedure, "ground": "LAW_REQUEST", "subject": "05".repeat(16),
             "attributes": request.attributes.iter().map(|name| (name.clone(), "FOUND")).collect::<BTreeMap<_, _>>(),
             "provenance": {}, "answer": answer.to_string(),
@@ -136,7 +136,7 @@ async fn the_question_is_asked_in_the_other_brokers_words() {
     let answer = connector.fetch(asked.fetch()).await.unwrap();
     assert_eq!(answer.outcomes[1], (asked.attribute(1), Outcome::Found(json!("of aides.rentree.montant"))));
     assert_eq!(answer.reference, Some("a1".repeat(16)));
-    let kept = Receipt::from_json(&answer.receipt.unwrap()).unwrap();
+    let kept = Receipt::from_json(&answer.receipt.unwrap().0).unwrap();
     assert!(kept.verify(&key()).is_ok() && kept.answer_salt.is_none());
     let question = broker.asked.lock().unwrap().remove(0);
     assert!(question.request_id.starts_with(&format!("{EXCHANGE}:")) && question.request_id.len() <= 64);

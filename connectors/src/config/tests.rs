@@ -134,7 +134,7 @@ fn the_sample_of_the_documentation_is_a_right_configuration() {
     let text: Vec<&str> =
         lines.map(str::trim).skip_while(|l| *l != "```toml").skip(1).take_while(|l| *l != "```").collect();
     let sample: Sample = toml::from_str(&text.join("\n")).unwrap();
-    assert_eq!(sample.connectors.len(), 4);
+    assert_eq!(sample.connectors.len(), 6);
     for config in sample.connectors.values() {
         config.validate().unwrap();
     }

@@ -1,8 +1,9 @@
-//! Answers that may be given again for a short while, sealed: what a crash or a swap leaves of them in memory is no data.
+//! Answers that may be given again for a short while. They are sealed, so that a part of the memory alone, freed or swapped out,
+//! is no data; the key lies in the same process.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -15,15 +16,38 @@ use zeroize::Zeroizing;
 use crate::SourceAnswer;
 use crate::flight::Key;
 
-/// Most answers that are kept; more are not.
-const MAX_KEPT: usize = 10_000;
+/// Most bytes that are kept; more answers are not.
+const MAX_BYTES: usize = 32 << 20;
+/// What an answer takes beside its own bytes, at most.
+const ENTRY_BYTES: usize = 160;
+/// How often those that are over are looked for, where there are questions.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The answers of one connector.
 pub(super) struct Kept {
     keep: Duration,
     /// Of this process alone; none where nothing is kept.
     seal: Option<LessSafeKey>,
-    answers: Mutex<HashMap<Key, Entry>>,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Answers {
+    by_key: HashMap<Key, Entry>,
+    bytes: usize,
+    swept: Option<Instant>,
+}
+
+impl Answers {
+    /// Throws away what is over.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP_EVERY) {
+            return;
+        }
+        self.swept = Some(now);
+        self.by_key.retain(|_, entry| now < entry.until);
+        self.bytes = self.by_key.values().map(Entry::bytes).sum();
+    }
 }
 
 struct Entry {
@@ -31,6 +55,12 @@ struct Entry {
     until: Instant,
     nonce: [u8; NONCE_LEN],
     sealed: Vec<u8>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.sealed.len() + ENTRY_BYTES
+    }
 }
 
 impl Kept {
@@ -48,8 +78,9 @@ impl Kept {
     pub(super) fn get(&self, key: &Key, now: Instant) -> Option<SourceAnswer> {
         let seal = self.seal.as_ref()?;
         let (mut sealed, nonce, answered) = {
-            let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = answers.get(key).filter(|entry| now < entry.until)?;
+            let mut answers = self.locked();
+            answers.sweep(now);
+            let entry = answers.by_key.get(key).filter(|entry| now < entry.until)?;
             (Zeroizing::new(entry.sealed.clone()), entry.nonce, entry.answered)
         };
         let opened = seal.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(key), &mut sealed).ok()?;
@@ -60,8 +91,13 @@ impl Kept {
 
     #[cfg(test)]
     pub(super) fn shows(&self, text: &[u8]) -> bool {
-        let answers = self.answers.lock().unwrap();
-        answers.values().any(|entry| entry.sealed.windows(text.len()).any(|window| window == text))
+        let answers = self.locked();
+        answers.by_key.values().any(|entry| entry.sealed.windows(text.len()).any(|window| window == text))
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.locked().by_key.len()
     }
 
     /// Keeps an answer in which everything was found, as long as its source lets it be kept.
@@ -80,13 +116,24 @@ impl Kept {
             return;
         }
         let entry = Entry { answered: now, until: now + keep, nonce, sealed: std::mem::take(&mut *sealed) };
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= MAX_KEPT {
-            answers.retain(|_, entry| now < entry.until);
+        let mut answers = self.locked();
+        answers.sweep(now);
+        if answers.bytes + entry.bytes() <= MAX_BYTES {
+            answers.bytes += entry.bytes();
+            let before = answers.by_key.insert(key, entry);
+            answers.bytes -= before.map_or(0, |before| before.bytes());
         }
-        if answers.len() < MAX_KEPT {
-            answers.insert(key, entry);
+    }
+
+    /// Keeps nothing of what was answered so far.
+    pub(super) fn clear(&self) {
+        if self.keeps() {
+            *self.locked() = Answers::default();
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::Guarded;
 use super::kept::Kept;
 use crate::flight::{self, Flights, Key};
-use crate::{AccessToken, Fetch, Sharing, SourceAnswer};
+use crate::{Fetch, Sharing, SourceAnswer};
 
 /// Questions under way, and answers that are kept.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub(super) struct Shareable {
 impl Guarded {
     /// None for a question that has its own answer alone.
     pub(super) fn shareable(&self, fetch: &Fetch<'_>) -> Option<Shareable> {
-        if fetch.trial.is_some() {
+        // The person's own token is for one question, and a trial is for its operator.
+        if fetch.trial.is_some() || fetch.access_token.is_some() {
             return None;
         }
         let is_joined = match self.connector.sharing(fetch) {
@@ -50,10 +51,12 @@ fn key(fetch: &Fetch<'_>) -> Key {
     // `normalised` says who somebody is; a source may be asked by the spelling.
     let who = Zeroizing::new(person.normalised());
     let spelled = [&person.birth_name].into_iter().chain(&person.usage_name).chain(&person.given_names);
+    let given = person.given_names.len().to_string();
     let usage = if person.usage_name.is_some() { "usage" } else { "" };
     let texts = [permit.procedure().as_str(), permit.habilitation().as_str(), permit.ground().as_str()];
     let dataset = [asked.dataset.id.as_str(), asked.dataset.version.as_str(), &*who, usage];
-    let token = fetch.access_token.map(AccessToken::expose).unwrap_or_default();
+    // The number of attributes tells where they end and the filter begins.
+    let attributes = asked.attributes.len().to_string();
     flight::key(
         right
             .iter()
@@ -61,9 +64,8 @@ fn key(fetch: &Fetch<'_>) -> Key {
             .chain(texts)
             .chain(dataset)
             .chain(spelled.map(Name::as_str))
-            .chain([token, "attributes"])
+            .chain([given.as_str(), attributes.as_str()])
             .chain(asked.attributes.iter().map(AttributeId::name))
-            .chain(["filter"])
             .chain(asked.filter.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()])),
     )
 }

@@ -163,6 +163,12 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// Whether the source is told each exchange by more than a header for its traces.
+    pub(super) fn names_exchange(&self) -> bool {
+        let query = self.query.iter().any(|(_, template)| template.names_exchange());
+        query || self.path.names_exchange() || self.headers.iter().any(|(_, template)| template.names_exchange())
+    }
+
     /// The filters of all templates. One that is needed anywhere is needed.
     fn named_filters(&self) -> BTreeMap<String, bool> {
         let query = self.query.iter().flat_map(|(_, template)| template.filters());

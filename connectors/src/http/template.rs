@@ -101,6 +101,14 @@ impl Template {
     }
 
     /// The filters that it names, and whether it needs them.
+    pub(super) fn names_exchange(&self) -> bool {
+        match self {
+            Self::Pieces(pieces) => pieces.iter().any(|piece| matches!(piece, Piece::Part(Part::Exchange))),
+            Self::Optional(part) => *part == Part::Exchange,
+            Self::GivenNames => false,
+        }
+    }
+
     pub(super) fn filters(&self) -> Vec<(&str, bool)> {
         match self {
             Self::Pieces(pieces) => pieces.iter().filter_map(Piece::filter).map(|name| (name, true)).collect(),

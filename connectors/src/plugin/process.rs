@@ -1,10 +1,10 @@
 //! The process of a plugin: a group of its own, without the broker's environment, output and secrets.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, kill_process_group, prlimit};
 use tempfile::TempDir;
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -22,32 +22,45 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Refuses a program that is not there, or that others than its owner may replace.
+    /// Refuses a program that is not there, or that others than the broker's user and root may replace.
     pub(super) fn open(config: &PluginConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
-        let (program, arguments) = config.command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        let Some((program, arguments)) = config.command.split_first() else {
+            return Err(ConnectorConfigError::invalid("command", "names the program by its path"));
+        };
         let path = std::path::absolute(base_dir.join(program)).unwrap_or_else(|_| base_dir.join(program));
-        let refuse = |problem: &str| Err(ConnectorConfigError::file("command", &path, problem));
-        match std::fs::metadata(&path) {
-            Err(error) => return refuse(&format!("cannot be opened: {}", error.kind())),
-            Ok(file) if !file.is_file() || file.permissions().mode() & 0o111 == 0 => {
-                return refuse("is no program; run: chmod +x on it");
-            }
-            Ok(file) if file.permissions().mode() & 0o022 != 0 => {
-                return refuse("others may replace it; run: chmod go-w on it");
-            }
-            Ok(_) => {}
-        }
-        Ok(Self {
+        let program = Self {
             path,
             arguments: arguments.to_vec(),
             environment: config.environment.clone().into_iter().collect(),
             max_memory: config.max_memory_mb.map(|megabytes| megabytes << 20),
             folder: base_dir.to_owned(),
-        })
+        };
+        program.check().map_err(|(path, problem)| ConnectorConfigError::file("command", &path, problem))?;
+        Ok(program)
+    }
+
+    /// Looks at the program, and at the arguments that are files: a script is as good as the program that runs it.
+    fn check(&self) -> Result<(), (PathBuf, &'static str)> {
+        let file = std::fs::metadata(&self.path).map_err(|_| (self.path.clone(), "cannot be opened"))?;
+        if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
+            return Err((self.path.clone(), "is no program; run: chmod +x on it"));
+        }
+        let arguments = self.arguments.iter().map(|argument| self.folder.join(argument));
+        for path in [self.path.clone()].into_iter().chain(arguments) {
+            let Ok(file) = std::fs::metadata(&path) else { continue };
+            if file.is_file() && file.permissions().mode() & 0o022 != 0 {
+                return Err((path, "others may change it; run: chmod go-w on it"));
+            }
+            if file.is_file() && ![0, geteuid().as_raw()].contains(&file.uid()) {
+                return Err((path, "belongs neither to root nor to the broker's user"));
+            }
+        }
+        Ok(())
     }
 
     /// Starts it. Its socket is in a new folder that nobody else may enter.
     pub(super) fn start(&self) -> Result<Process, &'static str> {
+        self.check().map_err(|(_, problem)| problem)?;
         let folder = tempfile::Builder::new().prefix("unefois-plugin-").tempdir();
         let folder = folder.map_err(|_| "no folder for its socket could be made in the temporary folder")?;
         let socket = folder.path().join("socket");
@@ -82,7 +95,8 @@ impl Program {
     }
 }
 
-/// A process that runs; it ends, with all that it started, when this is dropped.
+/// A process that runs; it ends, with its process group, when this is dropped. What left the group goes on: under systemd until
+/// the broker stops.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,

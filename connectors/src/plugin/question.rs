@@ -1,10 +1,9 @@
 //! From a question to the wire of a plugin, and back.
 
-use unefois_consent::AttributeId;
 use unefois_consent::decide::PermittedDataset;
-use unefois_proto::common::wire_identity;
+use unefois_proto::common::{wire_identity, wire_kind_of_ground};
+use unefois_proto::connector::outcome;
 use unefois_proto::connector::v1::{FetchRequest, FetchResponse};
-use unefois_proto::connector::{outcome, wire_ground};
 
 use crate::{AccessToken, Fetch, SourceAnswer, SourceFault};
 
@@ -15,7 +14,7 @@ pub(super) fn of(fetch: &Fetch<'_>) -> FetchRequest {
         exchange_id: permit.exchange().to_string(),
         recipient: permit.recipient().to_string(),
         procedure: permit.procedure().to_string(),
-        ground: wire_ground(permit.ground()),
+        ground: wire_kind_of_ground(permit.ground()),
         dataset: asked.dataset.id.to_string(),
         dataset_version: asked.dataset.version.clone(),
         attributes: asked.attributes.iter().map(|attribute| attribute.name().to_owned()).collect(),

@@ -1,5 +1,6 @@
 //! Looks after a plugin: one task from its start to its end.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use unefois_proto::connector::v1::{DescribeRequest, HandshakeRequest};
 use super::described::Description;
 use super::process::{Process, Program};
 use super::settings::{Place, PluginConfig};
+use crate::SourceFault;
 use crate::config::ConnectorConfigError;
 use crate::grpc::{self, Line, Remote, RemoteLine};
 use crate::reloaded::Reloaded;
@@ -109,7 +111,10 @@ impl Supervisor {
     ) -> Result<(Self, watch::Receiver<State>), ConnectorConfigError> {
         let way = match config.place()? {
             Place::Command => Way::Program(Program::open(config, base_dir)?),
-            Place::Socket(path) => Way::Socket(Box::new(Line::to_socket(&base_dir.join(path))?)),
+            Place::Socket(path) => {
+                check_folder(&base_dir.join(path))?;
+                Way::Socket(Box::new(Line::to_socket(&base_dir.join(path))?))
+            }
             Place::Remote(remote) => Way::Remote(Line::to_remote(Remote {
                 ca_file: base_dir.join(&remote.ca_file),
                 client_identity_file: base_dir.join(&remote.client_identity_file),
@@ -214,8 +219,11 @@ impl Supervisor {
         let agreed = loop {
             match client.handshake(offer.clone()).await {
                 Ok(agreed) => break agreed.into_inner(),
-                // It does not serve yet.
-                Err(status) if status.code() == Code::Unavailable => sleep(TRY_EVERY).await,
+                // It does not serve yet, or will never.
+                Err(status) if status.code() == Code::Unavailable => match grpc::fault(&status) {
+                    SourceFault::Down(why) if why == grpc::UNTRUSTED => return Err(why),
+                    _ => sleep(TRY_EVERY).await,
+                },
                 Err(status) if status.code() == Code::FailedPrecondition => {
                     return Err("it speaks no version of the contract that this broker speaks");
                 }
@@ -238,6 +246,21 @@ impl Supervisor {
         let again_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::error!(connector = &*self.name, why, again_in_ms, "a plugin failed and is begun anew");
     }
+}
+
+/// Whoever can write the folder of a socket can put another socket there, and gets the persons.
+fn check_folder(socket: &Path) -> Result<(), ConnectorConfigError> {
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    // One that is not there yet is its maker's.
+    let mode = std::fs::metadata(folder).map_or(0, |folder| folder.permissions().mode());
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(ConnectorConfigError::file(
+        "socket",
+        folder,
+        "others may put another socket there; run: chmod go-w on the folder",
+    ))
 }
 
 fn is_software(text: &str) -> bool {

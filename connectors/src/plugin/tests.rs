@@ -165,6 +165,18 @@ async fn a_plugin_that_hangs_hurts_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_question_whose_time_is_up_says_so() {
+    let bed = Bed::start(Scripted::new().hangs());
+    assert!(bed.connector.ready(tokio::time::Instant::now().into_std() + Duration::from_secs(5)).await.is_ok());
+    for _ in 0..5 {
+        let mut asked = asked();
+        asked.timeout = Duration::from_millis(50);
+        // Beside the guard, whose own clock would say the same.
+        assert_eq!(bed.connector.fetch(asked.fetch()).await, Err(SourceFault::Timeout));
+    }
+}
+
+#[tokio::test]
 async fn a_plugin_that_describes_or_speaks_something_else_is_down() {
     let cases = [
         (Scripted::new().speaks(2), "it chose a version of the contract that was not offered"),

@@ -262,13 +262,13 @@ fn sqlite(config: &SqlConfig, base_dir: &Path) -> Result<Database, ConnectorConf
     Ok(Database::Sqlite { pool })
 }
 
-/// A value that the statement cannot take, such as a text where it casts to a date (SQLSTATE class 22).
+/// A value that the statement cannot take, such as a text where it casts to a date: of SQLSTATE class 22, what a cast says.
 fn is_data_exception(error: &sqlx::Error) -> bool {
     let Some(said) = error.as_database_error() else { return false };
     match said.try_downcast_ref::<MySqlDatabaseError>() {
         // Out of range; incorrect value, in its three forms.
         Some(mysql) => matches!(mysql.number(), 1264 | 1292 | 1366 | 1411 | 1690),
-        None => said.code().is_some_and(|code| code.len() == 5 && code.starts_with("22")),
+        None => said.code().is_some_and(|code| ["22003", "22007", "22008", "22023", "22P02"].contains(&&*code)),
     }
 }
 

@@ -170,6 +170,7 @@ pub(super) fn finish(
     let written = turn.append(&Event::Answered(Box::new(Answered {
         exchange,
         requested,
+        request_id: Some(permit.request_id().clone()),
         consumer: permit.consumer(),
         recipient: permit.recipient(),
         procedure: permit.procedure().clone(),

@@ -306,7 +306,8 @@ impl Derivation {
         }
         let asked: BTreeSet<_> = permit.datasets().iter().flat_map(|d| &d.attributes).collect();
         must(answered.attributes.keys().collect::<BTreeSet<_>>() == asked, "answers other attributes than were asked")?;
-        let same = answered.consumer == permit.consumer()
+        let same = answered.request_id.as_ref().is_none_or(|id| id == permit.request_id())
+            && answered.consumer == permit.consumer()
             && answered.recipient == permit.recipient()
             && answered.procedure == *permit.procedure()
             && answered.ground == permit.ground();

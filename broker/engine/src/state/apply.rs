@@ -203,7 +203,11 @@ impl State {
         if let Some((key, terms)) = new_terms {
             self.rows.put(key, terms);
         }
-        self.rows.put(keys::consent(consent.id), stamp.row(&row));
+        let key = keys::consent(consent.id);
+        if !self.met.may_have(&key) {
+            self.met.add(&key);
+        }
+        self.rows.put(key, stamp.row(&row));
         self.keep_at_hand(stamp, consent);
         Ok(())
     }

@@ -43,9 +43,12 @@ pub(super) fn consent_at(place: &[u8]) -> Option<ConsentId> {
     place.last_chunk::<16>().map(|id| ConsentId(*id))
 }
 
+/// All consents.
+pub(super) const CONSENTS: &[u8] = b"i";
+
 /// Consent → its state.
 pub(super) fn consent(id: ConsentId) -> Key {
-    join(&[b"i", &id.0])
+    join(&[CONSENTS, &id.0])
 }
 
 /// Terms that consents share.

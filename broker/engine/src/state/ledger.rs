@@ -64,7 +64,11 @@ impl State {
         if let Some((stamp, consent)) = self.consents.borrow().get(&id) {
             return Ok((!self.purged.contains(stamp.period)).then(|| (*stamp, consent.clone())));
         }
-        let Some((stamp, row)) = self.live(&keys::consent(id))? else { return Ok(None) };
+        let key = keys::consent(id);
+        if !self.met.may_have(&key) {
+            return Ok(None);
+        }
+        let Some((stamp, row)) = self.live(&key)? else { return Ok(None) };
         let consent = self.terms.decode(id, &row)?;
         self.keep_at_hand(stamp, &consent);
         Ok(Some((stamp, consent)))

@@ -1,26 +1,32 @@
-//! Which request ids and which persons may have been met before.
+//! Which request ids, persons and consents may have been met before.
 //!
-//! Nearly every exchange brings a request id that nobody has used, and many a person whom nobody asked about. Asking the
-//! store for a row that is not there costs more than the decision, and waits where the store takes a chunk of rows. This
-//! filter (Bloom, of fixed size) says at once that an id or a tag is new. Where it cannot say, because it has not yet
-//! learnt the rows of earlier runs or two fall on the same bits, the store is asked: what was met is never taken for new.
+//! Nearly every exchange brings a request id that nobody has used, and many a person whom nobody asked about; every consent
+//! that is recorded is new. Asking the store for a row that is not there costs more than the decision, and waits where the
+//! store takes a chunk of rows. This filter (Bloom, in layers that grow with what was met) says at once that an id or a tag is
+//! new. Where it cannot say, because it has not yet learnt the rows of earlier runs or two fall on the same bits, the store is
+//! asked: what was met is never taken for new.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::keys;
 use super::tables::Tables;
 use crate::store::{Fold, StoreError};
 
-/// 8 MiB. With 5 million ids and tags one in 200 new ones costs a look into the store, with 10 million one in 25.
-const WORDS: usize = 1 << 20;
-const BITS: u64 = WORDS as u64 * 64;
+/// Words of the first layer, 1 MiB; each layer is twice as large as the one before.
+const WORDS: usize = 1 << 17;
+/// All of them have 255 MiB, for 200 million keys. Beyond, the last one fills up, and more new ones cost a look.
+const LAYERS: usize = 8;
+/// Bits of a layer for each key in it: one in 85 new ones costs a look into the store.
+const BITS_EACH: u64 = 10;
 /// Bits for each id.
 const PROBES: usize = 4;
 
 /// The ids and tags met, by the keys of their rows.
 #[derive(Debug)]
 pub(crate) struct MetIds {
-    words: Box<[AtomicU64]>,
+    layers: [OnceLock<Box<[AtomicU64]>>; LAYERS],
+    count: AtomicU64,
     /// Every row of the fold is in.
     complete: AtomicBool,
 }
@@ -28,21 +34,33 @@ pub(crate) struct MetIds {
 impl MetIds {
     /// `complete` where the fold has no rows to learn.
     pub(super) fn new(complete: bool) -> Self {
-        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), complete: AtomicBool::new(complete) }
+        Self { layers: Default::default(), count: AtomicU64::new(0), complete: AtomicBool::new(complete) }
     }
 
-    /// Places of the bits of a key. Keys end in 16 bytes of a digest, which are as good as random.
-    fn places(key: &[u8]) -> impl Iterator<Item = (usize, u64)> {
-        key.rchunks_exact(4).take(PROBES).map(|part| {
+    /// The layer for the next key, by how many there are.
+    fn layer(count: u64) -> usize {
+        let first = WORDS as u64 * 64 / BITS_EACH;
+        // Layers up to this one have room for `first * (2^n - 1)` keys.
+        let filled = (count / first + 1).ilog2() as usize;
+        filled.min(LAYERS - 1)
+    }
+
+    /// Places of the bits of a key in a layer of so many words. Keys end in 16 bytes of a digest or of chance, which are as good
+    /// as random.
+    fn places(key: &[u8], words: usize) -> impl Iterator<Item = (usize, u64)> {
+        key.rchunks_exact(4).take(PROBES).map(move |part| {
             let drawn = part.try_into().map_or(0, u32::from_le_bytes);
-            let bit = u64::from(drawn) % BITS;
+            let bit = u64::from(drawn) % (words as u64 * 64);
             ((bit / 64) as usize, 1 << (bit % 64))
         })
     }
 
     pub(super) fn add(&self, key: &[u8]) {
-        for (word, bit) in Self::places(key) {
-            if let Some(word) = self.words.get(word) {
+        let layer = Self::layer(self.count.fetch_add(1, Ordering::Relaxed));
+        let Some(cell) = self.layers.get(layer) else { return };
+        let words = cell.get_or_init(|| (0..WORDS << layer).map(|_| AtomicU64::new(0)).collect());
+        for (word, bit) in Self::places(key, words.len()) {
+            if let Some(word) = words.get(word) {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
         }
@@ -50,9 +68,12 @@ impl MetIds {
 
     /// `false`: nobody has used this id.
     pub(super) fn may_have(&self, key: &[u8]) -> bool {
-        let is_set =
-            |(word, bit): (usize, u64)| self.words.get(word).is_none_or(|word| word.load(Ordering::Relaxed) & bit != 0);
-        !self.complete.load(Ordering::Acquire) || Self::places(key).all(is_set)
+        let may_be_in = |words: &[AtomicU64]| {
+            Self::places(key, words.len())
+                .all(|(word, bit)| words.get(word).is_none_or(|word| word.load(Ordering::Relaxed) & bit != 0))
+        };
+        !self.complete.load(Ordering::Acquire)
+            || self.layers.iter().filter_map(OnceLock::get).any(|words| may_be_in(words))
     }
 }
 
@@ -62,7 +83,7 @@ pub(crate) struct Learner(Tables);
 
 impl Default for Learner {
     fn default() -> Self {
-        Self(Tables::new(&[keys::SUBJECTS, keys::REQUESTS]))
+        Self(Tables::new(&[keys::SUBJECTS, keys::REQUESTS, keys::CONSENTS]))
     }
 }
 
@@ -111,7 +132,7 @@ mod tests {
             learner.learn(&fold, &met).unwrap();
             pages += 1;
         }
-        assert_eq!(pages, 4, "three pages of ids, and an empty one of tags");
+        assert_eq!(pages, 5, "three pages of ids, and empty ones of tags and consents");
         assert!((0..3_000).all(|n| met.may_have(&key(n))));
         assert!((3_000..4_000).filter(|n| met.may_have(&key(*n))).count() < 5);
     }
@@ -120,10 +141,10 @@ mod tests {
     fn a_whole_last_page_is_not_the_end() {
         let (fold, met) = (fold(1_024), MetIds::new(false));
         let mut learner = Learner::default();
-        learner.learn(&fold, &met).unwrap();
-        assert!(!learner.is_done());
-        learner.learn(&fold, &met).unwrap();
-        learner.learn(&fold, &met).unwrap();
+        for _ in 0..4 {
+            assert!(!learner.is_done());
+            learner.learn(&fold, &met).unwrap();
+        }
         assert!(learner.is_done() && !met.may_have(&key(5_000)));
     }
 
@@ -136,6 +157,19 @@ mod tests {
             learner.learn(&fold(0), &met).unwrap();
         }
         met.add(&key(2));
+        assert!(met.may_have(&key(1)) && met.may_have(&key(2)) && !met.may_have(&key(3)));
+    }
+
+    #[test]
+    fn layers_grow_with_what_was_met_and_nothing_is_forgotten() {
+        let first = WORDS as u64 * 64 / BITS_EACH;
+        let layers: Vec<_> = [0, first - 1, first, 3 * first - 1, 3 * first, u64::MAX].map(MetIds::layer).into();
+        assert_eq!(layers, [0, 0, 1, 1, 2, LAYERS - 1]);
+        let met = MetIds::new(true);
+        met.add(&key(1));
+        met.count.store(first, Ordering::Relaxed);
+        met.add(&key(2));
+        assert!(met.layers[0].get().is_some() && met.layers[1].get().is_some() && met.layers[2].get().is_none());
         assert!(met.may_have(&key(1)) && met.may_have(&key(2)) && !met.may_have(&key(3)));
     }
 }

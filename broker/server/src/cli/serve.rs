@@ -23,6 +23,9 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    // No core file of values and keys, and no look into this process by others of the same user: plugins are.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| failed(error.into()))?;
     let loaded = Loaded::open(&args.config)?;
     crate::http::install_metrics();
     let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options())

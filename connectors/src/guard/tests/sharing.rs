@@ -92,10 +92,11 @@ async fn an_answer_is_kept_as_long_as_operator_and_source_allow() {
 #[tokio::test]
 async fn questions_that_differ_in_anything_share_nothing() {
     let (guard, fake) = shared(Sharing::Joined, MINUTE, None);
+    let with_tokens = [asked().with_token("one"), asked().with_token("one")];
+    assert_eq!(calls(&guard, &fake, &with_tokens).await, 2, "a token of the person's own is for one question");
+    let (guard, fake) = shared(Sharing::Joined, MINUTE, None);
     let different = [
         asked(),
-        asked().with_token("one"),
-        asked().with_token("two"),
         asked().about(identity("Autre", &["Gérôme"], "1982-12-07")),
         // The same person by another spelling: a source may be asked by it.
         asked().about(identity("LEFEVRE D OEUVRE", &["Gérôme", "Jean-Philippe"], "1982-12-07")),
@@ -110,7 +111,7 @@ async fn questions_that_differ_in_anything_share_nothing() {
 async fn what_was_not_found_and_what_a_log_proves_is_not_kept() {
     let missing = SourceAnswer::missing(asked().dataset(), OutcomeCode::NoFile);
     let proven = SourceAnswer {
-        receipt: Some("{}".into()),
+        receipt: Some(unefois_consent::event::SourceReceipt("{}".into())),
         ..SourceAnswer::of(found(&asked(), &[(0, json!("a")), (1, json!("b"))]), None)
     };
     for answer in [missing, proven] {
@@ -131,4 +132,29 @@ async fn nothing_of_an_answer_lies_open() {
     assert!(!kept.shows(b"MARKER"));
     assert_eq!(kept.get(&[1; 32], Instant::now()).unwrap().outcomes, answer.outcomes);
     assert!(kept.get(&[2; 32], Instant::now()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_is_thrown_away_and_so_is_all_where_the_right_is_gone() {
+    let (guard, _fake) = shared(Sharing::Joined, MINUTE, None);
+    guard.ask(asked().fetch()).await;
+    assert_eq!(guard.shared.kept.count(), 1);
+    tokio::time::advance(MINUTE).await;
+    let other = asked().about(identity("Autre", &["Gérôme"], "1982-12-07"));
+    guard.ask(other.fetch()).await;
+    assert_eq!(guard.shared.kept.count(), 1, "the first one is gone");
+
+    let kept = crate::guard::kept::Kept::new(MINUTE);
+    let large = SourceAnswer::of(found(&asked(), &[(0, json!("x".repeat(1 << 20)))]), None);
+    for number in 0..40 {
+        kept.put([number; 32], &large, Instant::now());
+    }
+    assert!((1..40).contains(&kept.count()), "bounded in bytes");
+
+    let refused =
+        Fake { answer: Some(Err(SourceFault::NotAuthorised("x"))), sharing: Some(Sharing::Joined), ..Fake::default() };
+    let (guard, _fake) = limited(refused, Limits { keep: MINUTE, ..Limits::default() });
+    guard.shared.kept.put([1; 32], &large, Instant::now());
+    guard.ask(asked().fetch()).await;
+    assert_eq!(guard.shared.kept.count(), 0);
 }

@@ -27,7 +27,7 @@ async fn a_process_that_ends_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn one_that_does_not_serve_in_time_is_ended_with_all_that_it_started() {
+async fn one_that_does_not_serve_in_time_is_ended_with_its_group() {
     let (connector, folder) = script("sleep 1000 & echo $! >> started; wait", &[]);
     let asked = asked();
     let why = "it did not complete its handshake and description in time";
@@ -86,4 +86,10 @@ fn a_program_that_others_may_replace_is_refused() {
     assert!(refused(Some(0o644)).contains("chmod +x"));
     assert!(refused(Some(0o775)).contains("chmod go-w"));
     assert_eq!(refused(Some(0o755)), "");
+    // A script is as good as the program that runs it.
+    std::fs::write(folder.path().join("script"), "").unwrap();
+    std::fs::set_permissions(folder.path().join("script"), PermissionsExt::from_mode(0o666)).unwrap();
+    let config = serde_json::from_value(json!({"command": ["/bin/sh", "script"], "datasets": [DATASET]})).unwrap();
+    let error = PluginConnector::open(&"sport".parse().unwrap(), &config, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("script") && error.contains("chmod go-w"), "{error}");
 }

@@ -146,7 +146,7 @@ mod tests {
     fn answered() -> Answered {
         let values = json!({ "dss.quotient_familial.valeur": 742 });
         serde_json::from_value(json!({
-            "exchange": "0".repeat(32), "requested": 3, "consumer": "21350238800019", "recipient": "21350238800019",
+            "exchange": "0".repeat(32), "requested": 3, "request_id": "r-1", "consumer": "21350238800019", "recipient": "21350238800019",
             "procedure": "tarification-cantine", "ground": "LAW_REQUEST", "subject": "1".repeat(32),
             "attributes": {
                 "dss.quotient_familial.valeur": "FOUND", "dss.quotient_familial.adresse": "NO_FILE",

@@ -305,7 +305,7 @@ impl Engine for TreeRows {
             next,
             folder: folder.to_owned(),
             memory_bytes: options.fold_memory_bytes,
-            merge_at: options.fold_merge_at,
+            merge_at: options.fold_merge_at.max(1),
             forget_every: options.fold_forget_every,
             min_free_bytes: options.min_free_bytes,
             has_room: AtomicBool::new(true),
