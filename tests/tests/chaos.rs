@@ -112,7 +112,7 @@ impl Does {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     json("200 OK", RIGHT)
                 }
-                Self::AnswersOrResets if turn % 3 == 0 => return,
+                Self::AnswersOrResets if turn.is_multiple_of(3) => return,
                 Self::Hangs => return std::future::pending().await,
                 Self::HangsUp => return,
                 Self::Trickles => {

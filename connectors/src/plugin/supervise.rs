@@ -219,11 +219,11 @@ impl Supervisor {
         let agreed = loop {
             match client.handshake(offer.clone()).await {
                 Ok(agreed) => break agreed.into_inner(),
+                Err(status) if grpc::fault(&status) == SourceFault::Down(grpc::UNTRUSTED) => {
+                    return Err(grpc::UNTRUSTED);
+                }
                 // It does not serve yet, or will never.
-                Err(status) if status.code() == Code::Unavailable => match grpc::fault(&status) {
-                    SourceFault::Down(why) if why == grpc::UNTRUSTED => return Err(why),
-                    _ => sleep(TRY_EVERY).await,
-                },
+                Err(status) if status.code() == Code::Unavailable => sleep(TRY_EVERY).await,
                 Err(status) if status.code() == Code::FailedPrecondition => {
                     return Err("it speaks no version of the contract that this broker speaks");
                 }
