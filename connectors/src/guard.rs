@@ -24,12 +24,14 @@ mod breaker;
 mod check;
 mod kept;
 mod limits;
+mod rate;
 mod sharing;
 mod telemetry;
 
 use breaker::{Breakers, Health, Rule};
 use kept::Kept;
 pub use limits::Limits;
+use rate::Rate;
 use sharing::{Shareable, Shared};
 use telemetry::Telemetry;
 
@@ -39,6 +41,7 @@ pub struct Guarded {
     name: ConnectorName,
     connector: Arc<dyn Connector>,
     limits: Limits,
+    rate: Rate,
     places: Semaphore,
     breakers: Breakers,
     shared: Shared,
@@ -52,7 +55,8 @@ impl Guarded {
         let breakers = Breakers::new(Rule { failures: limits.breaker_failures, pause: limits.breaker_pause });
         let shared = Shared { flights: Flights::default(), kept: Kept::new(limits.keep) };
         let telemetry = Telemetry::new(&name);
-        Self { name, connector, limits, places, breakers, shared, telemetry }
+        let rate = Rate::new(limits.per_second);
+        Self { name, connector, limits, rate, places, breakers, shared, telemetry }
     }
 
     /// The name by which datasets of the registry cite it.
@@ -150,6 +154,7 @@ impl Guarded {
     }
 
     async fn fetch(&self, fetch: Fetch<'_>, deadline: Instant) -> Result<SourceAnswer, SourceFault> {
+        self.rate.pass(deadline).await?;
         let _place = self.place(deadline).await?;
         if deadline.saturating_duration_since(Instant::now()) == Duration::ZERO {
             return Err(SourceFault::Timeout);

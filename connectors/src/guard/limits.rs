@@ -11,6 +11,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// Who asks again later asks for what is true then.
 const MAX_KEEP: Duration = Duration::from_secs(300);
 const MAX_CONCURRENT: usize = 10_000;
+const MAX_PER_SECOND: u32 = 10_000;
 const ANSWER_BYTES: std::ops::RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 
 /// What one connector may take: time, places and size.
@@ -22,6 +23,9 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most questions that run at once; others wait. 64 where absent; 1 to 10000.
     pub max_concurrent: usize,
+    /// Most questions a second, evenly spaced; others wait for their turn, or are `RATE_LIMITED` where it would come after their
+    /// deadline. 0, any number, where absent; 0 to 10000.
+    pub per_second: u32,
     /// After so many failures in a row a dataset's source is left alone for a while. 20 where absent; 0: never.
     pub breaker_failures: u32,
     /// `breaker_pause_ms`: for how long at first; it doubles while the source goes on failing. 2000 where absent; 1 to 60000.
@@ -40,6 +44,7 @@ impl Default for Limits {
         Self {
             timeout: Duration::from_secs(5),
             max_concurrent: 64,
+            per_second: 0,
             breaker_failures: 20,
             breaker_pause: Duration::from_secs(2),
             keep: Duration::ZERO,
@@ -57,6 +62,9 @@ impl Limits {
         }
         if !(1..=MAX_CONCURRENT).contains(&self.max_concurrent) {
             return refuse("limits.max_concurrent", "from 1 to 10000");
+        }
+        if self.per_second > MAX_PER_SECOND {
+            return refuse("limits.per_second", "from 0 to 10000");
         }
         if self.breaker_pause.is_zero() || self.breaker_pause > MAX_TIMEOUT {
             return refuse("limits.breaker_pause_ms", "from 1 to 60000");

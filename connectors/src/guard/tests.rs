@@ -92,6 +92,30 @@ async fn a_right_answer_passes_unchanged() {
     assert_eq!(guard.name().as_str(), "test");
 }
 
+#[tokio::test(start_paused = true)]
+async fn questions_are_spaced_and_one_whose_turn_comes_too_late_fails_at_once() {
+    let outcomes = found(&asked(), &[(0, json!(0)), (1, json!(1))]);
+    let fake = Fake { answer: Some(Ok(SourceAnswer::of(outcomes, None))), ..Fake::default() };
+    let (guard, fake) = limited(fake, Limits { per_second: 10, ..Limits::default() });
+    let mut asked = asked();
+    asked.timeout = Duration::from_millis(450);
+    let begun = Instant::now();
+    let ask = || async {
+        let answer = guard.ask(asked.fetch()).await;
+        (answer.outcomes[0].1.code(), begun.elapsed())
+    };
+    let answers = join_all((0..8).map(|_| ask())).await;
+    let times: Vec<_> = answers.iter().map(|(_, elapsed)| elapsed.as_millis()).collect();
+    assert_eq!(times, [0, 100, 200, 300, 400, 0, 0, 0]);
+    let codes: Vec<_> = answers.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes[..5], [OutcomeCode::Found; 5]);
+    assert_eq!(codes[5..], [OutcomeCode::RateLimited; 3]);
+    assert_eq!(fake.calls.load(Ordering::SeqCst), 5);
+    // Who waited long ago takes no turn from those who come later.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(guard.ask(asked.fetch()).await.outcomes[0].1.code(), OutcomeCode::Found);
+}
+
 #[tokio::test]
 async fn an_attribute_that_was_not_asked_is_cut() {
     let asked = asked();
