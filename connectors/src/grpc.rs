@@ -89,6 +89,7 @@ impl Line {
     /// Over mutual TLS; the client's certificate is read again when it changes.
     pub(crate) fn to_remote(remote: Remote) -> Result<Reloaded<RemoteLine>, ConnectorConfigError> {
         let path = remote.client_identity_file.clone();
+        http_client::check_roots(&remote.ca_file)?;
         let endpoint = remote.endpoint().map_err(|p| ConnectorConfigError::file("client_identity_file", &path, p))?;
         let open = RemoteLine { line: Self::new(endpoint), remote };
         Reloaded::open(&path, &open, |_, before| {
@@ -140,6 +141,12 @@ pub(crate) fn fault(status: &Status) -> SourceFault {
         // What the source says has no cause on this side; the connection's own end has.
         Some(cause) if http_client::is_certificate_refused(cause) => {
             return SourceFault::Down(UNTRUSTED);
+        }
+        Some(cause) if http_client::is_refused_by_alert(cause) => {
+            return SourceFault::Down("it refuses this broker's certificate: check client_identity_file");
+        }
+        Some(cause) if http_client::is_connection_refused(cause) => {
+            return SourceFault::Down("nobody listens there: check the address");
         }
         Some(_) if status.code() != Code::DeadlineExceeded => return SourceFault::Down("the connection broke"),
         Some(_) | None => {}

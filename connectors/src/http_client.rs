@@ -245,18 +245,29 @@ pub(crate) fn fault(error: reqwest::Error) -> SourceFault {
 
 /// Whether `cause`, or what is behind it, is a certificate of the other side that is not trusted.
 pub(crate) fn is_certificate_refused(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(cause);
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // An io::Error's source skips the error that it wraps.
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    false
+    causes(cause).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// Whether the other side ended TLS with an alert: in TLS 1.3 that is how it refuses a client's certificate.
+pub(crate) fn is_refused_by_alert(cause: &(dyn std::error::Error + 'static)) -> bool {
+    causes(cause).any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::AlertReceived(_))))
+}
+
+/// Whether nobody listens there.
+pub(crate) fn is_connection_refused(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    causes(cause).any(|cause| cause.downcast_ref().is_some_and(refused))
+}
+
+/// An error and all that is behind it.
+fn causes<'a>(
+    cause: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(cause), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // An io::Error's source skips the error that it wraps.
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::Dataset;
-use unefois_consent::{DatasetId, Filter, Malformed};
+use unefois_consent::{DatasetId, Filter, Malformed, OutcomeCode};
 
 use crate::config::ConnectorConfigError;
 use crate::{BoxFuture, Connector, Fetch, Sharing, SourceAnswer, SourceFault, grpc};
@@ -99,6 +99,12 @@ impl PluginConnector {
         }
         let ready = self.ready(fetch.deadline).await?;
         ready.description.check_question(&fetch)?;
+        let (asked, has_token) = (fetch.dataset, fetch.access_token.is_some());
+        if let Err(needed) = ready.description.check(&asked.dataset, &asked.filter, has_token) {
+            // It was not ready when the question was checked.
+            fetch.heard(|| format!("nothing was asked: {needed}"));
+            return Ok(SourceAnswer::missing(asked, OutcomeCode::FilterRefused));
+        }
         let message = question::of(&fetch);
         fetch.asks(|| question::shown(&message))?;
         let asked = ready.client().fetch(grpc::request(message, fetch.deadline)).await;

@@ -171,7 +171,7 @@ impl Connector for SqlConnector {
             let Part::Filter(name) = part else { continue };
             match filter.get(name) {
                 None if !prepared.optional.contains(parameter) => {
-                    return refuse(name, "this dataset is asked with this filter");
+                    return refuse(name, "is needed: no question about this dataset goes without it");
                 }
                 Some(value) if !part::is_sendable(value) => {
                     return refuse(name, "1 to 256 characters, no control characters");

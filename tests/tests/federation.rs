@@ -157,6 +157,31 @@ async fn both_logs_hold_the_exchange_and_their_receipt_is_in_our_record() {
     assert_eq!(logged["attributes"][CHILDREN], "FOUND");
     assert_eq!(answer.attributes[0].provenance.as_ref().unwrap().reference, logged["exchange"].as_str().unwrap());
 
+    let file = ours.path("receipt.json");
+    std::fs::write(&file, &answer.receipt).unwrap();
+    let (own, other) = (ours.key().to_string(), theirs.key().to_string());
+    let verify = |more: &[&str]| {
+        let output = run(&[&["receipt", "verify", file.to_str().unwrap(), "--key", &own], more].concat());
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert!(verify(&[]).1.contains("give its key with --source-key"));
+    let (holds, said) = verify(&["--source-key", &other]);
+    assert!(
+        holds && said.contains("that the log voisine.example/log has the answer about voisine.periscolaire"),
+        "{said}"
+    );
+    let subject = ours.path("personne.toml");
+    let tried = run(&[
+        "connector",
+        "try",
+        "voisine",
+        "--subject",
+        subject.to_str().unwrap(),
+        "--config",
+        ours.folder.config().to_str().unwrap(),
+    ]);
+    assert!(tried.status.success(), "{}", String::from_utf8_lossy(&tried.stderr));
+
     let (status, record) = ask(&client, "INCONNUE").await;
     assert_eq!(status, v1::AttributeStatus::NoFile);
     their_receipt(&record).verify(&theirs.key()).unwrap();

@@ -171,6 +171,17 @@ async fn a_plugin_answers_and_its_death_or_sleep_hurts_nobody_else() {
 fn it_is_tried_and_listed_like_any_other() {
     let bed = Bed::new();
     let subject = bed.path("personne.toml");
+    let unfiltered = run(&[
+        "connector",
+        "try",
+        "sport",
+        "--subject",
+        subject.to_str().unwrap(),
+        "--config",
+        bed.path("unefois.toml").to_str().unwrap(),
+    ]);
+    let said = String::from_utf8(unfiltered.stdout).unwrap();
+    assert!(said.contains("nothing was asked: saison") || said.contains("nothing was asked: filters"), "{said}");
     let tried = ["try", "sport", "--subject", subject.to_str().unwrap(), "--filter", "saint-exemple.sport:saison=2026"];
     let shown = bed.connector(&[&tried[..], &["--dry"]].concat());
     assert!(shown.contains("ConnectorService/Fetch") && shown.contains("filter saison = 2026"), "{shown}");

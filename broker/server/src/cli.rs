@@ -149,7 +149,7 @@ impl Cli {
     /// What is logged where `UNEFOIS_LOG` does not say: a server tells its life, a command only what is wrong.
     pub fn default_log(&self) -> &'static str {
         match self.command {
-            Command::Serve(_) | Command::Witness(_) => "info",
+            Command::Serve(_) | Command::Witness(_) => "info,lsm_tree=warn",
             Command::Demo(_)
             | Command::Init(_)
             | Command::CheckConfig(_)

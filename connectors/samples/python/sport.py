@@ -106,10 +106,12 @@ def main():
 
     def end_with_the_broker():
         sys.stdin.buffer.read()
-        server.stop(grace=1)
+        server.stop(grace=1).wait()
+        # Not sys.exit(): a question that hangs would hold it up for ever.
+        os._exit(0)
 
     threading.Thread(target=end_with_the_broker, daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: server.stop(grace=1))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     server.wait_for_termination()
 
 

@@ -15,7 +15,9 @@ pub(super) fn check(row: &DatasetRow, id: &DatasetId, filter: &Filter, has_token
     for known in row.filters {
         match filter.get(known.name) {
             Some(value) if known.form.accept(value).is_none() => return refuse(known.name, known.form.rule()),
-            None if known.is_needed => return refuse(known.name, "this dataset is asked with this filter"),
+            None if known.is_needed => {
+                return refuse(known.name, "is needed: no question about this dataset goes without it");
+            }
             Some(_) | None => {}
         }
     }

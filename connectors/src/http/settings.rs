@@ -211,7 +211,7 @@ impl Prepared {
         let refuse = |name: &str, rule| Err(Malformed::new(name, rule).within(id.as_str()).within("filters"));
         for (name, is_needed) in &self.filters {
             match filter.get(name) {
-                None if *is_needed => return refuse(name, "this dataset is asked with this filter"),
+                None if *is_needed => return refuse(name, "is needed: no question about this dataset goes without it"),
                 Some(value) if !part::is_sendable(value) => {
                     return refuse(name, "1 to 256 characters, no control characters");
                 }

@@ -74,11 +74,14 @@ impl Description {
         let Some(described) = self.0.get(&dataset.id) else { return Ok(()) };
         let missing = described.filters.iter().find(|(name, is_needed)| **is_needed && !filter.contains_key(*name));
         if let Some((name, _)) = missing {
-            let missing = Malformed::new(name, "this dataset is asked with this filter");
+            let missing = Malformed::new(name, "is needed: no question about this dataset goes without it");
             return Err(missing.within(dataset.id.as_str()).within("filters"));
         }
         if described.needs_token && !has_token {
-            return Err(Malformed::new("france_connect_token", "this dataset is asked with the person's access token"));
+            return Err(Malformed::new(
+                "france_connect_token",
+                "is needed: this dataset is asked with the person's access token",
+            ));
         }
         Ok(())
     }

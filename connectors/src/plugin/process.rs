@@ -1,6 +1,7 @@
 //! The process of a plugin: a group of its own, without the broker's environment, output and secrets.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -51,6 +52,9 @@ impl Program {
             if file.is_file() && file.permissions().mode() & 0o022 != 0 {
                 return Err((path, "others may change it; run: chmod go-w on it"));
             }
+            if file.is_file() && path.parent().is_some_and(others_may_add) {
+                return Err((path, "others may put another file there; run: chmod go-w on its folder"));
+            }
             if file.is_file() && ![0, geteuid().as_raw()].contains(&file.uid()) {
                 return Err((path, "belongs neither to root nor to the broker's user"));
             }
@@ -95,6 +99,14 @@ impl Program {
     }
 }
 
+/// Whether others than its owner may replace what is in a folder. Where it is sticky (`/tmp`), they may not.
+fn others_may_add(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|folder| {
+        let mode = folder.permissions().mode();
+        mode & 0o022 != 0 && mode & 0o1000 == 0
+    })
+}
+
 /// A process that runs; it ends, with its process group, when this is dropped. What left the group goes on: under systemd until
 /// the broker stops.
 #[derive(Debug)]
@@ -111,10 +123,11 @@ impl Process {
         &self.socket
     }
 
-    /// Waits until the process ended by itself.
-    pub(super) async fn ended(&mut self) {
+    /// Waits until the process ended by itself: its exit code, or the signal that ended it.
+    pub(super) async fn ended(&mut self) -> (Option<i32>, Option<i32>) {
         // An error means that there is none.
-        let _ = self.child.wait().await;
+        let status = self.child.wait().await.ok();
+        (status.and_then(|status| status.code()), status.and_then(|status| status.signal()))
     }
 }
 

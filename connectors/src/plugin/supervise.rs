@@ -181,7 +181,10 @@ impl Supervisor {
         };
         tokio::select! {
             why = self.talk(line.channel()) => Ended::Failed(why),
-            () = process.ended() => Ended::Failed("its process ended"),
+            (exit_code, signal) = process.ended() => {
+                tracing::warn!(connector = &*self.name, exit_code, signal, "the process of a plugin ended by itself");
+                Ended::Failed("its process ended")
+            }
         }
     }
 

@@ -12,8 +12,10 @@ use super::output::{json, line};
 use super::{Connection, Failure};
 
 mod answer;
+mod inside;
 mod quorum;
 
+use inside::Inside;
 pub(crate) use quorum::{Judged, judge};
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +61,10 @@ pub(crate) struct VerifyArgs {
     /// the output of `unefois exchange --json`
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
+    /// The verifier key of another broker's log, whose receipt is in this one because its broker answered; may be given several
+    /// times
+    #[arg(long = "source-key", value_name = "VKEY")]
+    source_keys: Vec<VerifierKey>,
     /// Print JSON for scripts
     #[arg(long)]
     json: bool,
@@ -100,16 +106,18 @@ fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
         (None, None) => return Err(Failure::Usage("give --key or --policy".to_owned())),
     };
     let checked = verify(&receipt, &key, answer.as_deref())?;
+    let inside = inside::check(&receipt, &args.source_keys)?;
     if args.json {
         let record: serde_json::Value = serde_json::from_str(&receipt.record).unwrap_or_default();
         json(&serde_json::json!({
             "verified": judged.as_ref().is_none_or(|judged| judged.quorum_is_met), "log": key.name(),
             "index": checked.index, "tree_size": checked.size,
             "time": checked.time.to_string(), "kind": Event::kind_name(receipt.kind), "record": record,
-            "answer_matches": answer.is_some(), "quorum": judged.as_ref().map(Judged::json),
+            "answer_matches": answer.is_some(), "sources": inside.iter().map(Inside::json).collect::<Vec<_>>(), "quorum": judged.as_ref().map(Judged::json),
         }));
     } else {
         line(checked.text(&receipt, key.name(), answer.is_some(), judged.as_ref()));
+        inside.iter().for_each(|inside| line(inside.text()));
     }
     match judged {
         Some(judged) if !judged.quorum_is_met => Err(Failure::Failed(

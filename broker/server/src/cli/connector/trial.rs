@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use unefois_connectors::{Fetch, Guarded, SourceAnswer, SourceFault, Step, Trial, build};
+use unefois_connectors::{ConnectorConfig, Fetch, Guarded, SourceAnswer, SourceFault, Step, Trial, build};
 use unefois_consent::decide::{PermittedDataset, UsedToday};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::{Dataset, RegistryFile};
 use unefois_consent::{
     AttributeId, Channel, DatasetId, Digest, ExchangeId, Facts, Filter, Ground, HabilitationId, KeyFingerprint,
-    Language, NoticeShown, Outcome, Permit, PersonFacts, PivotIdentity, Question, Registry, Siret, SubjectRef, decide,
+    Language, NoticeShown, Outcome, Permit, PersonFacts, PivotIdentity, ProcedureId, Question, Registry, Siret,
+    SubjectRef, Timestamp, decide,
 };
 
 use crate::cli::exchange::{draw_request_id, parse_filter};
@@ -52,6 +53,12 @@ pub(crate) struct TryArgs {
     /// SIRET of the administration that would use the data; that of a habilitation for it where absent
     #[arg(long, value_name = "SIRET")]
     recipient: Option<Siret>,
+    /// The procedure for which is asked. For another broker the first of its `procedures` where absent
+    #[arg(long, value_name = "PROCEDURE")]
+    procedure: Option<ProcedureId>,
+    /// The version of the notice that the person read. For another broker the first of the procedure's `notices` where absent
+    #[arg(long, value_name = "VERSION")]
+    notice: Option<u32>,
     /// Show the request and ask nothing
     #[arg(long)]
     dry: bool,
@@ -74,10 +81,12 @@ pub(crate) async fn run(args: TryArgs) -> Result<(), Failure> {
     let asked = datasets_asked(&args, &registry, &guarded)?;
     let recipient = args.recipient.or_else(|| recipient_of(&registry, &asked));
     let recipient = recipient.ok_or_else(|| Failure::Usage("give --recipient".to_owned()))?;
-    let permit = permit_for(&asked, &args, recipient)?;
+    let (procedure, notice) = told(&args, connector)?;
+    let permit = permit_for(&asked, &args, recipient, &procedure)?;
+    let ground = read_version(notice, permit.decided_at());
     let mut tried = Vec::with_capacity(asked.len());
     for dataset in permit.datasets() {
-        tried.push(try_out(&guarded, &permit, dataset, &identity, args.dry).await);
+        tried.push(try_out(&guarded, (&permit, &ground), dataset, &identity, args.dry).await);
     }
     if args.json {
         json(&json!({
@@ -172,8 +181,46 @@ impl UsedToday for NoneUsed {
     }
 }
 
+/// The procedure and the version of its notice: as given, or the first that another broker is asked for.
+fn told(args: &TryArgs, connector: &ConnectorConfig) -> Result<(ProcedureId, u32), Failure> {
+    let mapped = match connector {
+        ConnectorConfig::Broker(config) => Some(&config.procedures),
+        ConnectorConfig::ApiParticulier(_)
+        | ConnectorConfig::File(_)
+        | ConnectorConfig::Http(_)
+        | ConnectorConfig::Plugin(_)
+        | ConnectorConfig::Sql(_) => None,
+    };
+    let procedure = match (&args.procedure, mapped.and_then(|procedures| procedures.keys().next())) {
+        (Some(procedure), _) | (None, Some(procedure)) => procedure.clone(),
+        (None, None) => "trial".parse().map_err(|error| Failure::Usage(format!("--procedure: {error}")))?,
+    };
+    let notices = mapped.and_then(|procedures| procedures.get(&procedure)).map(|known| &known.notices);
+    let first = notices.and_then(|notices| notices.keys().next()?.parse().ok());
+    Ok((procedure, args.notice.or(first).unwrap_or(1)))
+}
+
+/// The person asked, and read this version of the notice just now.
+fn read_version(version: u32, shown_at: Timestamp) -> Ground {
+    Ground::LawRequest { notice: NoticeShown { version, shown_at, channel: Channel::Online, language: Language::Fr } }
+}
+
+/// Another one each time: to another broker the same one is the same exchange.
+fn draw_exchange() -> Result<ExchangeId, Failure> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 16];
+    let drawn = ring::rand::SystemRandom::new().fill(&mut bytes);
+    drawn.map_err(|_| Failure::Failed("the system gives no randomness".to_owned()))?;
+    Ok(ExchangeId(bytes))
+}
+
 /// A permit by the one function that makes them, for a registry of this question alone.
-fn permit_for(asked: &[(Dataset, Vec<AttributeId>)], args: &TryArgs, recipient: Siret) -> Result<Permit, Failure> {
+fn permit_for(
+    asked: &[(Dataset, Vec<AttributeId>)],
+    args: &TryArgs,
+    recipient: Siret,
+    procedure: &ProcedureId,
+) -> Result<Permit, Failure> {
     let failed = |what: String| Failure::Usage(format!("the question cannot be tried: {what}"));
     let now = crate::init::now();
     let key = KeyFingerprint([0; 32]);
@@ -187,32 +234,32 @@ fn permit_for(asked: &[(Dataset, Vec<AttributeId>)], args: &TryArgs, recipient: 
     };
     let file: RegistryFile = serde_json::from_value(json!({
         "participants": sirets.iter().map(participant).collect::<Vec<_>>(),
-        "procedures": [{"id": "trial", "title": "trial", "notices": [{"version": 1, "fr": "trial", "en": "trial"}]}],
+        "procedures": [{"id": procedure, "title": "trial",
+            "notices": [{"version": 1, "fr": "trial", "en": "trial"}]}],
         "datasets": asked.iter().map(|(dataset, _)| dataset).collect::<Vec<_>>(),
-        "habilitations": [{"id": "trial", "participant": recipient, "legal_basis": "trial", "procedures": ["trial"],
+        "habilitations": [{"id": "trial", "participant": recipient, "legal_basis": "trial", "procedures": [procedure],
             "attributes": attributes, "grounds": ["LAW_REQUEST"], "recipients": [recipient], "retention_months": 1,
             "valid_from": now, "valid_until": "9999-01-01T00:00:00Z", "dpo_contact": "trial", "status": "active"}],
     }))
     .map_err(|error| failed(error.to_string()))?;
     let registry = Registry::from_file(file).map_err(|fault| failed(fault.to_string()))?;
-    let notice = NoticeShown { version: 1, shown_at: now, channel: Channel::Online, language: Language::Fr };
     let question = Question {
         consumer: recipient,
         key,
         agent: "unefois connector try".to_owned(),
         recipient,
-        procedure: "trial".parse().map_err(|error| failed(format!("{error}")))?,
+        procedure: procedure.clone(),
         habilitation: None,
         attributes,
         filters: filters(args)?,
-        ground: Ground::LawRequest { notice },
+        ground: read_version(1, now),
         subject: SubjectRef([0; 16]),
         mandate: None,
         request_id: draw_request_id()?.parse().map_err(|error| failed(format!("{error}")))?,
         content: Digest([0; 32]),
     };
     let facts = Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
-    decide(&facts, &question, ExchangeId([0; 16]), now).map_err(|refusal| {
+    decide(&facts, &question, draw_exchange()?, now).map_err(|refusal| {
         let reasons: Vec<_> = refusal.reasons().iter().map(|reason| reason.code()).collect();
         failed(reasons.join(", "))
     })
@@ -228,21 +275,19 @@ struct Tried {
 
 async fn try_out(
     connector: &Guarded,
-    permit: &Permit,
+    (permit, ground): (&Permit, &Ground),
     dataset: &PermittedDataset,
     identity: &PivotIdentity,
     is_dry: bool,
 ) -> Tried {
     let trial = if is_dry { Trial::dry() } else { Trial::real() };
     let deadline = Instant::now() + connector.limits().timeout;
-    let shown_at = permit.decided_at();
-    let notice = NoticeShown { version: 1, shown_at, channel: Channel::Online, language: Language::Fr };
     let fetch = Fetch {
         permit,
         dataset,
         identity,
         access_token: None,
-        ground: &Ground::LawRequest { notice },
+        ground,
         broker: "unefois-connector-try",
         via: &[],
         trial: Some(&trial),
