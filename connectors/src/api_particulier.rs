@@ -241,8 +241,8 @@ impl Connector for ApiParticulier {
     }
 
     /// Questions at once are joined below, by the URL: more of them are the same one there.
-    fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
-        if fetch.access_token.is_some() { Sharing::Never } else { Sharing::Kept }
+    fn sharing(&self, _: &Fetch<'_>) -> Sharing {
+        Sharing::Kept
     }
 
     fn lacks(&self, dataset: &Dataset) -> Option<String> {

@@ -6,6 +6,9 @@
 //! that is down is asked once more, where that is safe and there is time; one that fails again and again is left alone for a
 //! while. Where a connector allows it, the same question asked at once is asked once, and an answer may be given again for a
 //! short while. Each connector has places of its own, so that a dead source takes none from the others.
+//!
+//! These are not layers of tower: its `poll_ready` waits for a place before it knows the request, and so cannot refuse at
+//! once the one that would not make its deadline; and a question borrows from its exchange, where layers own what they pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

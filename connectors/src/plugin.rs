@@ -147,8 +147,7 @@ impl Connector for PluginConnector {
 
     /// One that needs the person's own token, or changes something at its source, is asked by everybody for themselves.
     fn sharing(&self, fetch: &Fetch<'_>) -> Sharing {
-        let is_repeatable = self.may_ask_again(&fetch.dataset.dataset.id);
-        if is_repeatable && fetch.access_token.is_none() { Sharing::Joined } else { Sharing::Never }
+        if self.may_ask_again(&fetch.dataset.dataset.id) { Sharing::Joined } else { Sharing::Never }
     }
 
     fn fetch<'a>(&'a self, fetch: Fetch<'a>) -> BoxFuture<'a, Result<SourceAnswer, SourceFault>> {

@@ -5,21 +5,7 @@ use unefois_consent::{Malformed, Outcome, OutcomeCode};
 use crate::fields::required;
 use crate::value;
 
-/// Generated from `unefois/connector/v1/connector.proto`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::wildcard_enum_match_arm,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "generated code"
-)]
-pub mod v1 {
-    tonic::include_proto!("unefois.connector.v1");
-}
+pub use crate::generated::connector::v1;
 
 /// The version of the contract in this crate.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -14,7 +14,6 @@ pub mod registry;
 mod testing;
 pub mod value;
 
-/// Generated from `unefois/v1/*.proto`.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -26,9 +25,21 @@ pub mod value;
     clippy::panic,
     reason = "generated code"
 )]
-pub mod v1 {
-    tonic::include_proto!("unefois.v1");
+mod generated {
+    /// Generated from `unefois/v1/*.proto`.
+    pub mod v1 {
+        tonic::include_proto!("unefois.v1");
+    }
+
+    pub mod connector {
+        /// Generated from `unefois/connector/v1/connector.proto`.
+        pub mod v1 {
+            tonic::include_proto!("unefois.connector.v1");
+        }
+    }
 }
+
+pub use generated::v1;
 
 /// The compiled contract of what a broker serves, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unefois.v1.bin"));

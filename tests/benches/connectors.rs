@@ -1,7 +1,8 @@
-//! Bench of the connectors: what guard and mapping add to a bare call, and what dead sources take from the others.
+//! Bench of the connectors: what guard and mapping add to a bare call, and what dead and misbehaving sources take from
+//! the others.
 //!
 //! The source is a server in this process that answers like API Particulier; a dead one takes connections and answers
-//! nothing. Run: `cargo bench -p unefois-tests --bench connectors`.
+//! nothing. What the others do is in `tests/src/chaos.rs`. Run: `cargo bench -p unefois-tests --bench connectors`.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +27,8 @@ use unefois_consent::{
 };
 use unefois_proto::common::identity;
 use unefois_tests::ask::person;
-use unefois_tests::load::{closed_loop, median};
+use unefois_tests::chaos::{self, Does};
+use unefois_tests::load::{closed_loop, median, paced_loop};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,6 +43,10 @@ const ROUNDS: usize = 5;
 const CALLS: usize = 1_500;
 /// A pause between calls.
 const PACE: Duration = Duration::from_millis(1);
+/// Sources that are well, beside those that misbehave.
+const SOUND: usize = 20;
+/// A pause between calls of one caller, there.
+const CHAOS_PACE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct NoneUsed;
@@ -205,6 +211,53 @@ async fn throughput(folder: &Path, asked: &Arc<Vec<Asked>>, with_dead: bool) -> 
     (load.rate, load.ms(0.99))
 }
 
+/// An `http` connector for the bench's dataset.
+async fn http(folder: &Path, does: Does) -> Guarded {
+    let (tls, authority) = chaos::expired();
+    std::fs::write(folder.join("expired.pem"), authority).unwrap();
+    let is_expired = does == Does::IsExpired;
+    let port = chaos::source(does, is_expired.then_some(tls)).await.port();
+    let mut config = serde_json::json!({
+        "type": "http",
+        "base_url": format!("{}://localhost:{port}", if is_expired { "https" } else { "http" }),
+        "limits": {"timeout_ms": 1_000, "max_answer_bytes": 65_536},
+        "datasets": {DATASET: {"path": "/x", "query": {"nom": "{birth_name}"},
+            "attributes": {"valeur": {"at": "$.v", "type": "integer"}}}},
+    });
+    if is_expired {
+        config["ca_file"] = "expired.pem".into();
+    }
+    build("bench".parse().unwrap(), &serde_json::from_value(config).unwrap(), folder).unwrap()
+}
+
+/// The p99 in milliseconds of sources that are well and asked at an even pace, with or without those of [`chaos::ALL`]
+/// beside them, each asked as often.
+async fn tail(folder: &Path, asked: &Arc<Vec<Asked>>, with_chaos: bool) -> f64 {
+    let mut well = Vec::new();
+    for _ in 0..SOUND {
+        well.push(Arc::new(http(folder, Does::Well).await));
+    }
+    let mut others = tokio::task::JoinSet::new();
+    for does in chaos::ALL.into_iter().filter(|does| with_chaos && *does != Does::Well) {
+        let source = Arc::new(http(folder, does).await);
+        for caller in 0..CALLERS_EACH {
+            let (source, asked) = (Arc::clone(&source), Arc::clone(asked));
+            others.spawn(async move {
+                loop {
+                    asked[caller].ask(&source).await;
+                    tokio::time::sleep(CHAOS_PACE).await;
+                }
+            });
+        }
+    }
+    let (well, asked) = (Arc::new(well), Arc::clone(asked));
+    let load = paced_loop(SOUND * CALLERS_EACH, CHAOS_PACE, Duration::from_secs(4), move |caller, _| {
+        let (well, asked) = (Arc::clone(&well), Arc::clone(&asked));
+        async move { assert_eq!(asked[caller].ask(&well[caller % SOUND]).await, OutcomeCode::Found) }
+    });
+    load.await.ms(0.99)
+}
+
 /// Seconds to read a file of a million persons, and to find everybody by their identity.
 fn load_a_million(folder: &Path) -> f64 {
     let mut text = "birth_name;given_names;birth_date;sex;birth_country;birth_commune;quotient;regime\n".to_owned();
@@ -249,8 +302,16 @@ async fn main() {
         ratios.push(with / without);
         tails.push(p99_with / p99_without);
     }
+    let mut chaos_tails = Vec::new();
+    for _ in 0..ROUNDS {
+        let without = tail(root.path(), &asked, false).await;
+        let with = tail(root.path(), &asked, true).await;
+        println!("p99 of sound sources {without:.2} ms, beside misbehaving ones {with:.2} ms");
+        chaos_tails.push(with / without);
+    }
     println!("figure connector_file_million {:.2} s", median(&mut loads));
     println!("figure connector_added_p50 {:.0} us", median(&mut differences));
     println!("figure connector_healthy_ratio {:.3} ratio", median(&mut ratios));
     println!("figure connector_healthy_p99_ratio {:.3} ratio", median(&mut tails));
+    println!("figure connector_chaos_p99_ratio {:.3} ratio", median(&mut chaos_tails));
 }

@@ -15,6 +15,7 @@
 
 pub mod ask;
 pub mod caller;
+pub mod chaos;
 pub mod forger;
 pub mod load;
 pub mod power;

@@ -36,6 +36,15 @@ where
     F: Future<Output = ()> + Send,
     C: Fn(usize, u64) -> F + Send + Sync + 'static,
 {
+    paced_loop(callers, Duration::ZERO, duration, call).await
+}
+
+/// As [`closed_loop`], with a pause before each next call.
+pub async fn paced_loop<F, C>(callers: usize, pause: Duration, duration: Duration, call: C) -> Load
+where
+    F: Future<Output = ()> + Send,
+    C: Fn(usize, u64) -> F + Send + Sync + 'static,
+{
     let (stop, warm) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (call, next) = (Arc::new(call), Arc::new(AtomicU64::new(0)));
     let tasks: Vec<_> = (0..callers)
@@ -48,6 +57,9 @@ where
                     call(caller, next.fetch_add(1, Ordering::Relaxed)).await;
                     if warm.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
                         latencies.record(u64::try_from(begun.elapsed().as_micros()).unwrap()).unwrap();
+                    }
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
                     }
                 }
                 latencies

@@ -1,7 +1,6 @@
 //! From a question to one that another broker understands.
 
-use ring::digest::{SHA256, digest};
-use unefois_consent::{AttributeId, DatasetId, Ground, NoticeShown};
+use unefois_consent::{AttributeId, DatasetId, Digest, Ground, NoticeShown};
 use unefois_proto::common::wire_identity;
 use unefois_proto::exchange::wire_ground;
 use unefois_proto::v1;
@@ -53,9 +52,8 @@ pub(super) fn named(dataset: &DatasetId, attribute: &AttributeId) -> String {
 /// One exchange of this broker may ask several datasets there: each is an exchange of its own, and the same one when it is
 /// asked again.
 fn request_id(fetch: &Fetch<'_>) -> String {
-    let dataset = digest(&SHA256, fetch.dataset.dataset.id.as_str().as_bytes());
-    let prefix: String = dataset.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}:{prefix}", fetch.permit.exchange())
+    let dataset = Digest::of(fetch.dataset.dataset.id.as_str().as_bytes()).to_string();
+    format!("{}:{dataset:.16}", fetch.permit.exchange())
 }
 
 /// The same ground there. A consent is the newest one of their ledger that covers the question.

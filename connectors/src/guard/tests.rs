@@ -297,28 +297,6 @@ async fn the_operator_is_told_of_each_answer_and_nothing_of_the_person() {
     }
 }
 
-/// Not a promise but a measure: run with `--release --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measure, for a quiet machine"]
-async fn measure_the_cost_of_the_guard() {
-    let recorder = recorder();
-    let _metrics = metrics::set_default_local_recorder(&recorder);
-    let asked = asked();
-    let (guard, fake) = answering(found(&asked, &[(0, json!(1)), (1, json!(1))]));
-    let rounds = 1_000_000;
-    let measure = |started: std::time::Instant| started.elapsed().as_nanos() / rounds;
-    let started = std::time::Instant::now();
-    for _ in 0..rounds {
-        fake.fetch(asked.fetch()).await.unwrap();
-    }
-    let bare = measure(started);
-    let started = std::time::Instant::now();
-    for _ in 0..rounds {
-        guard.ask(asked.fetch()).await;
-    }
-    println!("bare {bare} ns, guarded {} ns", measure(started));
-}
-
 fn down() -> Fake {
     Fake { answer: Some(Err(SourceFault::Down("test"))), ..Fake::default() }
 }

@@ -1,6 +1,7 @@
 //! The process of a plugin: a group of its own, without the broker's environment, output and secrets.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,6 +20,7 @@ pub(super) struct Program {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     max_memory: Option<u64>,
+    output: Option<PathBuf>,
     folder: PathBuf,
 }
 
@@ -34,9 +36,13 @@ impl Program {
             arguments: arguments.to_vec(),
             environment: config.environment.clone().into_iter().collect(),
             max_memory: config.max_memory_mb.map(|megabytes| megabytes << 20),
+            output: config.output_file.as_ref().map(|path| base_dir.join(path)),
             folder: base_dir.to_owned(),
         };
         program.check().map_err(|(path, problem)| ConnectorConfigError::file("command", &path, problem))?;
+        if let Some(path) = &program.output {
+            append(path).map_err(|problem| ConnectorConfigError::file("output_file", path, problem))?;
+        }
         Ok(program)
     }
 
@@ -68,6 +74,7 @@ impl Program {
         let folder = tempfile::Builder::new().prefix("unefois-plugin-").tempdir();
         let folder = folder.map_err(|_| "no folder for its socket could be made in the temporary folder")?;
         let socket = folder.path().join("socket");
+        let (output, errors) = self.outputs()?;
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
@@ -78,9 +85,8 @@ impl Program {
             .env("UNEFOIS_SOCKET", &socket)
             // Held open as long as the broker lives.
             .stdin(Stdio::piped())
-            // What it prints may name persons.
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
             .process_group(0)
             .kill_on_drop(true);
         if !self.folder.as_os_str().is_empty() {
@@ -97,6 +103,22 @@ impl Program {
         }
         Ok(process)
     }
+
+    /// What it prints may name persons: it goes where the operator says, or nowhere.
+    fn outputs(&self) -> Result<(Stdio, Stdio), &'static str> {
+        let Some(path) = &self.output else { return Ok((Stdio::null(), Stdio::null())) };
+        let file = append(path)?;
+        let errors = file.try_clone().map_err(|_| "its output file could not be opened")?;
+        Ok((file.into(), errors.into()))
+    }
+}
+
+/// A file that the broker's user alone can read, opened at its end.
+fn append(path: &Path) -> Result<File, &'static str> {
+    let opened = File::options().append(true).create(true).mode(0o600).open(path);
+    let file = opened.map_err(|_| "cannot be written")?;
+    let mode = file.metadata().map_or(0o777, |file| file.permissions().mode());
+    if mode & 0o077 != 0 { Err("others may read it; run: chmod 600 on it") } else { Ok(file) }
 }
 
 /// Whether others than its owner may replace what is in a folder. Where it is sticky (`/tmp`), they may not.

@@ -27,6 +27,10 @@ pub struct PluginConfig {
     /// Largest memory of the program in MB, data and stacks: 16 to 65536. No limit where absent.
     #[serde(default)]
     pub max_memory_mb: Option<u64>,
+    /// Where what the program prints is appended, readable by the broker's user alone. Thrown away where absent: it may
+    /// name persons.
+    #[serde(default)]
+    pub output_file: Option<PathBuf>,
     /// The Unix socket of a plugin that somebody else starts.
     #[serde(default)]
     pub socket: Option<PathBuf>,
@@ -65,8 +69,12 @@ impl PluginConfig {
             return refuse("datasets", "at least one, such as [\"mairie.sport\"]");
         }
         let is_command = matches!(self.place()?, Place::Command);
-        if !is_command && (!self.environment.is_empty() || self.max_memory_mb.is_some()) {
-            return refuse("command", "environment and max_memory_mb are of a program that the broker starts");
+        let of_command = [!self.environment.is_empty(), self.max_memory_mb.is_some(), self.output_file.is_some()];
+        if !is_command && of_command.contains(&true) {
+            return refuse(
+                "command",
+                "environment, max_memory_mb and output_file are of a program that the broker starts",
+            );
         }
         if self.max_memory_mb.is_some_and(|megabytes| !MEMORY_MB.contains(&megabytes)) {
             return refuse("max_memory_mb", "from 16 to 65536");

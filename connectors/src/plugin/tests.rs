@@ -237,6 +237,7 @@ fn a_wrong_place_is_refused_by_its_key() {
         (json!({"command": ["plugin"]}), "command"),
         (json!({"command": ["./plugin"], "socket": "s"}), "command"),
         (json!({"socket": "s", "max_memory_mb": 64}), "command"),
+        (json!({"socket": "s", "output_file": "log"}), "command"),
         (json!({"command": ["./plugin"], "max_memory_mb": 1}), "max_memory_mb"),
         (json!({"command": ["./plugin"], "environment": {"A=B": "x"}}), "environment"),
         (json!({"socket": "s", "ca_file": "ca.pem"}), "url"),

@@ -68,6 +68,22 @@ async fn it_gets_nothing_of_the_brokers_environment_and_output() {
     assert!(seen.contains(&(512 * 1024).to_string()), "{seen:?}");
 }
 
+#[tokio::test]
+async fn what_it_prints_is_appended_to_a_file_that_nobody_else_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let (connector, folder) = script("echo out; echo why >&2", &[("output_file", json!("sport.log"))]);
+    connector.start();
+    let log = folder.path().join("sport.log");
+    until(|| lines(&log).len() >= 4).await;
+    assert_eq!(lines(&log)[..4], ["out", "why", "out", "why"]);
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&log, PermissionsExt::from_mode(0o644)).unwrap();
+    let config = json!({"command": ["/bin/sh", "script"], "datasets": [DATASET], "output_file": "sport.log"});
+    let config = serde_json::from_value(config).unwrap();
+    let error = PluginConnector::open(&"sport".parse().unwrap(), &config, folder.path()).unwrap_err().to_string();
+    assert!(error.starts_with("output_file") && error.contains("chmod 600"), "{error}");
+}
+
 #[test]
 fn a_program_that_others_may_replace_is_refused() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,619 @@
+//! The consent ledger over gRPC: every change, every refusal, exact under concurrency.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tonic::{Code, Status};
+use unefois::client::Client;
+use unefois_consent::registry::RegistryFile;
+use unefois_consent::{GroundKind, Timestamp};
+use unefois_engine::{Clock, ManualClock, SystemClock};
+use unefois_proto::fields::wire_instant;
+use unefois_proto::v1;
+use unefois_tests::ask::{
+    ALLOWANCE, CANTEEN, allowance, assert_malformed, assert_refused, canteen, exchange, grant, grant_on, granted,
+    only_status, person, reason, terms, withdraw, within,
+};
+use unefois_tests::sandbox::Sandbox;
+
+async fn decide(client: &Client, consent_id: &str, decision: v1::Decision) -> Result<v1::Consent, Status> {
+    let request = v1::DecideConsentRequest {
+        consent_id: consent_id.to_owned(),
+        decision: decision as i32,
+        evidence_sha256: String::new(),
+    };
+    let answer = client.consent().decide_consent(within(request)).await?;
+    Ok(answer.into_inner().consent.unwrap())
+}
+
+async fn get(client: &Client, consent_id: &str) -> Result<v1::Consent, Status> {
+    let request = v1::GetConsentRequest { consent_id: consent_id.to_owned() };
+    Ok(client.consent().get_consent(within(request)).await?.into_inner().consent.unwrap())
+}
+
+async fn request(client: &Client, birth_name: &str) -> v1::RequestConsentResponse {
+    let request = v1::RequestConsentRequest {
+        agent: "agent-7".to_owned(),
+        subject: Some(person(birth_name)),
+        terms: Some(terms()),
+        answer_by: None,
+    };
+    client.consent().request_consent(within(request)).await.unwrap().into_inner()
+}
+
+/// Somebody of age, and a child.
+fn born(birth_name: &str, birth_date: &str) -> v1::Identity {
+    v1::Identity { birth_date: birth_date.to_owned(), ..person(birth_name) }
+}
+
+fn mandate(kind: v1::MandateKind, principal: v1::Identity) -> v1::RecordMandateRequest {
+    v1::RecordMandateRequest {
+        agent: "agent-7".to_owned(),
+        principal: Some(principal),
+        representative: Some(born("TUTEUR", "1970-01-01")),
+        kind: kind as i32,
+        procedures: Vec::new(),
+        proof_sha256: "f0".repeat(32),
+        not_before: None,
+        expires_at: Some(wire_instant(SystemClock.now().plus(Duration::from_secs(86_400)))),
+    }
+}
+
+async fn record_mandate(client: &Client, request: v1::RecordMandateRequest) -> Result<v1::Mandate, Status> {
+    Ok(client.consent().record_mandate(within(request)).await?.into_inner().mandate.unwrap())
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_person_and_is_answered_with_what_it_asks_or_less() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let asked = request(&department, "MARCHAND").await;
+    let consent = asked.consent.unwrap();
+    assert_eq!((consent.state(), asked.code.as_str()), (v1::ConsentState::Requested, consent.code.as_str()));
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&consent.id))).await, "CONSENT_PENDING");
+    assert_refused(exchange(&department, allowance("MARCHAND", None)).await, "CONSENT_PENDING");
+    // More than was asked is no answer.
+    let mut more = grant_on("MARCHAND", |terms| terms.r#use = v1::ConsentUse::OneTime as i32);
+    more.request_id.clone_from(&consent.id);
+    assert_malformed(department.consent().record_consent(within(more)).await, "request_id", "");
+    // What the request asked for, as it was asked.
+    let answer = v1::RecordConsentRequest {
+        terms: consent.terms.clone(),
+        request_id: consent.id.clone(),
+        channel: v1::Channel::Counter as i32,
+        ..grant("MARCHAND")
+    };
+    let given =
+        department.consent().record_consent(within(answer.clone())).await.unwrap().into_inner().consent.unwrap();
+    assert_eq!((given.id.as_str(), given.state()), (consent.id.as_str(), v1::ConsentState::Given));
+    assert!(given.log_index > consent.log_index);
+    exchange(&department, allowance("MARCHAND", Some(&consent.id))).await.unwrap();
+    assert_malformed(department.consent().record_consent(within(answer)).await, "request_id", "");
+    // One that the person refuses.
+    let refused = request(&department, "MARCHAND").await.consent.unwrap();
+    let refused = decide(&department, &refused.id, v1::Decision::Refuse).await.unwrap();
+    assert_eq!(refused.state(), v1::ConsentState::Refused);
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&refused.id))).await, "CONSENT_REFUSED");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn each_decision_takes_effect_when_it_is_acknowledged() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let operator = sandbox.client("operateur").await;
+    let id = granted(&department, grant("MARCHAND")).await;
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    decide(&department, &id, v1::Decision::Pause).await.unwrap();
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_PAUSED");
+    let resumed = decide(&department, &id, v1::Decision::Resume).await.unwrap();
+    assert_eq!(resumed.state(), v1::ConsentState::Given);
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    // The operator ends it by an authority's order, and nothing else of it.
+    let status = decide(&operator, &id, v1::Decision::Pause).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "NOT_ALLOWED"));
+    let status = decide(&department, &id, v1::Decision::Revoke).await.unwrap_err();
+    assert_eq!(reason(&status), "NOT_ALLOWED");
+    let revoked = decide(&operator, &id, v1::Decision::Revoke).await.unwrap();
+    assert_eq!((revoked.state(), revoked.uses), (v1::ConsentState::Revoked, 2));
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_REVOKED");
+    assert_malformed(decide(&department, &id, v1::Decision::Resume).await, "consent_id", "");
+    let invalid = granted(&department, grant("MARCHAND")).await;
+    decide(&department, &invalid, v1::Decision::Invalidate).await.unwrap();
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&invalid))).await, "CONSENT_INVALIDATED");
+    // Twice is once.
+    let size = sandbox.broker().engine().head().size;
+    decide(&department, &invalid, v1::Decision::Invalidate).await.unwrap();
+    assert_eq!(sandbox.broker().engine().head().size, size);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_renewal_is_another_version_that_names_the_one_before() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let once = grant_on("MARCHAND", |terms| terms.r#use = v1::ConsentUse::OneTime as i32);
+    let id = granted(&department, once).await;
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    assert_eq!(get(&department, &id).await.unwrap().state(), v1::ConsentState::Exhausted);
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_USED");
+    let renewal = v1::RenewConsentRequest {
+        agent: "agent-7".to_owned(),
+        consent_id: id.clone(),
+        notice_version: 1,
+        language: v1::Language::English as i32,
+        expires_at: Some(wire_instant(SystemClock.now().plus(Duration::from_secs(3_600)))),
+        channel: v1::Channel::Phone as i32,
+        ..v1::RenewConsentRequest::default()
+    };
+    let renewed =
+        department.consent().renew_consent(within(renewal.clone())).await.unwrap().into_inner().consent.unwrap();
+    assert_eq!((renewed.version, renewed.state(), renewed.uses), (2, v1::ConsentState::Renewed, 0));
+    assert_eq!(renewed.previous_sha256.len(), 64);
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    let listed = v1::ListConsentsRequest { subject: Some(person("MARCHAND")), ..Default::default() };
+    let listed = department.consent().list_consents(within(listed)).await.unwrap().into_inner().consents;
+    assert_eq!(listed.len(), 1, "a version takes the place of the one before");
+    withdraw(&department, &id).await;
+    assert_malformed(department.consent().renew_consent(within(renewal)).await, "consent_id", "");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_periodic_consent_counts_in_windows_from_its_start() {
+    let noon: Timestamp = "2026-10-24T12:00:00Z".parse().unwrap();
+    let clock = Arc::new(ManualClock::new(noon));
+    let sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    let department = sandbox.client("departement").await;
+    // Over the change from summer time: a day of the ledger stays a day.
+    let wanted = grant_on("MARCHAND", |terms| {
+        terms.r#use = v1::ConsentUse::Periodic as i32;
+        terms.frequency = Some(v1::Frequency { times: 1, per: v1::TimeUnit::Day as i32 });
+        terms.not_before = Some(wire_instant(noon));
+        terms.expires_at = Some(wire_instant("2026-10-26T12:00:00Z".parse().unwrap()));
+    });
+    let id = granted(&department, wanted).await;
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    clock.set("2026-10-25T11:59:59.999Z".parse().unwrap());
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_FREQUENCY");
+    clock.set("2026-10-25T12:00:00Z".parse().unwrap());
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    // The clock steps back; the log's time does not, and no window comes again.
+    clock.set(noon);
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_FREQUENCY");
+    clock.set("2026-10-26T12:00:00Z".parse().unwrap());
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_EXPIRED");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_consent_is_for_its_recipients_and_months() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let wanted = grant_on("MARCHAND", |terms| {
+        terms.period = Some(v1::DataPeriod { from: "2026-01".to_owned(), to: "2026-06".to_owned() });
+    });
+    let id = granted(&department, wanted).await;
+    let asking = |months: &[(&str, &str)]| {
+        let parameters = months.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let filters = vec![v1::DatasetFilter { dataset: "dss.quotient_familial".to_owned(), parameters }];
+        v1::ExchangeRequest { filters, ..allowance("MARCHAND", Some(&id)) }
+    };
+    exchange(&department, asking(&[("annee", "2026"), ("mois", "6")])).await.unwrap();
+    assert_refused(exchange(&department, asking(&[("annee", "2026"), ("mois", "7")])).await, "CONSENT_SCOPE");
+    assert_refused(exchange(&department, asking(&[("annee", "2026")])).await, "CONSENT_SCOPE");
+    assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_SCOPE");
+    sandbox
+        .change_registry(|file: &mut RegistryFile| {
+            let town =
+                file.habilitations.iter().find(|h| h.id.as_str() == "saint-exemple-cantine").unwrap().participant;
+            file.habilitations.iter_mut().find(|h| h.id.as_str() == "exemple-rentree").unwrap().recipients.insert(town);
+        })
+        .await;
+    let current = sandbox.broker().engine().registry();
+    let town = current
+        .registry
+        .to_file()
+        .habilitations
+        .iter()
+        .find(|h| h.id.as_str() == "saint-exemple-cantine")
+        .unwrap()
+        .participant;
+    let own = granted(&department, grant("MARCHAND")).await;
+    let for_town = v1::ExchangeRequest { recipient: town.to_string(), ..allowance("MARCHAND", Some(&own)) };
+    assert_refused(exchange(&department, for_town).await, "CONSENT_RECIPIENT");
+    let shared = granted(&department, grant_on("MARCHAND", |terms| terms.recipients = vec![town.to_string()])).await;
+    let for_town = v1::ExchangeRequest { recipient: town.to_string(), ..allowance("MARCHAND", Some(&shared)) };
+    exchange(&department, for_town).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_representative_acts_under_a_mandate_that_is_in_force_and_covers_the_procedure() {
+    let sandbox = Sandbox::start().await;
+    let (town, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let child = || born("ENFANT", "2015-05-05");
+    let parent = v1::RecordMandateRequest { expires_at: None, ..mandate(v1::MandateKind::Parent, child()) };
+    let parental = record_mandate(&town, parent).await.unwrap();
+    let expected: Timestamp = "2033-05-04T22:00:00Z".parse().unwrap();
+    assert_eq!(parental.expires_at, Some(wire_instant(expected)), "majority, at midnight of Paris");
+    let acting = |mandate_id: &str| v1::ExchangeRequest {
+        subject: Some(child()),
+        mandate_id: mandate_id.to_owned(),
+        ..canteen("ENFANT")
+    };
+    exchange(&town, acting(&parental.id)).await.unwrap();
+    assert_refused(exchange(&town, acting(&"9".repeat(32))).await, "MANDATE_MISSING");
+    // For another person, or towards another administration, it reads as none.
+    let other = v1::ExchangeRequest { mandate_id: parental.id.clone(), ..canteen("MARCHAND") };
+    assert_refused(exchange(&town, other).await, "MANDATE_MISSING");
+    let elsewhere = record_mandate(&department, mandate(v1::MandateKind::Guardian, child())).await.unwrap();
+    assert_refused(exchange(&town, acting(&elsewhere.id)).await, "MANDATE_MISSING");
+    let narrow = v1::RecordMandateRequest {
+        procedures: vec![ALLOWANCE.to_owned()],
+        ..mandate(v1::MandateKind::Guardian, child())
+    };
+    let narrow = record_mandate(&town, narrow).await.unwrap();
+    assert_refused(exchange(&town, acting(&narrow.id)).await, "MANDATE_SCOPE");
+    let later = v1::RecordMandateRequest {
+        not_before: Some(wire_instant(SystemClock.now().plus(Duration::from_secs(3_600)))),
+        ..mandate(v1::MandateKind::Guardian, child())
+    };
+    let later = record_mandate(&town, later).await.unwrap();
+    assert_refused(exchange(&town, acting(&later.id)).await, "MANDATE_NOT_YET_VALID");
+    let end = v1::EndMandateRequest { mandate_id: parental.id.clone() };
+    town.consent().end_mandate(within(end)).await.unwrap();
+    assert_refused(exchange(&town, acting(&parental.id)).await, "MANDATE_ENDED");
+    // A consent by a representative ends with the mandate.
+    let given = v1::RecordConsentRequest {
+        subject: Some(child()),
+        mandate_id: elsewhere.id.clone(),
+        ..grant_on("ENFANT", |terms| terms.expires_at = elsewhere.expires_at)
+    };
+    let consent = granted(&department, given).await;
+    let by_consent = || v1::ExchangeRequest { subject: Some(child()), ..allowance("ENFANT", Some(&consent)) };
+    exchange(&department, by_consent()).await.unwrap();
+    let end = v1::EndMandateRequest { mandate_id: elsewhere.id };
+    department.consent().end_mandate(within(end)).await.unwrap();
+    assert_refused(exchange(&department, by_consent()).await, "MANDATE_ENDED");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_mandate_ends_at_majority() {
+    let clock = Arc::new(ManualClock::new("2026-05-04T21:59:59Z".parse().unwrap()));
+    let sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    let town = sandbox.client("ville").await;
+    // Of age on 5 May 2026.
+    let youth = || born("JEUNE", "2008-05-05");
+    let parental = v1::RecordMandateRequest { expires_at: None, ..mandate(v1::MandateKind::Parent, youth()) };
+    let parental = record_mandate(&town, parental.clone()).await.unwrap();
+    let ask = || v1::ExchangeRequest {
+        subject: Some(youth()),
+        mandate_id: parental.id.clone(),
+        ground: Some(unefois_proto::exchange::wire_ground(&unefois_consent::Ground::LawRequest {
+            notice: unefois_consent::NoticeShown {
+                version: 1,
+                shown_at: clock.now(),
+                channel: unefois_consent::Channel::Online,
+                language: unefois_consent::Language::Fr,
+            },
+        })),
+        ..canteen("JEUNE")
+    };
+    exchange(&town, ask()).await.unwrap();
+    clock.set("2026-05-04T22:00:00Z".parse().unwrap());
+    assert_refused(exchange(&town, ask()).await, "MANDATE_EXPIRED");
+    let again = v1::RecordMandateRequest { expires_at: None, ..mandate(v1::MandateKind::Parent, youth()) };
+    assert_malformed(record_mandate(&town, again).await, "principal.birth_date", "");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn each_field_of_a_mandate_that_is_wrong_is_named() {
+    let sandbox = Sandbox::start().await;
+    let town = sandbox.client("ville").await;
+    let adult = || born("MAJEUR", "1950-01-01");
+    let in_years = |years: u64| Some(wire_instant(SystemClock.now().plus(Duration::from_secs(years * 366 * 86_400))));
+    let cases: Vec<(&str, v1::RecordMandateRequest)> = vec![
+        ("principal.birth_date", mandate(v1::MandateKind::Parent, adult())),
+        ("principal.birth_date", mandate(v1::MandateKind::Parent, born("ENFANT", ""))),
+        ("kind", mandate(v1::MandateKind::Mandatary, born("ENFANT", "2015-05-05"))),
+        ("expires_at", v1::RecordMandateRequest { expires_at: None, ..mandate(v1::MandateKind::Mandatary, adult()) }),
+        (
+            "expires_at",
+            v1::RecordMandateRequest { expires_at: in_years(19), ..mandate(v1::MandateKind::Mandatary, adult()) },
+        ),
+        (
+            "expires_at",
+            v1::RecordMandateRequest {
+                expires_at: in_years(17),
+                ..mandate(v1::MandateKind::Guardian, born("ENFANT", "2015-05-05"))
+            },
+        ),
+        (
+            "representative.birth_date",
+            v1::RecordMandateRequest {
+                representative: Some(born("ENFANT", "2015-05-05")),
+                ..mandate(v1::MandateKind::Mandatary, adult())
+            },
+        ),
+        (
+            "representative",
+            v1::RecordMandateRequest { representative: Some(adult()), ..mandate(v1::MandateKind::Mandatary, adult()) },
+        ),
+        (
+            "procedures",
+            v1::RecordMandateRequest {
+                procedures: vec!["no-such".to_owned()],
+                ..mandate(v1::MandateKind::Mandatary, adult())
+            },
+        ),
+        (
+            "proof_sha256",
+            v1::RecordMandateRequest { proof_sha256: String::new(), ..mandate(v1::MandateKind::Mandatary, adult()) },
+        ),
+    ];
+    let size = sandbox.broker().engine().head().size;
+    for (field, request) in cases {
+        assert_malformed(record_mandate(&town, request).await, field, "");
+    }
+    assert_eq!(sandbox.broker().engine().head().size, size, "nothing of it was written");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn each_field_of_a_consent_that_is_wrong_is_named_and_nothing_is_written() {
+    let sandbox = Sandbox::start().await;
+    let department = sandbox.client("departement").await;
+    let cases: Vec<(&str, v1::RecordConsentRequest)> = vec![
+        ("terms.notice_version", grant_on("MARCHAND", |t| t.notice_version = 0)),
+        ("terms.recipients", grant_on("MARCHAND", |t| t.recipients = vec!["13002526500013".to_owned()])),
+        (
+            "terms.filters",
+            grant_on("MARCHAND", |t| {
+                let parameters = [("jour".to_owned(), "1".to_owned())].into();
+                t.filters = vec![v1::DatasetFilter { dataset: "dss.quotient_familial".to_owned(), parameters }];
+            }),
+        ),
+        (
+            "terms.period",
+            grant_on("MARCHAND", |t| {
+                t.period = Some(v1::DataPeriod { from: "2026-02".to_owned(), to: "2026-01".to_owned() });
+            }),
+        ),
+        ("terms.frequency", grant_on("MARCHAND", |t| t.r#use = v1::ConsentUse::Periodic as i32)),
+        (
+            "terms.frequency.times",
+            grant_on("MARCHAND", |t| {
+                t.r#use = v1::ConsentUse::Periodic as i32;
+                t.frequency = Some(v1::Frequency { times: 0, per: v1::TimeUnit::Day as i32 });
+            }),
+        ),
+        (
+            "terms.storage",
+            grant_on("MARCHAND", |t| {
+                t.storage = Some(v1::DataStorage { value: 1, unit: v1::TimeUnit::Day as i32 });
+            }),
+        ),
+        (
+            "terms.storage",
+            grant_on("MARCHAND", |t| {
+                t.store = true;
+                t.storage = Some(v1::DataStorage { value: 13, unit: v1::TimeUnit::Month as i32 });
+            }),
+        ),
+        ("mandate_id", v1::RecordConsentRequest { mandate_id: "9".repeat(32), ..grant("MARCHAND") }),
+        (
+            "assurance.authenticated_at",
+            v1::RecordConsentRequest {
+                assurance: Some(v1::IdentityAssurance {
+                    level: v1::EidasLevel::High as i32,
+                    acr: String::new(),
+                    authenticated_at: Some(wire_instant(SystemClock.now().plus(Duration::from_secs(3_600)))),
+                }),
+                ..grant("MARCHAND")
+            },
+        ),
+    ];
+    let size = sandbox.broker().engine().head().size;
+    for (field, request) in cases {
+        assert_malformed(department.consent().record_consent(within(request.clone())).await, field, "");
+        if field.starts_with("terms") {
+            let request = v1::RequestConsentRequest {
+                agent: request.agent,
+                subject: request.subject,
+                terms: request.terms,
+                answer_by: None,
+            };
+            assert_malformed(department.consent().request_consent(within(request)).await, field, "");
+        }
+    }
+    for (answer_by, terms) in
+        [(SystemClock.now(), terms()), (SystemClock.now().plus(Duration::from_secs(90_000)), terms())]
+    {
+        let request = v1::RequestConsentRequest {
+            agent: "agent-7".to_owned(),
+            subject: Some(person("MARCHAND")),
+            terms: Some(terms),
+            answer_by: Some(wire_instant(answer_by)),
+        };
+        assert_malformed(department.consent().request_consent(within(request)).await, "answer_by", "");
+    }
+    assert_eq!(sandbox.broker().engine().head().size, size, "nothing of it was written");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn another_administrations_consent_or_another_persons_reads_as_none() {
+    let sandbox = Sandbox::start().await;
+    let (town, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let id = granted(&department, grant("MARCHAND")).await;
+    for outcome in [
+        get(&town, &id).await.map(drop),
+        get(&town, &"9".repeat(32)).await.map(drop),
+        decide(&town, &id, v1::Decision::Withdraw).await.map(drop),
+    ] {
+        assert_eq!(outcome.unwrap_err().code(), Code::NotFound);
+    }
+    sandbox
+        .change_registry(|file| {
+            let held = file.habilitations.iter_mut().find(|h| h.id.as_str() == "saint-exemple-cantine").unwrap();
+            held.grounds.insert(GroundKind::Consent);
+        })
+        .await;
+    let stolen = |id: &str| v1::ExchangeRequest { procedure: CANTEEN.to_owned(), ..allowance("MARCHAND", Some(id)) };
+    assert_refused(exchange(&town, stolen(&id)).await, "CONSENT_MISSING");
+    assert_refused(exchange(&department, allowance("PETIT", Some(&id))).await, "CONSENT_MISSING");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_watches_sees_each_change_once_and_goes_on_after_the_last_one() {
+    let sandbox = Sandbox::start().await;
+    let (town, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let kept = grant_on("MARCHAND", |terms| {
+        terms.store = true;
+        terms.storage = Some(v1::DataStorage { value: 1, unit: v1::TimeUnit::Month as i32 });
+    });
+    let id = granted(&department, kept).await;
+    exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
+    record_mandate(&town, mandate(v1::MandateKind::Guardian, born("MAJEUR", "1950-01-01"))).await.unwrap();
+    let watch = |client: Client, cursor: Option<u64>| async move {
+        client.consent().watch_consents(v1::WatchConsentsRequest { cursor }).await.unwrap().into_inner()
+    };
+    let mut changes = watch(department.clone(), None).await;
+    let first = changes.next().await.unwrap().unwrap();
+    assert_eq!((first.kind(), first.consent.unwrap().id), (v1::ChangeKind::ConsentGranted, id.clone()));
+    // What comes while it waits.
+    let waiting = tokio::spawn(async move { (changes.next().await.unwrap().unwrap(), changes) });
+    withdraw(&department, &id).await;
+    let (withdrawn, changes) = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    assert_eq!((withdrawn.kind(), withdrawn.erase), (v1::ChangeKind::ConsentWithdrawn, true));
+    assert!(withdrawn.cursor > first.cursor);
+    drop(changes);
+    // What comes while nobody watches, seen after it by whoever comes back.
+    for _ in 0..300 {
+        granted(&department, grant("MARCHAND")).await;
+    }
+    let mut changes = watch(department.clone(), Some(withdrawn.cursor)).await;
+    let mut last = withdrawn.cursor;
+    for _ in 0..300 {
+        let change = changes.next().await.unwrap().unwrap();
+        assert!(change.cursor > last && change.kind() == v1::ChangeKind::ConsentGranted);
+        last = change.cursor;
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(200), changes.next()).await.is_err(), "there is no more");
+    // The town hall sees its own.
+    let mut its = watch(town.clone(), None).await;
+    assert_eq!(its.next().await.unwrap().unwrap().kind(), v1::ChangeKind::MandateGranted);
+    assert!(tokio::time::timeout(Duration::from_millis(200), its.next()).await.is_err());
+    drop((changes, its));
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_right_to_it_and_with_the_broker() {
+    let mut sandbox = Sandbox::start().await;
+    let (town, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let mut ours = town.consent().watch_consents(v1::WatchConsentsRequest { cursor: None }).await.unwrap().into_inner();
+    let mut its =
+        department.consent().watch_consents(v1::WatchConsentsRequest { cursor: None }).await.unwrap().into_inner();
+    sandbox
+        .change_registry(|file| file.participants.iter_mut().for_each(|p| p.keys.retain(|k| k.label != "ville")))
+        .await;
+    granted(&department, grant("MARCHAND")).await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), ours.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(reason(&ended), "NOT_ALLOWED");
+    assert_eq!(its.next().await.unwrap().unwrap().kind(), v1::ChangeKind::ConsentGranted);
+    let begun = std::time::Instant::now();
+    sandbox.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "a watch holds up no shutdown");
+    let last = its.next().await;
+    assert!(last.is_none_or(|last| last.is_err()));
+}
+
+#[tokio::test]
+async fn a_person_with_many_consents_is_listed_page_by_page() {
+    let sandbox = Sandbox::start().await;
+    let department = Arc::new(sandbox.client("departement").await);
+    let mut calls = JoinSet::new();
+    for _ in 0..250 {
+        let department = Arc::clone(&department);
+        calls.spawn(async move { granted(&department, grant("MARCHAND")).await });
+    }
+    let mut expected = calls.join_all().await;
+    let (mut found, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListConsentsRequest { subject: Some(person("MARCHAND")), page_size: 40, page_token };
+        let page = department.consent().list_consents(within(request)).await.unwrap().into_inner();
+        assert!(page.consents.len() <= 40);
+        found.extend(page.consents.into_iter().map(|c| c.id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    let answer = exchange(&department, allowance("MARCHAND", None)).await.unwrap();
+    assert_eq!(only_status(&answer), v1::AttributeStatus::Found);
+    sandbox.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_ten_thousand_races_no_answer_comes_after_a_withdrawal_in_the_log() {
+    const ROUNDS: usize = 200;
+    const CALLS: usize = 50;
+    let mut sandbox = Sandbox::start().await;
+    let department = Arc::new(sandbox.client("departement").await);
+    sandbox.change_registry(|file| file.habilitations.iter_mut().for_each(|h| h.quota_per_day = None)).await;
+    let (mut answered, mut stopped) = (0, 0);
+    for round in 0..ROUNDS {
+        let id = granted(&department, grant("MARCHAND")).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let (department, question) = (Arc::clone(&department), allowance("MARCHAND", Some(&id)));
+            calls.spawn(async move { exchange(&department, question).await });
+        }
+        // At another moment each time: before the first answer, after the last, and between.
+        tokio::time::sleep(Duration::from_micros(u64::try_from(round % 40).unwrap() * 500)).await;
+        withdraw(&department, &id).await;
+        // Acknowledged: whoever asks from now on gets nothing.
+        assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_WITHDRAWN");
+        for outcome in calls.join_all().await {
+            match outcome {
+                Ok(answer) if only_status(&answer) == v1::AttributeStatus::Found => answered += 1,
+                Ok(answer) => {
+                    assert_eq!(answer.withheld_reasons, ["CONSENT_WITHDRAWN"]);
+                    stopped += 1;
+                }
+                Err(status) => {
+                    assert_eq!(reason(&status), "CONSENT_WITHDRAWN");
+                    stopped += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(answered + stopped, ROUNDS * CALLS);
+    assert!(answered > 0 && stopped > 0, "{answered} answered, {stopped} stopped: that was no race");
+    println!("{answered} answered before their withdrawal, {stopped} stopped by it");
+    sandbox.stop().await;
+    let (mut consents, mut withdrawn) = (std::collections::BTreeMap::new(), std::collections::BTreeSet::new());
+    for (index, event) in unefois_tests::world::events(&sandbox.data()) {
+        if let unefois_consent::Event::Requested(requested) = &event {
+            consents.insert(index, requested.consent.unwrap());
+        }
+        if let unefois_consent::Event::ConsentWithdrawn(decided) = &event {
+            withdrawn.insert(decided.consent);
+        }
+        if let unefois_consent::Event::Answered(answer) = &event {
+            assert!(!withdrawn.contains(&consents[&answer.requested]), "entry {index} answers by a withdrawn consent");
+        }
+    }
+    assert_eq!(withdrawn.len(), ROUNDS);
+    sandbox.finish().await;
+}

@@ -1,0 +1,26 @@
+//! What the audit log and the ledger promise whatever happens: crashes, power cuts, races, edits of the log, replays.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
+mod consent_races;
+mod crash;
+mod crash_matrix;
+mod head_file;
+mod ledger_model;
+mod outside_verifiers;
+mod outside_witnesses;
+mod power_cut;
+mod public_log;
+mod purge;
+mod replay;
+mod replay_ledger;
+mod submitters;
+mod witness;
+mod witness_protocol;

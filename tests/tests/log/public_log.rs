@@ -1,0 +1,200 @@
+//! The public log over HTTP (C2SP tlog-tiles), and the mirror that keeps watch over it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+
+use unefois::mirror::{Mirror, MirrorError, Source, Update};
+use unefois_audit::{Checkpoint, Frontier, decode_bundle};
+use unefois_tests::sandbox::Sandbox;
+use unefois_tests::{copy_folder, files};
+
+/// Status, headers in lower case, body.
+fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: log\r\nconnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head, bytes[end + 4..].to_vec())
+}
+
+async fn fetch(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || get(address, &path)).await.unwrap()
+}
+
+fn address(sandbox: &Sandbox) -> SocketAddr {
+    sandbox.broker().log_address.unwrap()
+}
+
+#[tokio::test]
+async fn checkpoint_tiles_and_bundles_are_those_of_one_tree() {
+    let sandbox = Sandbox::start().await;
+    sandbox.grow(520).await;
+    let address = address(&sandbox);
+    let (status, head, note) = fetch(address, "/checkpoint").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
+    let checkpoint = Checkpoint::open(std::str::from_utf8(&note).unwrap(), &sandbox.key, sandbox.key.name()).unwrap();
+    let mut frontier = Frontier::new();
+    let mut level_1 = Vec::new();
+    for bundle in 0..=checkpoint.size / 256 {
+        let width = (checkpoint.size - bundle * 256).min(256);
+        let suffix = if width < 256 { format!(".p/{width}") } else { String::new() };
+        if width == 0 {
+            break;
+        }
+        let (status, head, bytes) = fetch(address, &format!("/tile/entries/{bundle:03}{suffix}")).await;
+        assert_eq!(status, 200, "{head}");
+        assert!(head.contains("content-type: application/octet-stream") && head.contains("immutable"), "{head}");
+        let leaves = decode_bundle(&bytes).unwrap();
+        assert_eq!(leaves.len() as u64, width);
+        let (status, _, hashes) = fetch(address, &format!("/tile/0/{bundle:03}{suffix}")).await;
+        assert_eq!((status, hashes.len() as u64), (200, width * 32));
+        for (leaf, hash) in leaves.iter().zip(hashes.chunks(32)) {
+            assert_eq!(leaf.hash().0, hash);
+            frontier.append_with(leaf.hash(), |level, _, hash| {
+                if level == 8 {
+                    level_1.extend(hash.0);
+                }
+            });
+        }
+    }
+    assert_eq!(frontier.root(), checkpoint.root);
+    let (status, _, upper) = fetch(address, &format!("/tile/1/000.p/{}", checkpoint.size / 256)).await;
+    assert_eq!((status, upper), (200, level_1));
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_signed_tree_is_not_served() {
+    let sandbox = Sandbox::start().await;
+    let address = address(&sandbox);
+    let size = sandbox.broker().engine().head().size;
+    assert_eq!(fetch(address, &format!("/tile/entries/000.p/{size}")).await.0, 200);
+    assert_eq!(fetch(address, "/tile/entries/000.p/1").await.0, 200);
+    let beyond = format!("/tile/entries/000.p/{}", size + 1);
+    for path in [
+        &*beyond,
+        "/tile/entries/000",
+        "/tile/0/000",
+        "/tile/1/000.p/1",
+        "/tile/entries/000.p/0",
+        "/tile/entries/0",
+        "/tile/entries/x000/000.p/1",
+        "/tile/64/000.p/1",
+        "/tile/entries/../../checkpoint",
+        "/tile/entries/%2e%2e%2f000.p%2f1",
+        "/tile/entries/999999999999999999999999",
+        "/",
+        "/keys",
+    ] {
+        let (status, head, body) = fetch(address, path).await;
+        assert_eq!(status, 404, "{path}");
+        assert!(head.contains("no-store"), "{head}");
+        assert!(String::from_utf8(body).unwrap().contains("/checkpoint"), "{path}");
+    }
+    sandbox.finish().await;
+}
+
+async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update, MirrorError> {
+    Mirror::open(folder, &sandbox.key)?.update(&Source::new(source)?, &mut |_, _| {}).await
+}
+
+#[tokio::test]
+async fn clients_that_never_end_their_request_hold_the_public_log_up_for_seconds_only() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut sandbox = Sandbox::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..600 {
+        let mut client = tokio::net::TcpStream::connect(address(&sandbox)).await.unwrap();
+        client.write_all(b"GET /checkpoint HTTP/1.1\r\nHost: l").await.unwrap();
+        slow.push(client);
+    }
+    let url = format!("http://{}/checkpoint", address(&sandbox));
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), reqwest::get(url)).await.unwrap().unwrap();
+    assert!(answer.status().is_success());
+    let mut first = slow.swap_remove(0);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), first.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "a request that does not end keeps its connection");
+    drop(slow);
+    sandbox.stop().await;
+    // Connections that are aborted let go of the engine a moment later.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_mirror_follows_a_log_step_by_step_and_is_a_log_itself() {
+    let sandbox = Sandbox::start().await;
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    let url = format!("http://{}", address(&sandbox));
+    let mut before = 0;
+    for size in [1, 250, 300, 300, 520, 1_100] {
+        sandbox.grow(size).await;
+        let after = sandbox.broker().engine().head().size;
+        assert_eq!(mirror(&one, &sandbox, &url).await.unwrap(), Update { before, after });
+        before = after;
+    }
+    assert_eq!(mirror(&two, &sandbox, one.to_str().unwrap()).await.unwrap(), Update { before: 0, after: before });
+    // The same files, whether copied in six steps or in one: nothing is left over.
+    let relative = |folder: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let of = |file: &PathBuf| (file.strip_prefix(folder).unwrap().to_owned(), std::fs::read(file).unwrap());
+        files(folder).iter().map(of).collect()
+    };
+    assert!(relative(&one) == relative(&two));
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_mirror_refuses_every_flipped_byte_a_rollback_and_a_fork() {
+    let sandbox = Sandbox::start().await;
+    let root = tempfile::tempdir().unwrap();
+    let url = format!("http://{}", address(&sandbox));
+    let old = root.path().join("old");
+    mirror(&old, &sandbox, &url).await.unwrap();
+    sandbox.grow(300).await;
+    let whole = root.path().join("whole");
+    mirror(&whole, &sandbox, &url).await.unwrap();
+    let bundles: Vec<_> = files(&whole)
+        .into_iter()
+        .filter(|f| f.to_str().unwrap().contains("entries") || f.ends_with("checkpoint"))
+        .collect();
+    assert_eq!(bundles.len(), 3);
+    let kept = std::fs::read(old.join("checkpoint")).unwrap();
+    for (n, file) in bundles.iter().enumerate() {
+        let length = std::fs::metadata(file).unwrap().len() as usize;
+        for at in [0, length / 2, length - 2] {
+            let forged = root.path().join(format!("forged-{n}-{at}"));
+            copy_folder(&whole, &forged);
+            let target = forged.join(file.strip_prefix(&whole).unwrap());
+            let mut bytes = std::fs::read(&target).unwrap();
+            bytes[at] ^= 1;
+            std::fs::write(&target, bytes).unwrap();
+            for copy_of in [&old, &root.path().join(format!("fresh-{n}-{at}"))] {
+                let refused = mirror(copy_of, &sandbox, forged.to_str().unwrap()).await;
+                assert!(refused.is_err(), "{} at {at} was taken", file.display());
+            }
+            assert!(std::fs::read(old.join("checkpoint")).unwrap() == kept);
+        }
+    }
+    let rolled_back = mirror(&whole, &sandbox, old.to_str().unwrap()).await.unwrap_err();
+    assert!(matches!(rolled_back, MirrorError::Contradiction(_)), "{rolled_back}");
+    let other = Sandbox::start().await;
+    let foreign = mirror(&whole, &sandbox, &format!("http://{}", address(&other))).await.unwrap_err();
+    assert!(matches!(foreign, MirrorError::Unsound(..)), "{foreign}");
+    // A copy whose right edge somebody changed cannot be gone on from.
+    let edge = |file: &PathBuf| file.to_str().unwrap().contains("tile/0/001.p");
+    let tile = files(&whole).into_iter().find(edge).unwrap();
+    let mut bytes = std::fs::read(&tile).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&tile, bytes).unwrap();
+    let changed = mirror(&whole, &sandbox, &url).await.unwrap_err();
+    assert!(matches!(changed, MirrorError::Changed(_)), "{changed}");
+    sandbox.finish().await;
+    other.finish().await;
+}
