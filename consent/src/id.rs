@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Malformed;
@@ -178,19 +179,15 @@ macro_rules! bytes_type {
             fn from_str(text: &str) -> Result<Self, Malformed> {
                 let mut bytes = [0; $len];
                 // Upper case would make two texts of one identifier.
-                if text.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(text, &mut bytes).is_err() {
-                    return Err(Malformed::new("", $rule));
-                }
-                Ok(Self(bytes))
+                let is_whole = text.len() == 2 * $len && HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).is_ok();
+                if is_whole { Ok(Self(bytes)) } else { Err(Malformed::new("", $rule)) }
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut text = [0_u8; $len * 2];
-                if hex::encode_to_slice(self.0, &mut text).is_err() {
-                    return Err(fmt::Error);
-                }
+                HEXLOWER.encode_mut(&self.0, &mut text);
                 f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }

@@ -13,8 +13,10 @@
     reason = "a bench fails by panicking"
 )]
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -211,12 +213,52 @@ async fn throughput(folder: &Path, asked: &Arc<Vec<Asked>>, with_dead: bool) -> 
     (load.rate, load.ms(0.99))
 }
 
+/// The misbehaving sources in a process of their own and of the lowest priority, since they would be on other machines.
+struct Misbehaving {
+    process: Child,
+    ports: Vec<(Does, u16)>,
+}
+
+/// Set in that process: the folder where it leaves the authority of the expired certificate.
+const MISBEHAVE: &str = "UNEFOIS_BENCH_MISBEHAVE";
+
+impl Misbehaving {
+    fn start(folder: &Path) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(std::env::current_exe().unwrap()).env(MISBEHAVE, folder);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ports = misbehaving().zip(lines).map(|(does, line)| (does, line.unwrap().parse().unwrap())).collect();
+        Self { process, ports }
+    }
+
+    /// What that process does: says its ports, and serves until its input ends.
+    async fn serve(folder: &Path) {
+        let (tls, authority) = chaos::expired();
+        std::fs::write(folder.join("expired.pem"), authority).unwrap();
+        for does in misbehaving() {
+            let tls = (does == Does::IsExpired).then(|| tls.clone());
+            println!("{}", chaos::source(does, tls).await.port());
+        }
+        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for Misbehaving {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn misbehaving() -> impl Iterator<Item = Does> {
+    chaos::ALL.into_iter().filter(|does| *does != Does::Well)
+}
+
 /// An `http` connector for the bench's dataset.
-async fn http(folder: &Path, does: Does) -> Guarded {
-    let (tls, authority) = chaos::expired();
-    std::fs::write(folder.join("expired.pem"), authority).unwrap();
+fn http(folder: &Path, does: Does, port: u16) -> Guarded {
     let is_expired = does == Does::IsExpired;
-    let port = chaos::source(does, is_expired.then_some(tls)).await.port();
     let mut config = serde_json::json!({
         "type": "http",
         "base_url": format!("{}://localhost:{port}", if is_expired { "https" } else { "http" }),
@@ -230,16 +272,16 @@ async fn http(folder: &Path, does: Does) -> Guarded {
     build("bench".parse().unwrap(), &serde_json::from_value(config).unwrap(), folder).unwrap()
 }
 
-/// The p99 in milliseconds of sources that are well and asked at an even pace, with or without those of [`chaos::ALL`]
-/// beside them, each asked as often.
-async fn tail(folder: &Path, asked: &Arc<Vec<Asked>>, with_chaos: bool) -> f64 {
+/// The p99 in milliseconds of sources that are well and asked at an even pace, with others beside them that are asked as often.
+async fn tail(folder: &Path, asked: &Arc<Vec<Asked>>, beside: &[(Does, u16)]) -> f64 {
     let mut well = Vec::new();
     for _ in 0..SOUND {
-        well.push(Arc::new(http(folder, Does::Well).await));
+        let port = chaos::source(Does::Well, None).await.port();
+        well.push(Arc::new(http(folder, Does::Well, port)));
     }
     let mut others = tokio::task::JoinSet::new();
-    for does in chaos::ALL.into_iter().filter(|does| with_chaos && *does != Does::Well) {
-        let source = Arc::new(http(folder, does).await);
+    for (does, port) in beside {
+        let source = Arc::new(http(folder, *does, *port));
         for caller in 0..CALLERS_EACH {
             let (source, asked) = (Arc::clone(&source), Arc::clone(asked));
             others.spawn(async move {
@@ -280,6 +322,9 @@ fn load_a_million(folder: &Path) -> f64 {
 #[tokio::main]
 async fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(folder) = std::env::var_os(MISBEHAVE) {
+        return Misbehaving::serve(Path::new(&folder)).await;
+    }
     let root = tempfile::tempdir().unwrap();
     let token = root.path().join("token");
     std::fs::write(&token, "bench").unwrap();
@@ -303,9 +348,10 @@ async fn main() {
         tails.push(p99_with / p99_without);
     }
     let mut chaos_tails = Vec::new();
+    let misbehaving = Misbehaving::start(root.path());
     for _ in 0..ROUNDS {
-        let without = tail(root.path(), &asked, false).await;
-        let with = tail(root.path(), &asked, true).await;
+        let without = tail(root.path(), &asked, &[]).await;
+        let with = tail(root.path(), &asked, &misbehaving.ports).await;
         println!("p99 of sound sources {without:.2} ms, beside misbehaving ones {with:.2} ms");
         chaos_tails.push(with / without);
     }

@@ -5,7 +5,7 @@
 //! number of persons is in [`Rows`].
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,7 @@ use unefois_audit::Hash;
 use unefois_consent::decide::{Earlier, UsedToday};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    Consent, ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef,
-    Timestamp,
+    ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
 };
 
 use crate::rows::{Chunk, Rows};
@@ -26,6 +25,7 @@ mod keys;
 mod ledger;
 mod met;
 mod purge;
+mod references;
 mod stamp;
 mod tables;
 
@@ -34,6 +34,7 @@ pub use ledger::LedgerConsent;
 pub(crate) use ledger::{Trace, Wanted};
 pub(crate) use met::{Learner, MetIds};
 pub(crate) use purge::{Sweeper, candidates};
+use references::References;
 pub(crate) use stamp::PurgedPeriods;
 use stamp::Stamp;
 
@@ -114,10 +115,12 @@ pub(crate) struct State {
     met: Arc<MetIds>,
     purged: Arc<PurgedPeriods>,
     purged_dirty: bool,
+    /// Of a replay alone.
+    references: References,
     /// Subjects met lately, and the records that they come from.
-    subjects: HashMap<Digest, KnownSubject>,
-    /// Consents looked at lately: each exchange looks at its own three times.
-    consents: RefCell<HashMap<ConsentId, (Stamp, Consent)>>,
+    subjects: AtHand<Digest, KnownSubject>,
+    /// Rows of consents looked at lately: each exchange looks at its own three times.
+    consents: RefCell<AtHand<ConsentId, (Stamp, Box<[u8]>)>>,
 }
 
 /// A person who was met before.
@@ -165,8 +168,9 @@ impl State {
             met: Arc::new(MetIds::new(size == 0)),
             purged: Arc::new(PurgedPeriods::from_row(purged)),
             purged_dirty: false,
-            subjects: HashMap::new(),
-            consents: RefCell::default(),
+            references: References::default(),
+            subjects: AtHand::new(MAX_SUBJECTS_AT_HAND),
+            consents: RefCell::new(AtHand::new(MAX_CONSENTS_AT_HAND)),
         })
     }
 
@@ -239,26 +243,8 @@ impl State {
         let Some((stamp, value)) = self.live(&key)? else { return Ok(None) };
         let bytes = value.try_into().map_err(|_| StoreError::Corrupt("a subject row has not 16 bytes".to_owned()))?;
         let known = KnownSubject { subject: SubjectRef(bytes), stamp };
-        if self.subjects.len() >= MAX_SUBJECTS_AT_HAND {
-            self.subjects.clear();
-        }
         self.subjects.insert(*tag, known);
         Ok(Some(known))
-    }
-
-    /// Whether a replay has met this reference of a person.
-    pub(crate) fn has_reference(&self, subject: SubjectRef) -> Result<bool, StoreError> {
-        let key = keys::reference(subject);
-        Ok(self.met.may_have(&key) && self.rows.get(&key)?.is_some())
-    }
-
-    /// Whether it was new.
-    pub(crate) fn add_reference(&mut self, subject: SubjectRef) -> Result<bool, StoreError> {
-        let is_new = !self.has_reference(subject)?;
-        let key = keys::reference(subject);
-        self.met.add(&key);
-        self.rows.put(key, Vec::new());
-        Ok(is_new)
     }
 
     /// The earlier request of `consumer` with this id.
@@ -313,7 +299,9 @@ impl State {
     }
 }
 
-/// Subjects that are kept at hand: 48 bytes each.
-const MAX_SUBJECTS_AT_HAND: usize = 100_000;
-/// Consents that are kept at hand: one to two kilobytes each.
-const MAX_CONSENTS_AT_HAND: usize = 32_768;
+/// Rows that are kept in memory because they are looked at again and again.
+type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
+/// Subjects that are kept at hand: about 100 bytes each.
+const MAX_SUBJECTS_AT_HAND: usize = 250_000;
+/// Consents that are kept at hand: about 250 bytes each.
+const MAX_CONSENTS_AT_HAND: usize = 250_000;

@@ -108,7 +108,9 @@ impl State {
             Event::Purged(event) => {
                 self.purged.insert(event.period);
                 self.purged_dirty = true;
+                // Nothing of a purged record stays.
                 self.subjects.clear();
+                self.consents.get_mut().clear();
             }
             Event::RegistryChanged(event) => {
                 Arc::make_mut(&mut self.registry).apply(event.change.clone());
@@ -208,7 +210,7 @@ impl State {
             self.met.add(&key);
         }
         self.rows.put(key, stamp.row(&row));
-        self.keep_at_hand(stamp, consent);
+        self.consents.get_mut().insert(consent.id, (stamp, row.into()));
         Ok(())
     }
 

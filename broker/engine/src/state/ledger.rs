@@ -5,7 +5,7 @@ use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
 };
 
-use super::{MAX_CONSENTS_AT_HAND, Stamp, State, decode, keys};
+use super::{Stamp, State, decode, keys};
 use crate::store::{Row, StoreError};
 
 /// Most consents of one person that a question without a consent id looks through.
@@ -61,8 +61,9 @@ impl State {
     }
 
     pub(super) fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
-        if let Some((stamp, consent)) = self.consents.borrow().get(&id) {
-            return Ok((!self.purged.contains(stamp.period)).then(|| (*stamp, consent.clone())));
+        if let Some((stamp, row)) = self.consents.borrow().get(&id) {
+            let is_live = !self.purged.contains(stamp.period);
+            return is_live.then(|| Ok((*stamp, self.terms.decode(id, row)?))).transpose();
         }
         let key = keys::consent(id);
         if !self.met.may_have(&key) {
@@ -70,16 +71,8 @@ impl State {
         }
         let Some((stamp, row)) = self.live(&key)? else { return Ok(None) };
         let consent = self.terms.decode(id, &row)?;
-        self.keep_at_hand(stamp, &consent);
+        self.consents.borrow_mut().insert(id, (stamp, row.into()));
         Ok(Some((stamp, consent)))
-    }
-
-    pub(super) fn keep_at_hand(&self, stamp: Stamp, consent: &Consent) {
-        let mut at_hand = self.consents.borrow_mut();
-        if at_hand.len() >= MAX_CONSENTS_AT_HAND {
-            at_hand.clear();
-        }
-        at_hand.insert(consent.id, (stamp, consent.clone()));
     }
 
     /// At most `limit` consents of a person after `after`, newest first: those to `consumer`, or to all by administration.
