@@ -120,7 +120,7 @@ pub(crate) struct State {
     /// Subjects met lately, and the records that they come from.
     subjects: AtHand<Digest, KnownSubject>,
     /// Rows of consents looked at lately: each exchange looks at its own three times.
-    consents: RefCell<AtHand<ConsentId, (Stamp, Box<[u8]>)>>,
+    consents: RefCell<ConsentRows>,
 }
 
 /// A person who was met before.
@@ -301,6 +301,7 @@ impl State {
 
 /// Rows that are kept in memory because they are looked at again and again.
 type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
+type ConsentRows = AtHand<ConsentId, (Stamp, Box<[u8]>)>;
 /// Subjects that are kept at hand: about 100 bytes each.
 const MAX_SUBJECTS_AT_HAND: usize = 250_000;
 /// Consents that are kept at hand: about 250 bytes each.
