@@ -280,11 +280,14 @@ async fn tail(folder: &Path, asked: &Arc<Vec<Asked>>, beside: &[(Does, u16)]) ->
         well.push(Arc::new(http(folder, Does::Well, port)));
     }
     let mut others = tokio::task::JoinSet::new();
-    for (does, port) in beside {
+    for (place, (does, port)) in beside.iter().enumerate() {
         let source = Arc::new(http(folder, *does, *port));
         for caller in 0..CALLERS_EACH {
             let (source, asked) = (Arc::clone(&source), Arc::clone(asked));
+            let begins = CHAOS_PACE * u32::try_from(place * CALLERS_EACH + caller).unwrap()
+                / u32::try_from(beside.len() * CALLERS_EACH).unwrap();
             others.spawn(async move {
+                tokio::time::sleep(begins).await;
                 loop {
                     asked[caller].ask(&source).await;
                     tokio::time::sleep(CHAOS_PACE).await;

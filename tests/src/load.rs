@@ -39,7 +39,8 @@ where
     paced_loop(callers, Duration::ZERO, duration, call).await
 }
 
-/// As [`closed_loop`], with a pause before each next call.
+/// As [`closed_loop`], with a pause before each next call. The callers begin one after the other within the first pause, so
+/// that they do not all call at once.
 pub async fn paced_loop<F, C>(callers: usize, pause: Duration, duration: Duration, call: C) -> Load
 where
     F: Future<Output = ()> + Send,
@@ -52,6 +53,9 @@ where
             let (stop, warm, call, next) = (stop.clone(), warm.clone(), call.clone(), next.clone());
             tokio::spawn(async move {
                 let mut latencies = Histogram::<u64>::new(3).unwrap();
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause * u32::try_from(caller).unwrap() / u32::try_from(callers).unwrap()).await;
+                }
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     call(caller, next.fetch_add(1, Ordering::Relaxed)).await;

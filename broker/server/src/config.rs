@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -299,33 +300,11 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let at_least_one = |key: &str, value: u64| {
-            if value == 0 { Err(ConfigError::new(key, "must be at least 1")) } else { Ok(()) }
-        };
-        at_least_one("server.max_connections", self.server.max_connections as u64)?;
-        at_least_one("server.max_connections_per_key", self.server.max_connections_per_key as u64)?;
-        at_least_one("server.max_streams_per_connection", u64::from(self.server.max_streams_per_connection))?;
-        at_least_one("server.max_deadline_ms", self.server.max_deadline_ms)?;
-        at_least_one("tls.reload_ms", self.tls.reload_ms)?;
-        let at_most = |key: &str, value: u64, most: u64| {
-            if value <= most { Ok(()) } else { Err(ConfigError::new(key, format!("must be at most {most}"))) }
-        };
-        const DAY_MS: u64 = 24 * 3600 * 1000;
-        const TIB_MB: u64 = 1 << 20;
-        at_most("server.max_connections", self.server.max_connections as u64, 1_000_000)?;
-        at_most("server.max_deadline_ms", self.server.max_deadline_ms, DAY_MS)?;
-        at_most("server.shutdown_ms", self.server.shutdown_ms, DAY_MS)?;
-        at_most("tls.reload_ms", self.tls.reload_ms, DAY_MS)?;
-        at_least_one("log.late_quorum_after_s", self.log.late_quorum_after_s)?;
-        at_least_one("log.cosign_every_ms", self.log.cosign_every_ms)?;
-        at_most("log.late_quorum_after_s", self.log.late_quorum_after_s, DAY_MS)?;
-        at_most("log.cosign_every_ms", self.log.cosign_every_ms, DAY_MS)?;
-        at_most("store.min_free_mb", self.store.min_free_mb, 1024 * TIB_MB)?;
-        at_least_one("store.fold_memory_mb", self.store.fold_memory_mb)?;
-        at_most("store.fold_memory_mb", self.store.fold_memory_mb, 4_096)?;
-        at_most("store.fold_cache_mb", self.store.fold_cache_mb, TIB_MB)?;
-        if !(1..=1024).contains(&self.store.segment_mb) {
-            return Err(ConfigError::new("store.segment_mb", "must be from 1 to 1024"));
+        for (key, value, allowed) in self.numbers() {
+            if !allowed.contains(&value) {
+                let rule = format!("must be from {} to {}", allowed.start(), allowed.end());
+                return Err(ConfigError::new(key, rule));
+            }
         }
         if self.tls.crl.is_empty() {
             return Err(ConfigError::new(
@@ -343,6 +322,27 @@ impl Config {
             provider.validate(&format!("identity_providers[{place}]"))?;
         }
         Ok(())
+    }
+
+    /// Each number with its key and what it may be.
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 12] {
+        const DAY_MS: u64 = 24 * 3600 * 1000;
+        const TIB_MB: u64 = 1 << 20;
+        let Self { server, tls, log, store, .. } = self;
+        [
+            ("server.max_connections", server.max_connections as u64, 1..=1_000_000),
+            ("server.max_connections_per_key", server.max_connections_per_key as u64, 1..=1_000_000),
+            ("server.max_streams_per_connection", server.max_streams_per_connection.into(), 1..=u32::MAX.into()),
+            ("server.max_deadline_ms", server.max_deadline_ms, 1..=DAY_MS),
+            ("server.shutdown_ms", server.shutdown_ms, 0..=DAY_MS),
+            ("tls.reload_ms", tls.reload_ms, 1..=DAY_MS),
+            ("log.late_quorum_after_s", log.late_quorum_after_s, 1..=DAY_MS / 1000),
+            ("log.cosign_every_ms", log.cosign_every_ms, 1..=DAY_MS),
+            ("store.min_free_mb", store.min_free_mb, 0..=1024 * TIB_MB),
+            ("store.segment_mb", store.segment_mb, 1..=1024),
+            ("store.fold_memory_mb", store.fold_memory_mb, 1..=4_096),
+            ("store.fold_cache_mb", store.fold_cache_mb, 0..=TIB_MB),
+        ]
     }
 
     /// Where the certificates lie.
@@ -474,3 +474,6 @@ pub(crate) fn read_key(key: &str, name: &str, path: &Path) -> Result<Ed25519Sign
         private.map_err(|_| fault(format!("{} holds no private key in PKCS#8 PEM", path.display())))?;
     Ed25519Signer::from_pkcs8(name, private.secret_pkcs8_der()).map_err(|error| fault(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

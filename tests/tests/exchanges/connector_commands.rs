@@ -218,6 +218,10 @@ fn the_list_shows_type_datasets_limits_problems_and_what_a_broker_counted() {
     assert_eq!(code, 0, "{text}");
     let said: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(said[1]["name"], "periscolaire");
-    assert_eq!(said[1]["limits"], json!({"timeout_ms": 5000, "max_concurrent": 64, "max_answer_bytes": 262_144}));
+    let limits = json!({
+        "timeout_ms": 5000, "max_concurrent": 64, "per_second": 0, "breaker_failures": 20, "breaker_pause_ms": 2000,
+        "keep_s": 0, "max_answer_bytes": 262_144,
+    });
+    assert_eq!(said[1]["limits"], limits);
     assert_eq!((&said[1]["problem"], &said[1]["answers"]), (&Value::Null, &json!({})));
 }

@@ -27,3 +27,17 @@ async fn what_goes_wrong_at_mariadb_is_told_by_its_kind() {
     let connector = reached.open_with("limits", json!({"timeout_ms": 2000}), "SELECT 1 AS quotient");
     assert_eq!(connector.fetch(one.fetch()).await.unwrap_err().code(), "not_authorised");
 }
+
+#[tokio::test]
+async fn it_is_reached_by_tls_where_ca_file_names_its_authority() {
+    let server = MariaDb::start().await;
+    let one = Asked::new(DATASET, &["quotient"]);
+    let trusting = server.reached_by_tls();
+    hold(&trusting).await;
+    let encrypted = "SELECT CASE WHEN VARIABLE_VALUE = '' THEN 0 ELSE 1 END AS quotient \
+                     FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher'";
+    let connector = trusting.open(encrypted, &[("quotient", "integer")]);
+    assert_eq!(values(&connector.fetch(one.fetch()).await.unwrap()), [json!(1)]);
+    let other = server.reached().open_with("tls", json!("full"), encrypted);
+    assert_eq!(other.fetch(one.fetch()).await.unwrap_err().code(), "down");
+}

@@ -241,6 +241,8 @@ pub(crate) struct MariaDb {
     home: Home,
     port: u16,
     running: Child,
+    /// The authority of its certificate, PEM.
+    authority: String,
 }
 
 impl MariaDb {
@@ -253,14 +255,16 @@ impl MariaDb {
             .args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"])
             .status();
         assert!(made.expect(missing).success(), "mariadb-install-db failed");
+        let authority = home.certify(&home.folder.path().join("data"));
         let port = free_port();
         let socket = format!("--socket={}", home.folder.path().join("socket").display());
         let running = home
             .command("/usr/sbin/mariadbd")
             .args(["--no-defaults", &data, &socket, "--bind-address=127.0.0.1", &format!("--port={port}")])
+            .args(["--ssl-cert=server.crt", "--ssl-key=server.key"])
             .spawn()
             .expect(missing);
-        let server = Self { home, port, running };
+        let server = Self { home, port, running, authority };
         server.seed().await;
         server
     }
@@ -298,6 +302,15 @@ impl MariaDb {
                     WHERE nom = :birth_name_folded AND naissance = CAST(:birth_date AS date)",
             folder,
         }
+    }
+
+    /// By its port, over TLS under its private authority.
+    pub(crate) fn reached_by_tls(&self) -> Reached {
+        let mut reached = self.reached();
+        std::fs::write(reached.folder.path().join("ca.pem"), &self.authority).unwrap();
+        reached.connection["tls"] = json!("full");
+        reached.connection["ca_file"] = json!("ca.pem");
+        reached
     }
 
     /// By its socket.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use unefois_connectors::{ConnectorConfig, build, http_client};
+use unefois_connectors::{ConnectorConfig, Limits, build, http_client};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
 
@@ -116,12 +116,35 @@ fn row_json(row: &Row, metrics: Option<&str>) -> Value {
         "limits": {
             "timeout_ms": limits.timeout.as_millis(),
             "max_concurrent": limits.max_concurrent,
+            "per_second": limits.per_second,
+            "breaker_failures": limits.breaker_failures,
+            "breaker_pause_ms": limits.breaker_pause.as_millis(),
+            "keep_s": limits.keep.as_secs(),
             "max_answer_bytes": limits.max_answer_bytes,
         },
         "problem": row.problem,
         "answers": metrics.map(|metrics| answers(metrics, &row.name)),
         "ailments": metrics.map(|metrics| ailments(metrics, &row.name)),
     })
+}
+
+fn limits_text(limits: &Limits) -> String {
+    let mut text = format!(
+        "{} ms for a question, {} at once, {} bytes an answer",
+        limits.timeout.as_millis(),
+        limits.max_concurrent,
+        limits.max_answer_bytes
+    );
+    if limits.per_second > 0 {
+        text += &format!(", {} a second", limits.per_second);
+    }
+    if !limits.keep.is_zero() {
+        text += &format!(", answers kept for {} s", limits.keep.as_secs());
+    }
+    if limits.breaker_failures == 0 {
+        text += ", never left alone";
+    }
+    text
 }
 
 fn row_text(row: &Row, metrics: Option<&str>) -> String {
@@ -132,12 +155,7 @@ fn row_text(row: &Row, metrics: Option<&str>) -> String {
             [] => "  no dataset of the registry names it".to_owned(),
             datasets => format!("  serves {}", datasets.join(", ")),
         },
-        format!(
-            "  {} ms for a question, {} at once, {} bytes an answer",
-            limits.timeout.as_millis(),
-            limits.max_concurrent,
-            limits.max_answer_bytes
-        ),
+        format!("  {}", limits_text(&limits)),
     ];
     if let Some(problem) = &row.problem {
         lines.push(format!("  PROBLEM {problem}"));
