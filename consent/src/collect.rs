@@ -163,9 +163,18 @@ pub fn answers(request: &Consent, given: &Consent, now: Timestamp) -> bool {
         && given.not_before >= request.not_before
 }
 
-/// Whether `next` renews `current`: another version for the same person, consumer and procedure, of no more attributes.
-pub fn renews(current: &Consent, next: &Consent) -> bool {
-    let renewable = matches!(current.status, ConsentStatus::Granted | ConsentStatus::Paused { .. });
+/// Whether `next` renews `current`: another version for the same person, consumer and procedure, of no more attributes. What
+/// the person paused by themselves, they renew by themselves.
+pub fn renews(current: &Consent, next: &Consent, by_person: bool) -> bool {
+    let renewable = match current.status {
+        ConsentStatus::Granted => true,
+        ConsentStatus::Paused { by_person: only_they, .. } => by_person || !only_they,
+        ConsentStatus::Requested { .. }
+        | ConsentStatus::Refused { .. }
+        | ConsentStatus::Withdrawn { .. }
+        | ConsentStatus::Revoked { .. }
+        | ConsentStatus::Invalidated { .. } => false,
+    };
     renewable
         && next.id == current.id
         && next.version == current.version.saturating_add(1)

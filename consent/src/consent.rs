@@ -47,6 +47,9 @@ pub enum ConsentStatus {
     Paused {
         /// Since when.
         at: Timestamp,
+        /// By the person, who was proven: only they resume it then. Never left out: rows of the fold are not
+        /// self-describing.
+        by_person: bool,
     },
     /// Taken back by the person; final.
     Withdrawn {
@@ -321,16 +324,22 @@ impl Consent {
         }
     }
 
-    /// Its status once `decision` is taken at `now`, `None` where that changes nothing, or why it may not be taken.
+    /// Its status once `decision` is taken at `now`, `None` where that changes nothing, or why it may not be taken;
+    /// `by_person` where the person, or who acts for them, was proven, and not only named by an administration.
     ///
+    /// What persons decided by themselves, no administration undoes in their name (GDPR 7(3)).
     /// A final state stays: who withdrew a consent gives a new one. Withdrawing twice is no fault, since no retry of it may
     /// fail.
-    pub fn decided(&self, decision: Decision, now: Timestamp) -> Result<Option<ConsentStatus>, &'static str> {
+    pub fn decided(
+        &self,
+        decision: Decision,
+        by_person: bool,
+        now: Timestamp,
+    ) -> Result<Option<ConsentStatus>, &'static str> {
         use ConsentStatus as Status;
         let is_open = matches!(self.status, Status::Requested { .. } | Status::Granted | Status::Paused { .. });
         match (decision, self.status) {
             (Decision::Refuse, Status::Refused { .. })
-            | (Decision::Pause, Status::Paused { .. })
             | (Decision::Resume, Status::Granted)
             | (Decision::Withdraw, Status::Withdrawn { .. })
             | (Decision::Revoke, Status::Revoked { .. })
@@ -339,8 +348,14 @@ impl Consent {
                 Ok(Some(Status::Refused { at: now }))
             }
             (Decision::Refuse, _) => Err("only a request that waits for an answer can be refused"),
-            (Decision::Pause, Status::Granted) if now < self.expires_at => Ok(Some(Status::Paused { at: now })),
+            (Decision::Pause, Status::Paused { by_person: already, .. }) if already || !by_person => Ok(None),
+            (Decision::Pause, Status::Granted | Status::Paused { .. }) if now < self.expires_at => {
+                Ok(Some(Status::Paused { at: now, by_person }))
+            }
             (Decision::Pause, _) => Err("only a consent in force can be paused"),
+            (Decision::Resume, Status::Paused { by_person: true, .. }) if !by_person => {
+                Err("the person paused it by themselves; they resume it in their portal")
+            }
             (Decision::Resume, Status::Paused { .. }) => Ok(Some(Status::Granted)),
             (Decision::Resume, _) => Err("only a paused consent can be resumed"),
             (Decision::Withdraw, Status::Granted | Status::Paused { .. }) => Ok(Some(Status::Withdrawn { at: now })),
@@ -417,6 +432,9 @@ pub struct Objection {
     /// For which procedure; all of them where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub procedure: Option<ProcedureId>,
+    /// The person, proven, objected: only they lift it then (GDPR 21).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_person: bool,
 }
 
 #[cfg(test)]

@@ -264,7 +264,7 @@ impl Engine {
         procedure: Option<ProcedureId>,
         deadline: Instant,
     ) -> Result<Objection, EngineError> {
-        self.change_objection(caller, identity, procedure, Event::ObjectionRecorded, deadline).await
+        self.change_objection(caller, identity, procedure, Objecting::Object, deadline).await
     }
 
     /// Records that a person lifts an objection.
@@ -275,7 +275,7 @@ impl Engine {
         procedure: Option<ProcedureId>,
         deadline: Instant,
     ) -> Result<Objection, EngineError> {
-        self.change_objection(caller, identity, procedure, Event::ObjectionLifted, deadline).await
+        self.change_objection(caller, identity, procedure, Objecting::Lift, deadline).await
     }
 
     async fn change_objection(
@@ -283,22 +283,29 @@ impl Engine {
         caller: VerifiedParticipant,
         identity: &PivotIdentity,
         procedure: Option<ProcedureId>,
-        event: fn(Box<ObjectionChanged>) -> Event,
+        change: Objecting,
         deadline: Instant,
     ) -> Result<Objection, EngineError> {
         let tag = self.tagger().identity(identity);
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
-            change_objection(turn, event, (tag, caller.participant(), procedure), (caller.actor(), None))
+            change_objection(turn, change, (tag, caller.participant(), procedure), (caller.actor(), None))
         };
         self.run_step(deadline, step).await
     }
 }
 
-/// Records an objection, or that one is lifted.
+/// What becomes of an objection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Objecting {
+    Object,
+    Lift,
+}
+
+/// Records an objection, or that one is lifted. What the person objected to by themselves, only they lift.
 fn change_objection(
     turn: &mut Turn<'_>,
-    event: fn(Box<ObjectionChanged>) -> Event,
+    change: Objecting,
     (tag, consumer, procedure): (Digest, Siret, Option<ProcedureId>),
     (by, person): (unefois_consent::event::Actor, Option<PersonProof>),
 ) -> Result<Objection, EngineError> {
@@ -306,7 +313,19 @@ fn change_objection(
         turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
     }
     let found = find_or_draw(turn, tag)?;
-    let objection = Objection { subject: found.subject, consumer, procedure };
+    let like = Objection { subject: found.subject, consumer, procedure, by_person: person.is_some() };
+    let before = turn.state().objection(&like)?;
+    let was_by_person = before.as_ref().is_some_and(|before| before.by_person);
+    let (event, objection): (fn(Box<ObjectionChanged>) -> Event, _) = match (change, before) {
+        (Objecting::Object, _) => {
+            (Event::ObjectionRecorded, Objection { by_person: like.by_person || was_by_person, ..like })
+        }
+        (Objecting::Lift, None) => return Err(EngineError::NotFound("an objection like this")),
+        (Objecting::Lift, Some(_)) if was_by_person && person.is_none() => {
+            return Err(EngineError::NotAllowed("the person objected by themselves; they lift it in their portal"));
+        }
+        (Objecting::Lift, Some(before)) => (Event::ObjectionLifted, before),
+    };
     let new_subject = found.introduce(turn)?;
     turn.append(&event(Box::new(ObjectionChanged { new_subject, objection: objection.clone(), by, person })))?;
     Ok(objection)
@@ -333,8 +352,8 @@ fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsen
     let not_found = EngineError::NotFound("this consent");
     let found = kept_consent(turn, call.consent)?.ok_or(not_found.clone())?;
     let word = call.standing.judge(turn, &found.consent, call.decision)?;
-    let changes =
-        found.consent.decided(call.decision, turn.now()).map_err(|rule| Malformed::new("consent_id", rule))?;
+    let changes = found.consent.decided(call.decision, word.person.is_some(), turn.now());
+    let changes = changes.map_err(|rule| Malformed::new("consent_id", rule))?;
     if changes.is_none() {
         return Ok(found);
     }

@@ -40,7 +40,7 @@ use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"8";
+const LAYOUT: &[u8] = b"9";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
@@ -302,7 +302,8 @@ impl State {
 /// Rows that are kept in memory because they are looked at again and again.
 type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
 type ConsentRows = AtHand<ConsentId, (Stamp, Box<[u8]>)>;
-/// Subjects that are kept at hand: about 100 bytes each.
-const MAX_SUBJECTS_AT_HAND: usize = 250_000;
+/// Subjects that are kept at hand: about 90 bytes each. Every exchange begins with one, and a read from the fold takes longer
+/// than the decision.
+const MAX_SUBJECTS_AT_HAND: usize = 4_000_000;
 /// Consents that are kept at hand: about 250 bytes each.
 const MAX_CONSENTS_AT_HAND: usize = 250_000;

@@ -16,7 +16,7 @@ fn each() -> [(Consent, ConsentState); 7] {
         (requested(), ConsentState::Requested),
         (with(ConsentStatus::Granted), ConsentState::Given),
         (with(ConsentStatus::Refused { at }), ConsentState::Refused),
-        (with(ConsentStatus::Paused { at }), ConsentState::Paused),
+        (with(ConsentStatus::Paused { at, by_person: false }), ConsentState::Paused),
         (with(ConsentStatus::Withdrawn { at }), ConsentState::Withdrawn),
         (with(ConsentStatus::Revoked { at }), ConsentState::Revoked),
         (with(ConsentStatus::Invalidated { at }), ConsentState::Invalidated),
@@ -55,7 +55,7 @@ fn a_decision_is_taken_from_the_states_that_allow_it_and_no_other() {
     for ((consent, state), (named, row)) in each().into_iter().zip(expected) {
         assert_eq!(state, named);
         let found = [Refuse, Pause, Resume, Withdraw, Revoke, Invalidate].map(|decision| {
-            match consent.decided(decision, noon()) {
+            match consent.decided(decision, false, noon()) {
                 Ok(Some(_)) => "+",
                 Ok(None) => "=",
                 Err(_) => "-",
@@ -66,11 +66,27 @@ fn a_decision_is_taken_from_the_states_that_allow_it_and_no_other() {
 }
 
 #[test]
+fn what_a_person_paused_no_administration_resumes() {
+    let paused = |by_person| Consent { status: ConsentStatus::Paused { at: noon(), by_person }, ..consent(1) };
+    let later = shifted(noon(), 1);
+    assert_eq!(paused(false).decided(Decision::Resume, false, later), Ok(Some(ConsentStatus::Granted)));
+    assert_eq!(paused(true).decided(Decision::Resume, true, later), Ok(Some(ConsentStatus::Granted)));
+    assert!(paused(true).decided(Decision::Resume, false, later).is_err());
+    // The person makes a pause their own, and nobody takes that from them.
+    let own = ConsentStatus::Paused { at: later, by_person: true };
+    assert_eq!(paused(false).decided(Decision::Pause, true, later), Ok(Some(own)));
+    for by_person in [false, true] {
+        assert_eq!(paused(true).decided(Decision::Pause, by_person, later), Ok(None));
+    }
+    assert!(paused(true).decided(Decision::Withdraw, false, later).unwrap().is_some());
+}
+
+#[test]
 fn what_is_late_cannot_be_refused_or_paused_but_can_be_withdrawn() {
-    assert!(requested().decided(Decision::Refuse, shifted(noon(), 500)).is_err());
+    assert!(requested().decided(Decision::Refuse, false, shifted(noon(), 500)).is_err());
     let late = shifted(noon(), 1_000);
-    assert!(consent(1).decided(Decision::Pause, late).is_err());
-    assert!(consent(1).decided(Decision::Withdraw, late).unwrap().is_some());
+    assert!(consent(1).decided(Decision::Pause, false, late).is_err());
+    assert!(consent(1).decided(Decision::Withdraw, false, late).unwrap().is_some());
 }
 
 #[test]

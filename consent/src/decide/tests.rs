@@ -44,7 +44,7 @@ const WAYS: [Way; 40] = [
         in_status(w, ConsentStatus::Requested { answer_by: shifted(noon(), 500), code: p("4F7K-92QX") });
     }),
     (Reason::ConsentRefused, |w| in_status(w, ConsentStatus::Refused { at: noon() })),
-    (Reason::ConsentPaused, |w| in_status(w, ConsentStatus::Paused { at: noon() })),
+    (Reason::ConsentPaused, |w| in_status(w, ConsentStatus::Paused { at: noon(), by_person: false })),
     (Reason::ConsentWithdrawn, |w| in_status(w, ConsentStatus::Withdrawn { at: noon() })),
     (Reason::ConsentRevoked, |w| in_status(w, ConsentStatus::Revoked { at: noon() })),
     (Reason::ConsentInvalidated, |w| in_status(w, ConsentStatus::Invalidated { at: noon() })),
@@ -68,7 +68,7 @@ const WAYS: [Way; 40] = [
     }),
     (Reason::Objection, |w| {
         w.question.ground = Ground::Proactive { notice: notice() };
-        w.person.objections.push(Objection { subject: PERSON, consumer: p(TOWN), procedure: None });
+        w.person.objections.push(Objection { subject: PERSON, consumer: p(TOWN), procedure: None, by_person: false });
     }),
     (Reason::PreviewMissing, |w| {
         w.question.attributes = vec![p("ccas.aides.montant")];
@@ -236,7 +236,7 @@ fn a_filter_is_for_a_dataset_that_is_asked_and_of_a_name_it_takes() {
 fn an_objection_blocks_proactive_use_for_its_procedure_or_for_all_and_no_request_of_the_law() {
     for (objected, blocks) in [(None, true), (Some("cantine"), true), (Some("rentree"), false)] {
         let mut world = World::new();
-        let objection = Objection { subject: PERSON, consumer: p(TOWN), procedure: objected.map(p) };
+        let objection = Objection { subject: PERSON, consumer: p(TOWN), procedure: objected.map(p), by_person: false };
         world.person.objections.push(objection);
         assert_eq!(reasons(&world), [], "LAW_REQUEST goes on");
         world.question.ground = Ground::Proactive { notice: notice() };

@@ -6,6 +6,7 @@ use unefois::client::Client;
 use unefois_audit::Receipt;
 use unefois_engine::{Clock, SystemClock};
 use unefois_proto::common::identity;
+use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
     QUOTIENT, allow_proactive, allowance, assert_malformed, assert_refused, canteen, exchange, grant, granted, person,
@@ -190,6 +191,60 @@ async fn a_person_objects_and_lifts_and_takes_everything_along() {
     exchange(&town, proactive(canteen("MARCHAND"))).await.unwrap();
     let listed = v1::ListMyObjectionsRequest { assertion: camille() };
     assert!(portal.citizen().list_my_objections(within(listed)).await.unwrap().into_inner().objections.is_empty());
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_person_decided_by_themselves_no_administration_undoes_in_their_name() {
+    let sandbox = Sandbox::start().await;
+    let (department, portal) = (sandbox.client("departement").await, sandbox.client("portail").await);
+    let camille = || assertion(&sandbox, "MARCHAND");
+    let id = granted(&department, grant("MARCHAND")).await;
+    decide(&portal, camille(), &id, v1::Decision::Pause).await.unwrap();
+    let resume = v1::DecideConsentRequest {
+        consent_id: id.clone(),
+        decision: v1::Decision::Resume as i32,
+        evidence_sha256: "e0".repeat(32),
+    };
+    assert_malformed(department.consent().decide_consent(within(resume.clone())).await, "consent_id", "");
+    let renewal = v1::RenewConsentRequest {
+        agent: "agent-7".to_owned(),
+        consent_id: id.clone(),
+        notice_version: 1,
+        language: v1::Language::French as i32,
+        expires_at: Some(wire_instant(SystemClock.now().plus(std::time::Duration::from_secs(3_600)))),
+        channel: v1::Channel::Phone as i32,
+        ..v1::RenewConsentRequest::default()
+    };
+    assert_malformed(department.consent().renew_consent(within(renewal)).await, "consent_id", "");
+    decide(&portal, camille(), &id, v1::Decision::Resume).await.unwrap();
+    // What the administration paused, it resumes.
+    let pause = v1::DecideConsentRequest { decision: v1::Decision::Pause as i32, ..resume.clone() };
+    for decision in [pause, resume] {
+        department.consent().decide_consent(within(decision)).await.unwrap();
+    }
+
+    let objection = |lift| v1::SetMyObjectionRequest {
+        assertion: camille(),
+        consumer: unefois::init::DEPARTMENT.to_owned(),
+        procedure: String::new(),
+        lift,
+    };
+    let (subject, procedure) = (Some(person("MARCHAND")), String::new());
+    let recorded = v1::RecordObjectionRequest { subject: subject.clone(), procedure: procedure.clone() };
+    let lifted = v1::LiftObjectionRequest { subject, procedure };
+    let code = async |request: &v1::LiftObjectionRequest| {
+        let answer = department.consent().lift_objection(within(request.clone())).await;
+        answer.err().map(|status| status.code())
+    };
+    assert_eq!(code(&lifted).await, Some(Code::NotFound), "nothing to lift");
+    department.consent().record_objection(within(recorded.clone())).await.unwrap();
+    assert_eq!(code(&lifted).await, None);
+    portal.citizen().set_my_objection(within(objection(false))).await.unwrap();
+    // It stays the person's, whoever records it again.
+    department.consent().record_objection(within(recorded)).await.unwrap();
+    assert_eq!(code(&lifted).await, Some(Code::PermissionDenied));
+    portal.citizen().set_my_objection(within(objection(true))).await.unwrap();
     sandbox.finish().await;
 }
 

@@ -174,6 +174,11 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
     ];
     let output = succeeds(&[&ask[..], &["--receipt", &receipt]].concat());
     assert!(output.contains("= 2 [FOUND]"), "{output}");
+    // A consent is never left aside: it is the ground, or the call is wrong.
+    let consent = ["--consent", "00112233445566778899aabbccddeeff"];
+    let error = fails(2, &[&ask[..], &["--ground", "law-request"], &consent].concat());
+    assert!(error.contains("--ground consent"), "{error}");
+    fails(3, &[&ask[..], &consent].concat());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&receipt).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // A receipt is never written over.

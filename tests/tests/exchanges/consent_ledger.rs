@@ -484,6 +484,9 @@ async fn whoever_watches_sees_each_change_once_and_goes_on_after_the_last_one() 
     let watch = |client: Client, cursor: Option<u64>| async move {
         client.consent().watch_consents(v1::WatchConsentsRequest { cursor }).await.unwrap().into_inner()
     };
+    // A cursor of another log, or of one that lost its end.
+    let beyond = v1::WatchConsentsRequest { cursor: Some(1_000_000) };
+    assert_malformed(department.consent().watch_consents(beyond).await, "cursor", "");
     let mut changes = watch(department.clone(), None).await;
     let first = changes.next().await.unwrap().unwrap();
     assert_eq!((first.kind(), first.consent.unwrap().id), (v1::ChangeKind::ConsentGranted, id.clone()));

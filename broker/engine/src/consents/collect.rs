@@ -118,8 +118,13 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         window: None,
         ..current.clone()
     };
-    if !renews(&current, &next) {
-        return Err(Malformed::new("consent_id", "a consent that was given and not ended; ask for a new one").into());
+    if !renews(&current, &next, word.person.is_some()) {
+        let rule = if matches!(current.status, ConsentStatus::Paused { .. }) {
+            "the person paused it by themselves; they renew or resume it in their portal"
+        } else {
+            "a consent that was given and not ended; ask for a new one"
+        };
+        return Err(Malformed::new("consent_id", rule).into());
     }
     append(turn, Event::ConsentRenewed, Person::known(next.subject), word, next)
 }
@@ -182,7 +187,8 @@ fn draft(
         language: terms.language,
         channel: indication.channel,
         evidence: indication.evidence,
-        not_before: terms.not_before.unwrap_or(now),
+        // Nothing that happened before the person said yes is covered by it.
+        not_before: terms.not_before.unwrap_or(now).max(now),
         expires_at: terms.expires_at,
         usage: terms.usage,
         data_life: terms.data_life,

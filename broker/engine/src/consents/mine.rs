@@ -14,7 +14,7 @@ use unefois_consent::{
 };
 
 use super::standing::Principal;
-use super::{Engine, EngineError, LedgerConsent, MAX_PAGE, ProvenPerson, Turn, change_objection, page};
+use super::{Engine, EngineError, LedgerConsent, MAX_PAGE, Objecting, ProvenPerson, Turn, change_objection, page};
 use crate::state::Trace;
 use crate::store::Visit;
 use crate::traces::{blocking, visit_entries};
@@ -119,9 +119,9 @@ impl Engine {
             if turn.state().registry().participant(consumer).is_none() {
                 return Err(EngineError::NotFound("this administration"));
             }
-            let event = if lift { Event::ObjectionLifted } else { Event::ObjectionRecorded };
+            let change = if lift { Objecting::Lift } else { Objecting::Object };
             let word = (person.portal.actor(), Some(person.proof.clone()));
-            change_objection(turn, event, (person.tag, consumer, procedure), word)
+            change_objection(turn, change, (person.tag, consumer, procedure), word)
         };
         self.run_step(deadline, step).await
     }

@@ -22,7 +22,8 @@ impl Derivation {
             Event::ConsentWithdrawn(decided) => self.decided(time, Decision::Withdraw, decided),
             Event::ConsentRevoked(decided) => self.decided(time, Decision::Revoke, decided),
             Event::ConsentInvalidated(decided) => self.decided(time, Decision::Invalidate, decided),
-            Event::ObjectionRecorded(changed) | Event::ObjectionLifted(changed) => self.objection(changed),
+            Event::ObjectionRecorded(changed) => self.objects(changed),
+            Event::ObjectionLifted(changed) => self.lifts(changed),
             Event::MandateGranted(granted) => self.mandate(time, granted),
             Event::MandateEnded(ended) => self.mandate_end(ended),
             Event::LogOpened(_)
@@ -92,7 +93,7 @@ impl Derivation {
     fn renewal(&self, time: Timestamp, recorded: &ConsentRecorded) -> Result<(), Fault> {
         let consent = &recorded.consent;
         let current = self.state.consent(consent.id)?;
-        let next = current.is_some_and(|current| renews(&current, consent));
+        let next = current.is_some_and(|current| renews(&current, consent, recorded.person.is_some()));
         must(next && consent.status == ConsentStatus::Granted, "renews a consent that is not there to renew")?;
         self.consent(time, recorded)?;
         Ok(())
@@ -115,7 +116,7 @@ impl Derivation {
                 must(consent.consumer == decided.by.participant, "decides on another administration's consent")?;
             }
         }
-        let changes = matches!(consent.decided(decision, time), Ok(Some(_)));
+        let changes = matches!(consent.decided(decision, decided.person.is_some(), time), Ok(Some(_)));
         must(changes, "takes a decision that the consent's state does not allow")?;
         Ok(())
     }
@@ -142,6 +143,22 @@ impl Derivation {
             must(consumer == changed.by.participant, "is an objection against another administration")?;
         }
         Ok(())
+    }
+
+    fn objects(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
+        self.objection(changed)?;
+        let before = self.state.objection(&changed.objection)?.is_some_and(|before| before.by_person);
+        let by_person = before || changed.person.is_some();
+        must(changed.objection.by_person == by_person, "says of an objection that it is the person's, or not theirs")
+    }
+
+    fn lifts(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
+        self.objection(changed)?;
+        let Some(lifted) = self.state.objection(&changed.objection)? else {
+            return no("lifts an objection that is not there");
+        };
+        must(lifted == changed.objection, "lifts another objection")?;
+        must(!lifted.by_person || changed.person.is_some(), "lifts an objection that is the person's to lift")
     }
 
     fn mandate(&self, time: Timestamp, granted: &MandateGranted) -> Result<(), Fault> {

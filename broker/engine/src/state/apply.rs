@@ -228,7 +228,7 @@ impl State {
         event: &ConsentDecided,
     ) -> Result<(), StoreError> {
         let Some((stamp, mut consent)) = self.consent_with_stamp(event.consent)? else { return Ok(()) };
-        if let Ok(Some(status)) = consent.decided(decision, time) {
+        if let Ok(Some(status)) = consent.decided(decision, event.person.is_some(), time) {
             consent.status = status;
             self.put_consent(stamp, &consent)?;
         }

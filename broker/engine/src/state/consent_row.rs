@@ -232,7 +232,7 @@ mod tests {
         let mut used = all.clone();
         for (n, consent) in used.iter_mut().enumerate() {
             consent.count_use(consent.not_before);
-            consent.status = ConsentStatus::Paused { at: consent.not_before };
+            consent.status = ConsentStatus::Paused { at: consent.not_before, by_person: true };
             consent.notice_version += u32::try_from(n).unwrap();
         }
         all.extend(used);

@@ -5,6 +5,7 @@ use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
 };
 
+use super::apply::objection_key;
 use super::{Stamp, State, decode, keys};
 use crate::store::{Row, StoreError};
 
@@ -131,6 +132,11 @@ impl State {
             mandates.extend(self.mandate(id)?);
         }
         Ok(mandates)
+    }
+
+    /// The objection of the same person to the same administration for the same procedure.
+    pub(crate) fn objection(&self, like: &Objection) -> Result<Option<Objection>, StoreError> {
+        self.live(&objection_key(like))?.map(|(_, row)| decode(&row)).transpose()
     }
 
     /// All objections of a person, at most `limit`.

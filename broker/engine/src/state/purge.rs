@@ -79,7 +79,8 @@ impl State {
 
     /// Whether `objection` is in force, and was recorded first by entry `from`.
     pub(crate) fn has_objection(&self, objection: &Objection, from: u64) -> Result<bool, StoreError> {
-        Ok(self.live(&objection_key(objection))?.is_some_and(|(stamp, _)| stamp.from == from))
+        let row = self.live(&objection_key(objection))?.filter(|(stamp, _)| stamp.from == from);
+        Ok(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?.is_some_and(|found| found == *objection))
     }
 
     /// Whether an objection of `period` is in force.

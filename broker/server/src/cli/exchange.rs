@@ -97,9 +97,9 @@ pub(crate) struct ExchangeArgs {
     /// A filter of a dataset: dataset:name=value; may be given several times
     #[arg(long = "filter", value_name = "FILTER", value_parser = parse_filter)]
     filters: Vec<(String, String, String)>,
-    /// Why it is lawful
-    #[arg(long, value_enum, default_value = "law-request")]
-    ground: GroundArg,
+    /// Why it is lawful; law-request where absent, consent with --consent
+    #[arg(long, value_enum)]
+    ground: Option<GroundArg>,
     /// Version of the notice that was shown (law-request, proactive)
     #[arg(long, value_name = "VERSION", default_value_t = 1)]
     notice: u32,
@@ -112,7 +112,7 @@ pub(crate) struct ExchangeArgs {
     /// When the notice was shown or the request made; now where absent
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// The consent; the newest that covers the question where absent
+    /// The consent, with --ground consent; the newest that covers the question where absent
     #[arg(long, value_name = "ID", default_value = "")]
     consent: String,
     /// The mandate under which somebody acts for the person
@@ -157,7 +157,12 @@ impl ExchangeArgs {
         let at = self.at.unwrap_or_else(crate::init::now);
         let (channel, language) = (self.channel.channel(), self.language.language());
         let notice = NoticeShown { version: self.notice, shown_at: at, channel, language };
-        Ok(match self.ground {
+        let given = !self.consent.is_empty();
+        let ground = self.ground.unwrap_or(if given { GroundArg::Consent } else { GroundArg::LawRequest });
+        if given && !matches!(ground, GroundArg::Consent) {
+            return Err(Failure::Usage("--consent is for --ground consent; leave one of them out".to_owned()));
+        }
+        Ok(match ground {
             GroundArg::LawRequest => Ground::LawRequest { notice },
             GroundArg::Proactive => Ground::Proactive { notice },
             GroundArg::Consent if self.consent.is_empty() => Ground::Consent { consent: None },

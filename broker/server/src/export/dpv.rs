@@ -139,7 +139,7 @@ fn status(consent: &Consent, now: Timestamp) -> Value {
     let since = match consent.status {
         ConsentStatus::Requested { .. } | ConsentStatus::Granted => consent.granted_at,
         ConsentStatus::Refused { at }
-        | ConsentStatus::Paused { at }
+        | ConsentStatus::Paused { at, .. }
         | ConsentStatus::Withdrawn { at }
         | ConsentStatus::Revoked { at }
         | ConsentStatus::Invalidated { at } => at,

@@ -255,6 +255,13 @@ impl ConsentService for Consents {
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let (engine, stopped) = (SharedEngine::clone(&self.engine), self.stopped.clone());
         let cursor = request.get_ref().cursor;
+        let size = self.engine.head().size;
+        if cursor.is_some_and(|cursor| cursor >= size) {
+            let rule = format!(
+                "beyond this log, which has {size} entries: was it kept of another broker, or is the log older data?"
+            );
+            return Err(status::bad_request("INVALID_FIELD", "cursor", &rule));
+        }
         tokio::spawn(async move {
             if let Err(status) = watch(&engine, &caller, cursor, &sender, stopped).await {
                 // Nobody reading any more is no fault.

@@ -88,7 +88,12 @@ fn world() -> impl Strategy<Value = World> {
             world.file.habilitations = habilitations;
             world.person.consents = consents;
             if objects {
-                world.person.objections.push(Objection { subject: PERSON, consumer: p(TOWN), procedure: None });
+                world.person.objections.push(Objection {
+                    subject: PERSON,
+                    consumer: p(TOWN),
+                    procedure: None,
+                    by_person: false,
+                });
             }
             world.used.0 = [(now.day(), used)].into();
             world.earlier = earlier.map(|(at, attempts, consent, same)| Earlier {

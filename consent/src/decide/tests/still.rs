@@ -47,7 +47,9 @@ fn a_consent_that_ends_meanwhile_drops_the_answer() {
 #[test]
 fn a_consent_that_the_person_or_an_authority_stops_meanwhile_drops_the_answer() {
     let ends: [Way; 3] = [
-        (Reason::ConsentPaused, |w| w.person.consents[0].status = ConsentStatus::Paused { at: noon() }),
+        (Reason::ConsentPaused, |w| {
+            w.person.consents[0].status = ConsentStatus::Paused { at: noon(), by_person: false }
+        }),
         (Reason::ConsentRevoked, |w| w.person.consents[0].status = ConsentStatus::Revoked { at: noon() }),
         (Reason::ConsentInvalidated, |w| w.person.consents[0].status = ConsentStatus::Invalidated { at: noon() }),
     ];
@@ -74,8 +76,14 @@ fn a_one_time_consent_that_this_exchange_used_still_holds() {
 
 #[test]
 fn an_objection_meanwhile_drops_proactive_answers_only() {
-    let object: fn(&mut World) =
-        |w| w.person.objections.push(Objection { subject: PERSON, consumer: p(TOWN), procedure: Some(p("cantine")) });
+    let object: fn(&mut World) = |w| {
+        w.person.objections.push(Objection {
+            subject: PERSON,
+            consumer: p(TOWN),
+            procedure: Some(p("cantine")),
+            by_person: false,
+        })
+    };
     assert_eq!(dropped(&World::new(), object), []);
     let mut proactive = World::new();
     proactive.question.ground = Ground::Proactive { notice: notice() };
@@ -85,6 +93,7 @@ fn an_objection_meanwhile_drops_proactive_answers_only() {
             subject: PERSON,
             consumer: p(TOWN),
             procedure: Some(p("rentree")),
+            by_person: false,
         })),
         []
     );
