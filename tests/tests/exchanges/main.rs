@@ -19,6 +19,7 @@ mod deploy;
 mod exchange;
 mod faults;
 mod federation;
+mod me_commands;
 mod plugin;
 mod privacy;
 mod reasons;

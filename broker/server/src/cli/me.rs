@@ -11,6 +11,10 @@ use super::output::{json, line};
 use super::{Connection, Failure, person};
 use crate::text::{consent_json, consent_text, mandate_json, mandate_text, time_text};
 
+mod objections;
+
+use objections::ObjectArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeCommand {
     /// What I agreed to, and what I am asked for
@@ -24,12 +28,18 @@ pub(crate) enum MeCommand {
     Grant(GrantArgs),
     /// Refuse, withdraw, pause or resume: no reason, effective at once
     Decide(DecideArgs),
+    /// Give a consent again, with another end
+    Renew(RenewArgs),
     /// Object to proactive use by an administration, or lift that
     Object(ObjectArgs),
+    /// My objections in force
+    Objections(WhoArgs),
     /// Who asked what about me, why, and what became of it
     Exchanges(WhoArgs),
     /// Mandates under which I act for another, or another for me
     Mandates(WhoArgs),
+    /// End a mandate that I gave, or under which I act
+    EndMandate(EndMandateArgs),
     /// The receipt of an entry about me
     Receipt(ReceiptArgs),
     /// All that is held about me, as one JSON document (GDPR 15 and 20)
@@ -127,17 +137,28 @@ pub(crate) struct DecideArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct ObjectArgs {
+pub(crate) struct RenewArgs {
     #[command(flatten)]
     who: WhoArgs,
-    /// SIRET of the administration
-    consumer: String,
-    /// The procedure; all of the administration's where absent
-    #[arg(long, default_value = "")]
-    procedure: String,
-    /// Lift the objection
-    #[arg(long)]
-    lift: bool,
+    /// The consent
+    id: String,
+    /// Version of the notice that was read
+    #[arg(long, value_name = "VERSION", default_value_t = 1)]
+    notice: u32,
+    /// In which language the notice was read
+    #[arg(long, value_enum, default_value = "fr")]
+    language: LanguageArg,
+    /// The new end, in days from now
+    #[arg(long, default_value_t = 90)]
+    days: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EndMandateArgs {
+    #[command(flatten)]
+    who: WhoArgs,
+    /// The mandate
+    id: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,9 +199,12 @@ pub(crate) async fn run(command: MeCommand) -> Result<(), Failure> {
         MeCommand::Show(args) => show(args).await,
         MeCommand::Grant(args) => grant(args).await,
         MeCommand::Decide(args) => decide(args).await,
-        MeCommand::Object(args) => object(args).await,
+        MeCommand::Renew(args) => renew(args).await,
+        MeCommand::Object(args) => objections::object(args).await,
+        MeCommand::Objections(args) => objections::list(args).await,
         MeCommand::Exchanges(args) => exchanges(args).await,
         MeCommand::Mandates(args) => mandates(args).await,
+        MeCommand::EndMandate(args) => end_mandate(args).await,
         MeCommand::Receipt(args) => receipt(args).await,
         MeCommand::Export(args) => export(args).await,
         MeCommand::Token(args) => token(&args),
@@ -205,7 +229,18 @@ async fn consents(args: ConsentsArgs) -> Result<(), Failure> {
             break;
         }
     }
-    print(&args.who.connection, &consents);
+    if args.who.connection.json || consents.is_empty() {
+        print(&args.who.connection, &consents);
+    } else {
+        for consent in &consents {
+            line(format!(
+                "{}\n  to administration {}; more: unefois me show {}",
+                consent_text(consent),
+                consent.consumer,
+                consent.id
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -268,21 +303,17 @@ async fn decide(args: DecideArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn object(args: ObjectArgs) -> Result<(), Failure> {
+async fn renew(args: RenewArgs) -> Result<(), Failure> {
     let client = args.who.connection.client().await?;
-    let request = v1::SetMyObjectionRequest {
+    let request = v1::RenewMyConsentRequest {
         assertion: args.who.assertion()?,
-        consumer: args.consumer.clone(),
-        procedure: args.procedure.clone(),
-        lift: args.lift,
+        consent_id: args.id.clone(),
+        notice_version: args.notice,
+        language: args.language.on_wire(),
+        expires_at: in_days(args.days),
     };
-    client.citizen().set_my_objection(args.who.connection.request(request)).await?;
-    let said = if args.lift { "lifted" } else { "recorded" };
-    if args.who.connection.json {
-        json(&serde_json::json!({ "objection": said }));
-    } else {
-        line(format!("objection {said}"));
-    }
+    let answer = client.citizen().renew_my_consent(args.who.connection.request(request)).await?.into_inner();
+    print(&args.who.connection, answer.consent.as_slice());
     Ok(())
 }
 
@@ -365,6 +396,18 @@ async fn mandates(args: WhoArgs) -> Result<(), Failure> {
     for mine in &answer.mandates {
         let who = if mine.i_act { "you act" } else { "somebody acts for you" };
         line(format!("{}, {who}", mine.mandate.as_ref().map(mandate_text).unwrap_or_default()));
+    }
+    Ok(())
+}
+
+async fn end_mandate(args: EndMandateArgs) -> Result<(), Failure> {
+    let client = args.who.connection.client().await?;
+    let request = v1::EndMyMandateRequest { assertion: args.who.assertion()?, mandate_id: args.id.clone() };
+    let answer = client.citizen().end_my_mandate(args.who.connection.request(request)).await?.into_inner();
+    if args.who.connection.json {
+        json(&answer.mandate.as_ref().map(mandate_json).unwrap_or_default());
+    } else {
+        line(answer.mandate.as_ref().map(mandate_text).unwrap_or_default());
     }
     Ok(())
 }
