@@ -7,12 +7,18 @@ use std::ffi::OsStr;
 use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 
 use super::{Engine, FOLDED, position, tree};
 use crate::embedded::operation::{Operation, perform};
 use crate::embedded::{Options, files};
+
+/// How sled says that somebody has the folder open. Its own threads hold it for a moment after it was closed; other brokers
+/// were kept out before.
+const LOCKED: &str = "could not acquire lock";
+const LOCKED_FOR: Duration = Duration::from_secs(5);
 
 /// Rows in sled.
 #[derive(Debug)]
@@ -50,8 +56,16 @@ impl Engine for SledRows {
     fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
         let config =
             sled::Config::new().path(folder).cache_capacity(options.fold_cache_bytes).flush_every_ms(Some(1_000));
-        let db = config.open().map_err(|e| error(&e))?;
-        Ok(Self { db, folder: folder.to_owned() })
+        let deadline = Instant::now() + LOCKED_FOR;
+        loop {
+            match config.open() {
+                Ok(db) => return Ok(Self { db, folder: folder.to_owned() }),
+                Err(locked) if locked.to_string().contains(LOCKED) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(other) => return Err(error(&other)),
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
