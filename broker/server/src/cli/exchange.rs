@@ -143,13 +143,18 @@ pub(super) fn parse_filter(text: &str) -> Result<(String, String, String), Strin
     Ok((dataset.to_owned(), name.to_owned(), value.to_owned()))
 }
 
-/// A request id nobody has drawn before.
-pub(crate) fn draw_request_id() -> Result<String, Failure> {
+/// What nobody has drawn before.
+pub(crate) fn draw_id() -> Result<[u8; 16], Failure> {
     use ring::rand::SecureRandom;
-    let mut bytes = [0_u8; 16];
+    let mut bytes = [0; 16];
     let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| Failure::Failed("the system gives no randomness".to_owned()))?;
-    Ok(hex::encode(bytes))
+    Ok(bytes)
+}
+
+/// A request id nobody has drawn before.
+pub(crate) fn draw_request_id() -> Result<String, Failure> {
+    draw_id().map(hex::encode)
 }
 
 impl ExchangeArgs {

@@ -110,7 +110,7 @@ async fn record(args: RecordArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(connection: &Connection, mandate: Option<&v1::Mandate>) {
+pub(super) fn print(connection: &Connection, mandate: Option<&v1::Mandate>) {
     let Some(mandate) = mandate else { return };
     if connection.json {
         json(&mandate_json(mandate));

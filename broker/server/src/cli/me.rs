@@ -8,7 +8,7 @@ use unefois_proto::v1;
 use super::consent::{in_days, print};
 use super::exchange::LanguageArg;
 use super::output::{json, line};
-use super::{Connection, Failure, person};
+use super::{Connection, Failure, mandate, person};
 use crate::text::{consent_json, consent_text, mandate_json, mandate_text, time_text};
 
 mod objections;
@@ -404,11 +404,7 @@ async fn end_mandate(args: EndMandateArgs) -> Result<(), Failure> {
     let client = args.who.connection.client().await?;
     let request = v1::EndMyMandateRequest { assertion: args.who.assertion()?, mandate_id: args.id.clone() };
     let answer = client.citizen().end_my_mandate(args.who.connection.request(request)).await?.into_inner();
-    if args.who.connection.json {
-        json(&answer.mandate.as_ref().map(mandate_json).unwrap_or_default());
-    } else {
-        line(answer.mandate.as_ref().map(mandate_text).unwrap_or_default());
-    }
+    mandate::print(&args.who.connection, answer.mandate.as_ref());
     Ok(())
 }
 

@@ -118,6 +118,14 @@ async fn wait_for<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
+/// The same server over TLS, under its private authority.
+fn over_tls(mut reached: Reached, authority: &str) -> Reached {
+    std::fs::write(reached.folder.path().join("ca.pem"), authority).unwrap();
+    reached.connection["tls"] = json!("full");
+    reached.connection["ca_file"] = json!("ca.pem");
+    reached
+}
+
 /// A server of PostgreSQL, stopped when dropped.
 pub(crate) struct Postgres {
     home: Home,
@@ -202,11 +210,7 @@ impl Postgres {
 
     /// By its port, over TLS under its private authority.
     pub(crate) fn reached_by_tls(&self) -> Reached {
-        let mut reached = self.reached();
-        std::fs::write(reached.folder.path().join("ca.pem"), &self.authority).unwrap();
-        reached.connection["tls"] = json!("full");
-        reached.connection["ca_file"] = json!("ca.pem");
-        reached
+        over_tls(self.reached(), &self.authority)
     }
 
     /// By its socket, without one.
@@ -306,11 +310,7 @@ impl MariaDb {
 
     /// By its port, over TLS under its private authority.
     pub(crate) fn reached_by_tls(&self) -> Reached {
-        let mut reached = self.reached();
-        std::fs::write(reached.folder.path().join("ca.pem"), &self.authority).unwrap();
-        reached.connection["tls"] = json!("full");
-        reached.connection["ca_file"] = json!("ca.pem");
-        reached
+        over_tls(self.reached(), &self.authority)
     }
 
     /// By its socket.

@@ -18,7 +18,7 @@ use unefois_consent::{
     SubjectRef, Timestamp, decide,
 };
 
-use crate::cli::exchange::{draw_request_id, parse_filter};
+use crate::cli::exchange::{draw_id, draw_request_id, parse_filter};
 use crate::cli::output::{json, line};
 use crate::cli::{Failure, person};
 use crate::config::{Config, read_registry};
@@ -205,15 +205,6 @@ fn read_version(version: u32, shown_at: Timestamp) -> Ground {
     Ground::LawRequest { notice: NoticeShown { version, shown_at, channel: Channel::Online, language: Language::Fr } }
 }
 
-/// Another one each time: to another broker the same one is the same exchange.
-fn draw_exchange() -> Result<ExchangeId, Failure> {
-    use ring::rand::SecureRandom;
-    let mut bytes = [0; 16];
-    let drawn = ring::rand::SystemRandom::new().fill(&mut bytes);
-    drawn.map_err(|_| Failure::Failed("the system gives no randomness".to_owned()))?;
-    Ok(ExchangeId(bytes))
-}
-
 /// A permit by the one function that makes them, for a registry of this question alone.
 fn permit_for(
     asked: &[(Dataset, Vec<AttributeId>)],
@@ -259,7 +250,8 @@ fn permit_for(
         content: Digest([0; 32]),
     };
     let facts = Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
-    decide(&facts, &question, draw_exchange()?, now).map_err(|refusal| {
+    // Another one each time: to another broker the same one is the same exchange.
+    decide(&facts, &question, ExchangeId(draw_id()?), now).map_err(|refusal| {
         let reasons: Vec<_> = refusal.reasons().iter().map(|reason| reason.code()).collect();
         failed(reasons.join(", "))
     })
