@@ -37,18 +37,18 @@ pub use settings::{BrokerConfig, BrokerDataset, BrokerProcedure};
 pub struct BrokerConnector {
     config: BrokerConfig,
     line: Reloaded<RemoteLine>,
-    key: VerifierKey,
+    keys: Vec<VerifierKey>,
     max_message_bytes: usize,
 }
 
 impl BrokerConnector {
     /// Reads the certificates, and asks nothing. Relative paths start at `base_dir`.
     pub fn open(config: &BrokerConfig, base_dir: &Path) -> Result<Self, ConnectorConfigError> {
-        let key = config.check()?;
+        let keys = config.check()?;
         Ok(Self {
             config: config.clone(),
             line: Line::to_remote(config.remote(base_dir))?,
-            key,
+            keys,
             max_message_bytes: grpc::max_message_bytes(config.limits.max_answer_bytes) + answer::MAX_RECEIPT_BYTES,
         })
     }
@@ -70,8 +70,8 @@ impl BrokerConnector {
         });
         match asked {
             Ok(said) => {
-                let (key, config) = (&self.key, &self.config);
-                let expected = Expected { key, request_id: &request_id, dataset: theirs, fetch: &fetch, config };
+                let (keys, config) = (self.keys.as_slice(), &self.config);
+                let expected = Expected { keys, request_id: &request_id, dataset: theirs, fetch: &fetch, config };
                 expected.checked(said.into_inner())
             }
             Err(status) => answer::refused(&status, &fetch),

@@ -55,8 +55,12 @@ impl BatchSource for Batches {
         self.0.last().map_or(0, Batch::end)
     }
 
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        for batch in &self.0 {
+    fn shards(&self) -> Vec<u64> {
+        vec![0]
+    }
+
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        for batch in self.0.iter().filter(|batch| batch.end() > from) {
             if visit(batch.clone()) == Visit::Stop {
                 break;
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use unefois::client::Profile;
 use unefois_audit::{Frontier, Hash, Receipt, VerifierKey};
+use unefois_engine::replay::BatchSource;
 use unefois_engine::store::Visit;
 use unefois_proto::v1::ExchangeRequest;
 use unefois_store::embedded::JournalReader;

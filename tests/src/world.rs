@@ -1,13 +1,15 @@
 //! What must hold after every test.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use unefois_audit::{Frontier, VerifierKey};
 use unefois_consent::Event;
-use unefois_engine::replay::{BatchSource, Report, fold_digest, replay, verify};
+use unefois_engine::replay::{BatchSource, JournalSource, Report, fold_digest, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Batch, Fold, Journal, StoreError, Visit};
+use unefois_engine::store::{Fold, Visit};
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{MemoryStore, Options};
 
@@ -22,12 +24,24 @@ pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
     replay(&files, key, &opener(data), Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap()
 }
 
-/// The tiles on the disk are those of the journal.
+/// The tiles on the disk are those of the journal, in each shard.
 fn check_tiles(data: &Path) {
-    let (mut frontier, mut levels) = (Frontier::new(), Vec::<Vec<u8>>::new());
     let reader = JournalReader::open(data).unwrap();
+    let shards = reader.shards();
+    for (place, first) in shards.iter().copied().enumerate() {
+        let folder = if first == 0 { data.join("tiles") } else { data.join(format!("tiles/{first:020}")) };
+        let end = shards.get(place + 1).copied().unwrap_or_else(|| reader.size());
+        check_tiles_of(&reader, first..end, &folder);
+    }
+}
+
+fn check_tiles_of(reader: &JournalReader, shard: Range<u64>, tiles: &Path) {
+    let (mut frontier, mut levels) = (Frontier::new(), Vec::<Vec<u8>>::new());
     reader
-        .read(0, &mut |batch| {
+        .read(shard.start, &mut |batch| {
+            if batch.first >= shard.end {
+                return Visit::Stop;
+            }
             for entry in &batch.entries {
                 frontier.append_with(entry.leaf.hash(), |level, _, hash| {
                     if level % 8 == 0 {
@@ -40,8 +54,8 @@ fn check_tiles(data: &Path) {
         })
         .unwrap();
     for (level, expected) in levels.iter().enumerate() {
-        let tiles = std::fs::read(data.join("tiles").join(level.to_string())).unwrap();
-        assert!(tiles.starts_with(expected), "tile level {level} is not that of the journal");
+        let found = std::fs::read(tiles.join(level.to_string())).unwrap();
+        assert!(found.starts_with(expected), "tile level {level} is not that of the journal");
     }
 }
 
@@ -59,22 +73,10 @@ pub fn check(data: &Path, key: &VerifierKey) -> Report {
     report
 }
 
-struct Memory<'a>(&'a MemoryStore);
-
-impl BatchSource for Memory<'_> {
-    fn size(&self) -> u64 {
-        self.0.end().frontier.size()
-    }
-
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        Journal::read(self.0, 0, visit)
-    }
-}
-
 /// Like [`check`], of a store in memory.
 pub fn check_memory(store: &MemoryStore, key: &VerifierKey) -> Report {
     let opener = Opener::new(Arc::new(store.clone()));
-    let report = replay(&Memory(store), key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
+    let report = replay(&JournalSource(store), key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
     assert_eq!(report.open, 0, "an exchange was left without its end");
     if store.folded().unwrap() == report.entries && report.purged == 0 {
         assert_eq!(fold_digest(store).unwrap(), report.state, "the fold is not what a replay gives");
@@ -97,4 +99,18 @@ pub fn events(data: &Path) -> Vec<(u64, Event)> {
         })
         .unwrap();
     events
+}
+
+/// The commitment of every entry in `data`, by its index.
+pub fn commitments(data: &Path) -> BTreeMap<u64, String> {
+    let mut commitments = BTreeMap::new();
+    let reader = JournalReader::open(data).unwrap();
+    reader
+        .read(0, &mut |batch| {
+            let entries = (batch.first..).zip(&batch.entries);
+            commitments.extend(entries.map(|(index, entry)| (index, entry.leaf.commitment.to_string())));
+            Visit::Continue
+        })
+        .unwrap();
+    commitments
 }

@@ -94,6 +94,16 @@ impl TilePath {
         self.index << TILE_HEIGHT
     }
 
+    /// Index after the last leaf that a full tile in this place stands for: the *end index* of tlog-tiles.
+    pub fn end_index(&self) -> u64 {
+        let level = match self.kind {
+            TileKind::Hashes { level } => level,
+            TileKind::Entries => 0,
+        };
+        let leaves = 1_u64.checked_shl((u32::from(level) + 1) * u32::from(TILE_HEIGHT)).unwrap_or(u64::MAX);
+        self.index.saturating_add(1).saturating_mul(leaves)
+    }
+
     /// Whether a tree of `size` leaves has all the nodes of the tile. A server checks it against the size of its
     /// published checkpoint before it answers.
     pub fn is_within(&self, size: u64) -> bool {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use unefois_audit::{AuditError, BatchProofs, Checkpoint, Frontier, Hash, Receipt, TlogProof, VerifierKey};
+use unefois_audit::{AuditError, BatchProofs, Checkpoint, EMPTY_ROOT, Frontier, Hash, Receipt, TlogProof, VerifierKey};
 
 use crate::error::EngineError;
 use crate::halt::Halt;
@@ -47,7 +47,9 @@ pub struct Commit {
 /// A tree head with its signed checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedHead {
-    /// Size of the tree.
+    /// Index of the first entry of its shard.
+    pub shard: u64,
+    /// Size of the shard's tree.
     pub size: u64,
     /// Its root.
     pub root: Hash,
@@ -56,18 +58,37 @@ pub struct SignedHead {
 }
 
 impl SignedHead {
-    /// The head of these `size` and `root` with a signature that was stored, where the log's key made it.
+    /// The head of an empty log.
+    pub fn empty() -> Self {
+        Self { shard: 0, size: 0, root: EMPTY_ROOT, note: String::new() }
+    }
+
+    /// The head of these `size` and `root` with a signature that was stored, where the shard's key made it.
     ///
     /// # Errors
     /// Those of [`Checkpoint::open`].
-    pub fn verified(key: &VerifierKey, size: u64, root: Hash, signature: &[u8; 64]) -> Result<Self, AuditError> {
+    pub fn verified(
+        key: &VerifierKey,
+        shard: u64,
+        (size, root): (u64, Hash),
+        signature: &[u8; 64],
+    ) -> Result<Self, AuditError> {
         let note = Checkpoint { origin: key.name().to_owned(), size, root }.signed(signature, key.id());
         Checkpoint::open(&note, key, key.name())?;
-        Ok(Self { size, root, note })
+        Ok(Self { shard, size, root, note })
+    }
+
+    /// How many entries the log holds up to this head, in all its shards.
+    pub fn entries(&self) -> u64 {
+        self.shard.saturating_add(self.size)
     }
 }
 
 impl Commit {
+    pub(crate) fn new(first: u64, proofs: BatchProofs, head: SignedHead) -> Self {
+        Self { first, proofs: Some(proofs), checkpoint: Arc::new(head) }
+    }
+
     /// The head that this commit made.
     pub fn head(&self) -> &Arc<SignedHead> {
         &self.checkpoint
@@ -83,7 +104,12 @@ impl Commit {
             salt: written.salt,
             kind: written.leaf.kind,
             time_ms: written.leaf.time_ms,
-            proof: TlogProof { extra: None, index: written.index, hashes, checkpoint: self.checkpoint.note.clone() },
+            proof: TlogProof {
+                extra: None,
+                index: written.index.saturating_sub(self.checkpoint.shard),
+                hashes,
+                checkpoint: self.checkpoint.note.clone(),
+            },
             answer_salt: None,
         })
     }
@@ -96,6 +122,9 @@ pub(crate) struct Committer {
     pub(crate) to_fold: Sender<FoldChunk>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) signer: Arc<dyn Signer>,
+    /// Index of the first entry of the shard under way.
+    pub(crate) shard: u64,
+    /// Of that shard's tree.
     pub(crate) frontier: Frontier,
     pub(crate) head: Arc<ArcSwap<SignedHead>>,
     pub(crate) halt: Arc<Halt>,
@@ -134,7 +163,7 @@ impl Committer {
         let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| entry.leaf.hash()).collect();
         let proofs = BatchProofs::new(&self.frontier, &leaf_hashes);
         let root = proofs.root();
-        let size = first.saturating_add(entries.len() as u64);
+        let size = proofs.after().size();
         let key = self.signer.verifier_key();
         let checkpoint = Checkpoint { origin: key.name().to_owned(), size, root };
         let signature = self.signer.sign(checkpoint.note_text().as_bytes())?;
@@ -143,7 +172,8 @@ impl Committer {
         self.journal.append(&batch, proofs.after(), &closed).map_err(|error| EngineError::Halted(error.to_string()))?;
         // INVARIANT: nothing below can fail. The batch is durable and its head may be shown.
         self.frontier = proofs.after().clone();
-        let head = Arc::new(SignedHead { size, root, note: checkpoint.signed(&signature, key.id()) });
+        let note = checkpoint.signed(&signature, key.id());
+        let head = Arc::new(SignedHead { shard: self.shard, size, root, note });
         self.head.store(Arc::clone(&head));
         self.entries.increment(batch.entries.len() as u64);
         self.seconds.record(begun.elapsed().as_secs_f64());

@@ -23,6 +23,7 @@ use crate::open::{Opened, open};
 use crate::registry::{Apply, RegistryView, change, publish};
 use crate::seal::{Opener, Sealer};
 use crate::sequencer::{Sequencer, SequencerParts, Turn};
+use crate::shard::Shards;
 use crate::signer::Signer;
 use crate::state::{State, Sweeper};
 use crate::store::{Fold, HeadFile, Journal, RecordKeys};
@@ -60,10 +61,14 @@ pub struct Engine {
     journal: Arc<dyn Journal>,
     fold: Arc<dyn Fold>,
     keys: Arc<dyn RecordKeys>,
+    head_file: Arc<dyn HeadFile>,
     opener: Arc<Opener>,
     tagger: Arc<Tagger>,
     head: Arc<ArcSwap<SignedHead>>,
+    shards: Shards,
     published: ArcSwapOption<SignedHead>,
+    /// Last heads of closed shards that were published with cosignatures, by the shard's first entry.
+    published_closed: ArcSwap<BTreeMap<u64, Arc<SignedHead>>>,
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
     /// Steps of the ledger so far, for whoever watches it.
@@ -90,7 +95,7 @@ impl Running {
     fn start(
         parts: &EngineParts,
         state: State,
-        frontier: Frontier,
+        (shard, frontier): (u64, Frontier),
         head: &Arc<ArcSwap<SignedHead>>,
         halt: &Arc<Halt>,
     ) -> Result<Self, EngineError> {
@@ -104,6 +109,7 @@ impl Running {
             to_fold,
             journal: Arc::clone(&parts.journal),
             signer: Arc::clone(&parts.signer),
+            shard,
             frontier,
             head: Arc::clone(head),
             halt: Arc::clone(halt),
@@ -143,7 +149,8 @@ impl Engine {
     /// Verifies the store's end, brings the fold up to date, and goes on where the log stopped: an empty log gets its
     /// first entries, an exchange that was under way gets its end.
     pub async fn open(parts: EngineParts, progress: Progress<'_>) -> Result<Self, EngineError> {
-        let Opened { state, head, frontier } = open(&parts, progress)?;
+        let Opened { state, head, frontier, shards } = open(&parts, progress)?;
+        let tree = (head.shard, frontier);
         let tagger = Arc::new(Tagger::new(&parts.keys.subject_key()?));
         let opener = Arc::new(Opener::new(Arc::clone(&parts.keys)));
         let halt = Arc::new(Halt::default());
@@ -151,7 +158,7 @@ impl Engine {
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
         let last_time = Timestamp::from_millis(parts.journal.end().last_time_ms);
         let clock_jumped = state.size() > 0 && parts.clock.now().since(last_time) > CLOCK_MAY_PASS;
-        let Running { sequencer, keeper, threads } = Running::start(&parts, state, frontier, &head, &halt)?;
+        let Running { sequencer, keeper, threads } = Running::start(&parts, state, tree, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
             sequencer.clone(),
@@ -167,10 +174,13 @@ impl Engine {
             journal: parts.journal,
             fold: parts.fold,
             keys: parts.keys,
+            head_file: parts.head,
             opener,
             tagger,
             head,
+            shards,
             published: ArcSwapOption::empty(),
+            published_closed: ArcSwap::default(),
             registry,
             halt,
             ledger: Arc::new(tokio::sync::watch::Sender::new(0)),
@@ -187,7 +197,7 @@ impl Engine {
     /// The first entries of an empty log, and the end of every exchange that was under way.
     async fn go_on(&self, signer: &dyn Signer, first_registry: RegistryFile) -> Result<(), EngineError> {
         let key = signer.verifier_key();
-        let opened = LogOpened { origin: key.name().to_owned(), verifier_key: key.to_string() };
+        let opened = LogOpened { origin: key.name().to_owned(), verifier_key: key.to_string(), previous: None };
         let step = move |turn: &mut Turn<'_>| {
             if turn.state().size() == 0 {
                 turn.append(&Event::LogOpened(opened))?;
@@ -281,6 +291,15 @@ impl Engine {
         &self.journal
     }
 
+    /// The shards of the log, as they were when it was opened.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    pub(crate) fn head_file(&self) -> &dyn HeadFile {
+        &*self.head_file
+    }
+
     pub(crate) fn clock_jumped(&self) -> bool {
         self.clock_jumped
     }
@@ -303,6 +322,10 @@ impl Engine {
 
     pub(crate) fn shared_published(&self) -> &ArcSwapOption<SignedHead> {
         &self.published
+    }
+
+    pub(crate) fn shared_published_closed(&self) -> &ArcSwap<BTreeMap<u64, Arc<SignedHead>>> {
+        &self.published_closed
     }
 
     pub(crate) fn shared_head(&self) -> &ArcSwap<SignedHead> {

@@ -15,6 +15,7 @@ use crate::committer::SignedHead;
 use crate::engine::EngineParts;
 use crate::error::EngineError;
 use crate::halt::Halt;
+use crate::shard::Shards;
 use crate::store::{HeadFile, StoreError};
 use crate::traces::Tiles;
 
@@ -24,14 +25,14 @@ const WRITE_EVERY: Duration = Duration::from_millis(250);
 const HOLDS_UP_AFTER: Duration = Duration::from_millis(700);
 
 /// Refuses data that does not hold the head that was kept apart, and brings that head up to date.
-pub(crate) fn check(parts: &EngineParts, head: &SignedHead) -> Result<(), EngineError> {
+pub(crate) fn check(parts: &EngineParts, head: &SignedHead, shards: &Shards) -> Result<(), EngineError> {
     let file = &*parts.head;
     match file.read()?.filter(|note| !note.is_empty()) {
-        None if head.size > 0 => return Err(missing(file, head)),
+        None if head.entries() > 0 => return Err(missing(file, head)),
         None => {}
-        Some(note) => check_kept(parts, head, &note)?,
+        Some(note) => check_kept(parts, (head, shards), &note)?,
     }
-    if head.size > 0 {
+    if head.entries() > 0 {
         // Twice: a file that keeps the head before the newest one does not fall back behind this start.
         file.write(&head.note)?;
         return Ok(file.write(&head.note)?);
@@ -49,19 +50,29 @@ fn missing(file: &dyn HeadFile, head: &SignedHead) -> EngineError {
         "there is no head in {}, and the data folder holds {} entries: whether it is the newest cannot be told. Put the \
          head file back. If it is lost and you know that this data folder is the newest, run `unefois audit accept-head`",
         file.name(),
-        head.size
+        head.entries()
     ))
 }
 
-fn check_kept(parts: &EngineParts, head: &SignedHead, note: &str) -> Result<(), EngineError> {
+fn check_kept(parts: &EngineParts, (head, shards): (&SignedHead, &Shards), note: &str) -> Result<(), EngineError> {
     let name = parts.head.name();
     let key = parts.signer.verifier_key();
-    let kept = Checkpoint::open(note, key, key.name()).map_err(|error| {
-        EngineError::Log(format!(
-            "the head file {name} holds no head of {}: {error}. Is it of another log?",
-            key.name()
-        ))
-    })?;
+    // A process that died between the closing of a shard and the next head left a head of the closed one.
+    let closed = shards.closed().iter().rev().map(|(shard, last)| (&shard.key, &**last));
+    let opened = closed.filter_map(|(key, last)| Some((Checkpoint::open(note, key, key.name()).ok()?, last))).next();
+    let (kept, head) = match opened {
+        Some(opened) => opened,
+        None => {
+            let kept = Checkpoint::open(note, key, key.name()).map_err(|error| {
+                EngineError::Log(format!(
+                    "the head file {name} holds no head of {}: {error}. Is it of another log? Or was a shard closed since this \
+                     data folder was copied?",
+                    key.name()
+                ))
+            })?;
+            (kept, head)
+        }
+    };
     if kept.size > head.size {
         return Err(EngineError::Log(format!(
             "the head file {name} says {} entries and the data folder holds {}: it is older than the log that was shown to \
@@ -70,8 +81,8 @@ fn check_kept(parts: &EngineParts, head: &SignedHead, note: &str) -> Result<(), 
             kept.size, head.size, head.size
         )));
     }
-    let root =
-        root_at(&TileNodes(&Tiles(&*parts.journal)), kept.size).map_err(|error| EngineError::Log(error.to_string()))?;
+    let tiles = TileNodes(&Tiles { journal: &*parts.journal, shard: head.shard });
+    let root = root_at(&tiles, kept.size).map_err(|error| EngineError::Log(error.to_string()))?;
     if root != kept.root {
         return Err(EngineError::Log(format!(
             "the data folder holds another history than the head file {name}: they differ before entry {}. Put back the \
@@ -113,17 +124,17 @@ impl Keeper {
 
     /// The thread's work, until [`Keeper::close`].
     pub(crate) fn run(&self) {
-        let mut written = self.head.load().size;
+        let mut written = self.head.load().entries();
         loop {
             let closing = self.wait();
             let head = self.head.load_full();
-            if head.size != written {
+            if head.entries() != written {
                 let waits_since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
                 // Kept while writing fails, so that its age grows.
                 let _ = self.waits_since.compare_exchange(0, waits_since, Ordering::Release, Ordering::Relaxed);
                 let outcome = self.file.write(&head.note);
                 if outcome.is_ok() {
-                    written = head.size;
+                    written = head.entries();
                     self.waits_since.store(0, Ordering::Release);
                 }
                 self.tell(outcome.err());

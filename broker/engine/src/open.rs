@@ -10,8 +10,9 @@ use crate::engine::{EngineParts, Progress};
 use crate::error::EngineError;
 use crate::head;
 use crate::purge::Past;
+use crate::replay::JournalSource;
 use crate::seal::Opener;
-use crate::signer::Signer;
+use crate::shard::{self, Shards};
 use crate::state::{State, tie_rows};
 use crate::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 use crate::traces::Tiles;
@@ -24,17 +25,21 @@ pub(crate) struct Opened {
     pub(crate) state: State,
     pub(crate) head: SignedHead,
     pub(crate) frontier: Frontier,
+    pub(crate) shards: Shards,
 }
 
 pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened, EngineError> {
     let end = parts.journal.end();
-    let head = verify_end(&end, &*parts.signer)?;
-    head::check(parts, &head)?;
+    let opener = Opener::new(parts.keys.clone());
+    let head = verify_end(&end, parts, &opener)?;
+    let shards = Shards::read(&JournalSource(&*parts.journal), parts.signer.verifier_key(), &opener)
+        .map_err(|fault| EngineError::Log(fault.to_string()))?;
+    head::check(parts, &head, &shards)?;
     let mut state = State::load(parts.fold.clone())?;
-    if !is_fold_of(&state, &head, parts)? {
+    if !is_fold_of(&state, &head, parts, &shards)? {
         tracing::warn!(
             folded = state.size(),
-            journal = head.size,
+            journal = head.entries(),
             "the fold is of another journal or version and is rebuilt"
         );
         parts.fold.clear()?;
@@ -44,48 +49,53 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     check_last_keys(parts, &state, &head)?;
     // An empty catch-up leaves the log's time to the journal.
     state.raise_time(Timestamp::from_millis(end.last_time_ms));
-    Ok(Opened { state, head, frontier: end.frontier })
+    Ok(Opened { state, head, frontier: end.frontier, shards })
 }
 
-/// The last checkpoint must be signed by this log's key.
-fn verify_end(end: &JournalEnd, signer: &dyn Signer) -> Result<SignedHead, EngineError> {
-    let key = signer.verifier_key();
+/// The last checkpoint must be signed by this log's key, and its shard must be open.
+fn verify_end(end: &JournalEnd, parts: &EngineParts, opener: &Opener) -> Result<SignedHead, EngineError> {
+    let key = parts.signer.verifier_key();
     let (size, root) = (end.frontier.size(), end.frontier.root());
     let Some(signature) = end.signature else {
-        return if size == 0 {
-            Ok(SignedHead { size, root, note: String::new() })
+        return if end.entries() == 0 {
+            Ok(SignedHead::empty())
         } else {
             Err(EngineError::Log("the journal has entries and no signed head".to_owned()))
         };
     };
-    SignedHead::verified(key, size, root, &signature).map_err(|error| {
-        EngineError::Log(format!(
-            "the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?",
-            key.name()
-        ))
+    SignedHead::verified(key, end.shard, (size, root), &signature).map_err(|error| {
+        let now = shard::key_of_last(&JournalSource(&*parts.journal), opener);
+        let advice = match now {
+            Some(now) if now.name() != key.name() => format!(
+                "The log goes on in the shard {now}: set log.origin, log.shard and log.signing_key to that one's"
+            ),
+            Some(_) | None => "Is this the right key and data folder?".to_owned(),
+        };
+        EngineError::Log(format!("the head at size {size} is not signed by {}: {error}. {advice}", key.name()))
     })
 }
 
 /// Whether the fold was folded from a prefix of this journal by this code. One that is ahead of its journal is an error.
-fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts) -> Result<bool, EngineError> {
+fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts, shards: &Shards) -> Result<bool, EngineError> {
     if state.size() == 0 {
         return Ok(true);
     }
     if !state.is_of_this_layout()? {
         return Ok(false);
     }
-    if state.size() > head.size {
+    if state.size() > head.entries() {
         return Err(EngineError::Log(format!(
             "the fold has {} entries and the journal only {}. The fold gets durable entries only, so acknowledged ones are \
              missing from the journal: it was damaged, or restored from an older copy. Put back the newest journal/. If \
              it is lost for good, keep the folder as proof, tell those who hold receipts, and move fold/ away to go on \
              from entry {}",
             state.size(),
-            head.size,
-            head.size
+            head.entries(),
+            head.entries()
         )));
     }
-    let root = root_at(&TileNodes(&Tiles(&*parts.journal)), state.size())
+    let shard = shards.of(state.size() - 1).first;
+    let root = root_at(&TileNodes(&Tiles { journal: &*parts.journal, shard }), state.size() - shard)
         .map_err(|error| EngineError::Log(error.to_string()))?;
     Ok(state.folded_root()? == Some(root))
 }
@@ -97,7 +107,7 @@ const LOOKED_AT: u64 = 2_000;
 /// would open all records of its period.
 fn check_last_keys(parts: &EngineParts, state: &State, head: &SignedHead) -> Result<(), EngineError> {
     let mut periods = BTreeMap::new();
-    parts.journal.read(head.size.saturating_sub(LOOKED_AT), &mut |batch| {
+    parts.journal.read(head.entries().saturating_sub(LOOKED_AT), &mut |batch| {
         periods.extend((batch.first..).zip(&batch.entries).map(|(index, entry)| (entry.period(), index)));
         Visit::Continue
     })?;
@@ -118,7 +128,8 @@ fn catch_up(
     progress: Progress<'_>,
 ) -> Result<(), EngineError> {
     let begin = state.size();
-    if begin == head.size {
+    let end = head.entries();
+    if begin == end {
         return Ok(());
     }
     let mut folding = Folding { opener: Opener::new(parts.keys.clone()), journal: &*parts.journal, past: None };
@@ -132,7 +143,7 @@ fn catch_up(
                 fault = Some(error);
                 return Visit::Stop;
             }
-            progress(state.size() - begin, head.size - begin);
+            progress(state.size() - begin, end - begin);
             Visit::Continue
         }
         Err(error) => {
@@ -143,8 +154,8 @@ fn catch_up(
     if let Some(error) = fault {
         return Err(error);
     }
-    if state.size() != head.size {
-        return Err(EngineError::Log(format!("the journal ends at {} and its head says {}", state.size(), head.size)));
+    if state.size() != end {
+        return Err(EngineError::Log(format!("the journal ends at {} and its head says {end}", state.size())));
     }
     flush(parts, state, &head.root)
 }

@@ -4,32 +4,55 @@
 use std::sync::Arc;
 
 use unefois_audit::{TileKind, TilePath, encode_bundle, encode_tile};
+use unefois_consent::Timestamp;
 
+use crate::committer::SignedHead;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::store::{Journal, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 
 impl Engine {
-    /// The bytes of a tile or entry bundle, full or partial. `None` where the log at its newest signed head has no such
-    /// tile. A tile that exists never changes.
-    pub async fn tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, EngineError> {
-        if !path.is_within(self.head().size) {
+    /// The bytes of a tile or entry bundle, full or partial, of the shard that `head` is of. `None` where the tree of `head` has
+    /// no such tile. A tile that exists never changes.
+    pub async fn tile(&self, head: &SignedHead, path: TilePath) -> Result<Option<Vec<u8>>, EngineError> {
+        if !path.is_within(head.size) {
             return Ok(None);
         }
-        let journal = Arc::clone(self.journal());
-        blocking(move || Ok(Some(read_tile(&*journal, path)?))).await
+        let (journal, shard) = (Arc::clone(self.journal()), head.shard);
+        blocking(move || Ok(Some(read_tile(&*journal, shard, path)?))).await
+    }
+
+    /// Index of the first entry that was not written more than `months` whole months ago.
+    pub async fn first_within(&self, months: u32) -> Result<u64, EngineError> {
+        let (journal, now, end) = (Arc::clone(self.journal()), self.now().month(), self.head().entries());
+        blocking(move || {
+            let (mut older, mut end) = (0, end);
+            // Times never decrease: what is older comes first.
+            while older < end {
+                let middle = older + (end - older) / 2;
+                let mut is_older = false;
+                visit_entries(&*journal, middle, middle + 1, |_, entry| {
+                    is_older = now.since(Timestamp::from_millis(entry.leaf.time_ms).month()) > months;
+                    Ok(Visit::Stop)
+                })?;
+                if is_older { older = middle + 1 } else { end = middle }
+            }
+            Ok(older)
+        })
+        .await
     }
 }
 
-fn read_tile(journal: &dyn Journal, path: TilePath) -> Result<Vec<u8>, StoreError> {
+fn read_tile(journal: &dyn Journal, shard: u64, path: TilePath) -> Result<Vec<u8>, StoreError> {
     let (start, width) = (path.start(), usize::from(path.width()));
     match path.kind() {
         TileKind::Hashes { level } => {
-            let hashes = journal.tile_hashes(level, start, width)?;
+            let hashes = journal.tile_hashes(shard, level, start, width)?;
             Ok(encode_tile(&hashes))
         }
         TileKind::Entries => {
+            let start = shard + start;
             let end = start + width as u64;
             let mut leaves = Vec::with_capacity(width);
             visit_entries(journal, start, end, |_, entry| {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::purge::Past;
 use crate::seal::Opener;
-use crate::store::{Batch, Fold, StoreError, Visit};
-use unefois_audit::{Frontier, VerifierKey};
+use crate::shard::{Shard, Shards};
+use crate::store::{Batch, Fold, Journal, StoreError, Visit};
+use unefois_audit::{Frontier, Hash, VerifierKey};
+use unefois_consent::event::Event;
 
 mod derive;
 mod digest;
@@ -25,10 +27,30 @@ use prepare::{Depth, Prepared, PreparedEntry, Record, in_order};
 
 /// Reads a journal's batches in order.
 pub trait BatchSource: Sync {
-    /// How many entries there are to read.
+    /// How many entries there are to read, in all shards.
     fn size(&self) -> u64;
-    /// Calls `visit` with each batch from the first on.
-    fn read(&self, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+    /// Indexes of the first entries of the shards, in order.
+    fn shards(&self) -> Vec<u64>;
+    /// Calls `visit` with each batch from the one that holds entry `from` on.
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+}
+
+/// A journal that is open in this process.
+#[derive(Debug)]
+pub struct JournalSource<'a>(pub &'a dyn Journal);
+
+impl BatchSource for JournalSource<'_> {
+    fn size(&self) -> u64 {
+        self.0.end().entries()
+    }
+
+    fn shards(&self) -> Vec<u64> {
+        self.0.shards()
+    }
+
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        self.0.read(from, visit)
+    }
 }
 
 /// What was found to be in order.
@@ -69,11 +91,26 @@ pub enum LogFault {
     Store(#[from] StoreError),
 }
 
-fn fault<T>(index: u64, what: impl Into<String>) -> Result<T, LogFault> {
+impl LogFault {
+    /// What is wrong with entry `index`, where `error` says that it is damaged.
+    pub(crate) fn at(index: u64, error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt(what) => Self::Entry { index, what },
+            StoreError::Full(_)
+            | StoreError::NotWritten(_)
+            | StoreError::Unknown(_)
+            | StoreError::Fenced(_)
+            | StoreError::Read(_) => error.into(),
+        }
+    }
+}
+
+pub(crate) fn fault<T>(index: u64, what: impl Into<String>) -> Result<T, LogFault> {
     Err(LogFault::Entry { index, what: what.into() })
 }
 
-/// Checks structure, hashes, signatures and commitments.
+/// Checks structure, hashes, signatures and commitments. `key` is that of the last shard; the shards before it are found by
+/// what they say of each other.
 pub fn verify(
     source: &dyn BatchSource,
     key: &VerifierKey,
@@ -92,7 +129,7 @@ pub fn replay(
     scratch: Arc<dyn Fold>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    let derivation = Derivation::new(key.clone(), scratch)?;
+    let derivation = Derivation::new(scratch)?;
     walk(source, key, opener, Some(derivation), progress)
 }
 
@@ -105,9 +142,10 @@ fn walk(
 ) -> Result<Report, LogFault> {
     let total = source.size();
     let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
-    let (report, past) = (Report::default(), None);
-    let mut walk = Walk { source, key, opener, frontier: Frontier::new(), time_ms: 0, report, past, derivation };
-    in_order(source, key, opener, depth, &mut |batch| {
+    let shards = &Shards::read(source, key, opener)?;
+    let (report, past, tree) = (Report::default(), None, Tree::default());
+    let mut walk = Walk { source, shards, opener, tree, time_ms: 0, report, past, derivation };
+    in_order(source, shards, opener, depth, &mut |batch| {
         walk.batch(batch)?;
         progress(walk.report.entries, total);
         Ok(())
@@ -125,11 +163,20 @@ fn walk(
     Ok(walk.report)
 }
 
+/// The tree of the shard that is being walked.
+#[derive(Default)]
+struct Tree {
+    shard: u64,
+    frontier: Frontier,
+    /// Size and root before the last batch.
+    before: Option<(u64, Hash)>,
+}
+
 struct Walk<'a> {
     source: &'a dyn BatchSource,
-    key: &'a VerifierKey,
+    shards: &'a Shards,
     opener: &'a Opener,
-    frontier: Frontier,
+    tree: Tree,
     time_ms: u64,
     report: Report,
     /// Read at the first record that was purged.
@@ -137,30 +184,64 @@ struct Walk<'a> {
     derivation: Option<Derivation>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn batch(&mut self, batch: Prepared) -> Result<(), LogFault> {
-        if batch.first != self.frontier.size() {
-            return fault(self.frontier.size(), format!("is missing: the next batch begins with {}", batch.first));
-        }
+        let shard = self.enter_shard(&batch)?;
         for (index, mut entry) in (batch.first..).zip(batch.entries) {
             if entry.leaf.time_ms < self.time_ms {
                 return fault(index, "its time is before the time of the entry before it");
             }
             self.time_ms = entry.leaf.time_ms;
-            self.frontier.append(entry.leaf_hash);
+            self.tree.frontier.append(entry.leaf_hash);
+            self.place(index, entry.leaf.kind)?;
             let record = std::mem::replace(&mut entry.record, Ok(Record::Committed));
             self.record(index, &entry, record?)?;
             self.report.entries += 1;
         }
-        let last = self.frontier.size().saturating_sub(1);
-        if self.frontier.root() != batch.root {
+        let last = self.report.entries.saturating_sub(1);
+        if self.tree.frontier.root() != batch.root {
             return fault(last, "the entries up to it do not lead to the root of its batch");
         }
         if !batch.signed {
-            return fault(last, format!("the head of its batch is not signed by {}", self.key));
+            return fault(last, format!("the head of its batch is not signed by {}", shard.key));
         }
         self.report.heads += 1;
         Ok(())
+    }
+
+    /// The shard that `batch` is in, with its tree as it was before the batch.
+    fn enter_shard(&mut self, batch: &Prepared) -> Result<&'a Shard, LogFault> {
+        if batch.first != self.report.entries {
+            return fault(self.report.entries, format!("is missing: the next batch begins with {}", batch.first));
+        }
+        let shards = self.shards;
+        let shard = shards.of(batch.first);
+        if shards.of(batch.first.saturating_add(batch.entries.len() as u64).saturating_sub(1)) != shard {
+            return fault(batch.first, "its batch goes on into the next shard");
+        }
+        if shard.first != self.tree.shard {
+            if shard.previous != self.tree.before {
+                return fault(shard.first, "names another tree of the shard before it than that shard has");
+            }
+            self.tree = Tree { shard: shard.first, ..Tree::default() };
+        }
+        let frontier = &self.tree.frontier;
+        self.tree.before = (frontier.size() > 0).then(|| (frontier.size(), frontier.root()));
+        Ok(shard)
+    }
+
+    /// The ends of shards are where the journal has them.
+    fn place(&self, index: u64, kind: u8) -> Result<(), LogFault> {
+        if (kind == Event::LOG_OPENED) != self.shards.begins(index) {
+            return fault(index, "a shard opens with its first entry and no other");
+        }
+        let next = index.saturating_add(1);
+        let ends = next == self.source.size() || self.shards.begins(next);
+        match kind == Event::SHARD_CLOSED {
+            true if !ends => fault(index, "closes its shard, which goes on"),
+            false if ends && next != self.source.size() => fault(index, "ends its shard and does not close it"),
+            true | false => Ok(()),
+        }
     }
 
     fn record(&mut self, index: u64, entry: &PreparedEntry, record: Record) -> Result<(), LogFault> {
@@ -173,7 +254,10 @@ impl Walk<'_> {
             Record::Event(event) => {
                 self.report.records += 1;
                 let Some(derivation) = &mut self.derivation else { return Ok(()) };
-                match derivation.entry(index, entry, &event).map_err(|fault| at(index, fault))? {
+                match derivation
+                    .entry(index, (entry, &self.shards.of(index).key), &event)
+                    .map_err(|fault| at(index, fault))?
+                {
                     Derived::Decision => self.report.decisions += 1,
                     Derived::Rests => self.report.underived += 1,
                     Derived::Nothing => {}
@@ -187,7 +271,7 @@ impl Walk<'_> {
         self.report.purged += 1;
         let past = match &mut self.past {
             Some(past) => past,
-            None => self.past.insert(Past::read(|visit| self.source.read(visit), self.opener)?),
+            None => self.past.insert(Past::read(|visit| self.source.read(0, visit), self.opener)?),
         };
         let kept = past.of(index, entry.period()).or_else(|error| fault(index, error.to_string()))?;
         match &mut self.derivation {

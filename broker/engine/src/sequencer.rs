@@ -131,8 +131,7 @@ impl Turn<'_> {
     /// Appends an entry and folds it into the state. After an error the engine halts: the state may be ahead of the log.
     pub(crate) fn append(&mut self, event: &Event) -> Result<Written, EngineError> {
         let index = self.state.size();
-        let record =
-            serde_json::to_string(event).map_err(|_| EngineError::Internal("a record could not be written as JSON"))?;
+        let record = text_of(event)?;
         self.step_bytes = self.step_bytes.saturating_add(record.len());
         if self.step_bytes > MAX_STEP_BYTES {
             return Err(EngineError::NotAllowed("this change is larger than one commit can hold; cut it into several"));
@@ -144,8 +143,12 @@ impl Turn<'_> {
     }
 }
 
+fn text_of(event: &Event) -> Result<String, EngineError> {
+    serde_json::to_string(event).map_err(|_| EngineError::Internal("a record could not be written as JSON"))
+}
+
 /// Builds the batch under way.
-struct Writer {
+pub(crate) struct Writer {
     random: Randomness,
     sealer: Sealer,
     first: u64,
@@ -189,6 +192,26 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
+    /// Begins with entry `first`.
+    pub(crate) fn new(sealer: Sealer, first: u64) -> Self {
+        Self { random: Randomness::new(), sealer, first, entries: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds the entry of an event.
+    pub(crate) fn append(
+        &mut self,
+        index: u64,
+        (now, retention): (Timestamp, Retention),
+        event: &Event,
+    ) -> Result<Written, EngineError> {
+        self.write(index, (now, event.kind(), retention), text_of(event)?)
+    }
+
+    /// The entries so far.
+    pub(crate) fn take(self) -> Vec<SealedEntry> {
+        self.entries
+    }
+
     fn random<const N: usize>(&mut self) -> Result<[u8; N], EngineError> {
         self.random.draw()
     }

@@ -28,10 +28,10 @@ impl SealedEntry {
     }
 }
 
-/// What one commit makes durable: entries, and the signed tree head after them.
+/// What one commit makes durable: entries, and the signed head of their shard's tree after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Index of the first entry.
+    /// Index of the first entry. Indexes count through all shards of the log.
     pub first: u64,
     /// One entry at least.
     pub entries: Vec<SealedEntry>,
@@ -42,7 +42,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Index after the last entry: the size of the tree that `root` heads.
+    /// Index after the last entry. In the first shard that is the size of the tree that `root` heads.
     pub fn end(&self) -> u64 {
         self.first.saturating_add(self.entries.len() as u64)
     }
@@ -51,12 +51,32 @@ impl Batch {
 /// Where the journal stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEnd {
-    /// The right edge of the tree of all durable entries.
+    /// Index of the first entry of the last shard.
+    pub shard: u64,
+    /// The right edge of the tree of that shard's durable entries.
     pub frontier: Frontier,
     /// Signature of the checkpoint of that tree; absent in an empty journal.
     pub signature: Option<[u8; 64]>,
     /// Time of the last entry in milliseconds, 0 in an empty journal.
     pub last_time_ms: u64,
+}
+
+impl JournalEnd {
+    /// Where a shard begins whose first entry comes after one of the time `last_time_ms`.
+    pub fn of_new_shard(shard: u64, last_time_ms: u64) -> Self {
+        Self { shard, frontier: Frontier::new(), signature: None, last_time_ms }
+    }
+
+    /// Number of durable entries of all shards: the index of the next one.
+    pub fn entries(&self) -> u64 {
+        self.shard.saturating_add(self.frontier.size())
+    }
+
+    /// The end after `batch`, which made `frontier` of this one's.
+    pub fn after(&self, batch: &Batch, frontier: Frontier) -> Self {
+        let last_time_ms = batch.entries.last().map_or(self.last_time_ms, |entry| entry.leaf.time_ms);
+        Self { shard: self.shard, frontier, signature: Some(batch.signature), last_time_ms }
+    }
 }
 
 /// What went wrong in a store, told apart by what the caller may still believe.
@@ -107,11 +127,24 @@ pub enum Visit {
     Stop,
 }
 
-/// The truth: an append-only sequence of batches.
+/// The last batch of a shard and the first one of the next.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardChange<'a> {
+    /// Closes the shard.
+    pub last: &'a Batch,
+    /// The closed shard's frontier.
+    pub after: &'a Frontier,
+    /// The subtrees that the last batch completed.
+    pub closed: &'a [(u8, u64, Hash)],
+    /// Opens the next shard; its tree has the leaves of this batch alone.
+    pub next: &'a Batch,
+}
+
+/// The truth: an append-only sequence of batches, in shards. Each shard has a tree of its own.
 ///
 /// - **Durability.** When `append` returns `Ok`, the batch survives the death of the process and a power cut.
 /// - **Atomicity.** After any failure, opening again finds the whole of a batch or nothing of it.
-/// - **Order.** A batch's `first` is the size of the journal before it; anything else is `NotWritten`. Readers see
+/// - **Order.** A batch's `first` is the number of entries before it; anything else is `NotWritten`. Readers see
 ///   batches in order and never one that is not durable.
 /// - **Errors.** `Full` and `NotWritten` mean that the journal is as before; after `Unknown` or `Fenced` every later
 ///   call of `append` fails too.
@@ -127,11 +160,19 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Makes `batch` durable. `after` is the frontier after it; `closed` are the subtrees that its leaves completed.
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError>;
 
+    /// Closes the last shard and opens the next one: makes both batches durable. After any failure, opening again finds both
+    /// of them or neither.
+    fn close_shard(&self, change: ShardChange<'_>) -> Result<(), StoreError>;
+
+    /// Indexes of the first entries of all shards, in order; the first is 0.
+    fn shards(&self) -> Vec<u64>;
+
     /// Calls `visit` with the batches that hold the entries from index `from`, in order, to the end of the journal.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
 
-    /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes).
-    fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
+    /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes), of the shard
+    /// whose first entry is `shard`.
+    fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
 }
 
 /// The newest signed head, kept apart from the data, so that data put back from an older copy is noticed.

@@ -32,16 +32,31 @@ pub struct EntryView {
     pub record: Option<OpenRecord>,
 }
 
-/// The journal's tiles as nodes of the tree.
+/// The tiles of one shard as nodes of its tree.
 #[derive(Debug)]
-pub(crate) struct Tiles<'a>(pub(crate) &'a dyn Journal);
+pub(crate) struct Tiles<'a> {
+    pub(crate) journal: &'a dyn Journal,
+    /// Index of the shard's first entry.
+    pub(crate) shard: u64,
+}
 
 impl TileHashes for Tiles<'_> {
     type Error = StoreError;
 
     fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.0.tile_hashes(level, start, count)
+        self.journal.tile_hashes(self.shard, level, start, count)
     }
+}
+
+/// That an entry is in the tree of a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The head.
+    pub head: Arc<SignedHead>,
+    /// Index of the entry's leaf in that tree.
+    pub index: u64,
+    /// From the leaf's sibling to the root's child.
+    pub hashes: Vec<Hash>,
 }
 
 impl Engine {
@@ -77,7 +92,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Receipt, EngineError> {
         let not_found = EngineError::NotFound("this receipt");
-        if index >= self.head().size {
+        if index >= self.head().entries() {
             return Err(not_found);
         }
         let entry = self
@@ -105,9 +120,7 @@ impl Engine {
             .pop()
             .ok_or(EngineError::NotFound("this entry"))?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
-        let published = self.published_head();
-        let head = if index < published.size { published } else { self.head() };
-        let (head, hashes) = self.inclusion_in(head, index).await?;
+        let Inclusion { head, index, hashes } = self.inclusion_in(self.head_for(index), index).await?;
         let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
         Ok(Receipt {
             record: record.record,
@@ -119,33 +132,40 @@ impl Engine {
         })
     }
 
-    /// Inclusion proof of an entry against the newest head.
-    pub async fn inclusion(&self, index: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
-        self.inclusion_in(self.head(), index).await
+    /// The head that a receipt of entry `index` is given against: the one that was published, where it holds the entry, else
+    /// the newest one; in a closed shard its last one.
+    fn head_for(&self, index: u64) -> Arc<SignedHead> {
+        if let Some(last) = self.closed_head(index) {
+            return last;
+        }
+        let published = self.published_head();
+        if index < published.entries() { published } else { self.head() }
     }
 
-    async fn inclusion_in(
-        &self,
-        head: Arc<SignedHead>,
-        index: u64,
-    ) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
-        let size = head.size;
-        if index >= size {
+    /// Inclusion proof of an entry against the newest head of its shard.
+    pub async fn inclusion(&self, index: u64) -> Result<Inclusion, EngineError> {
+        let head = self.closed_head(index).unwrap_or_else(|| self.head());
+        self.inclusion_in(head, index).await
+    }
+
+    async fn inclusion_in(&self, head: Arc<SignedHead>, index: u64) -> Result<Inclusion, EngineError> {
+        if index >= head.entries() {
             return Err(EngineError::NotFound("this entry"));
         }
+        let (shard, size, index) = (head.shard, head.size, index.saturating_sub(head.shard));
         let journal = Arc::clone(self.journal());
         let hashes = blocking(move || {
-            inclusion_proof(&TileNodes(&Tiles(&*journal)), index, size)
+            inclusion_proof(&TileNodes(&Tiles { journal: &*journal, shard }), index, size)
                 .map_err(|error| EngineError::Log(error.to_string()))
         })
         .await?;
-        Ok((head, hashes))
+        Ok(Inclusion { head, index, hashes })
     }
 
-    /// Consistency proof from size `old` to the newest head.
+    /// Consistency proof from size `old` of the shard under way to its newest head.
     pub async fn consistency(&self, old: u64) -> Result<(Arc<SignedHead>, Vec<Hash>), EngineError> {
         let head = self.head();
-        let hashes = self.consistency_between(old, head.size).await?;
+        let hashes = self.consistency_between(old, &head).await?;
         Ok((head, hashes))
     }
 
@@ -219,6 +239,7 @@ fn is_answer_to(record: &str, consumer: Siret) -> bool {
             Event::Requested(_)
             | Event::Refused(_)
             | Event::LogOpened(_)
+            | Event::ShardClosed(_)
             | Event::RegistryChanged(_)
             | Event::ConsentGranted(_)
             | Event::ConsentRequested(_)

@@ -107,6 +107,9 @@ pub struct TlsConfig {
 pub struct LogConfig {
     /// The log's name, first line of its checkpoints: a URL without scheme, `unefois.ville.example/log`.
     pub origin: String,
+    /// The shard under way, where the log has closed one: its checkpoints begin with `ORIGIN/SHARD`. 1 to 64 of a-z, 0-9, dot,
+    /// hyphen, underscore. Set what `unefois audit close-shard` says.
+    pub shard: Option<String>,
     /// Its Ed25519 key, PKCS#8 in PEM, mode 0600.
     pub signing_key: PathBuf,
     /// The file that keeps the newest head apart from the data, so that data put back from an older copy is noticed. Best
@@ -114,6 +117,9 @@ pub struct LogConfig {
     pub head_file: Option<PathBuf>,
     /// Address and port of the public log over HTTP (C2SP tlog-tiles); not served where absent.
     pub listen: Option<SocketAddr>,
+    /// Tiles and bundles that hold only entries of more than so many whole months ago are not served any more (C2SP tlog-tiles,
+    /// pruning). All are served where absent.
+    pub prune_after_months: Option<u32>,
     /// The policy (C2SP tlog-policy) whose witnesses are asked to cosign the log; none are where absent.
     pub policy: Option<PathBuf>,
     /// What to do when a quorum is late. Default warn.
@@ -125,6 +131,27 @@ pub struct LogConfig {
     /// The witnesses are asked at most so often, in milliseconds, and only when the log grew. Default 1000.
     #[serde(default = "defaults::cosign_every_ms")]
     pub cosign_every_ms: u64,
+}
+
+impl LogConfig {
+    /// First line of the checkpoints of the shard under way.
+    pub fn shard_origin(&self) -> String {
+        self.origin_of(self.shard.as_deref())
+    }
+
+    /// First line of the checkpoints of a shard.
+    pub(crate) fn origin_of(&self, shard: Option<&str>) -> String {
+        shard.map_or_else(|| self.origin.clone(), |shard| format!("{}/{shard}", self.origin))
+    }
+}
+
+/// What [`is_shard_name`] wants.
+pub(crate) const SHARD_NAME_RULE: &str = "must be 1 to 64 of a-z, 0-9, dot, hyphen, underscore, such as 2027";
+
+/// Whether a shard may have this name.
+pub(crate) fn is_shard_name(name: &str) -> bool {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// What a broker does whose witnesses are late.
@@ -306,6 +333,9 @@ impl Config {
                 return Err(ConfigError::new(key, rule));
             }
         }
+        if self.log.shard.as_deref().is_some_and(|shard| !is_shard_name(shard)) {
+            return Err(ConfigError::new("log.shard", SHARD_NAME_RULE));
+        }
         if self.tls.crl.is_empty() {
             return Err(ConfigError::new(
                 "tls.crl",
@@ -325,8 +355,10 @@ impl Config {
     }
 
     /// Each number with its key and what it may be.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 12] {
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 13] {
         const DAY_MS: u64 = 24 * 3600 * 1000;
+        // A consent of 1,095 days, and 36 months.
+        const LONGEST_KEPT: u64 = 72;
         const TIB_MB: u64 = 1 << 20;
         let Self { server, tls, log, store, .. } = self;
         [
@@ -337,6 +369,7 @@ impl Config {
             ("server.shutdown_ms", server.shutdown_ms, 0..=DAY_MS),
             ("tls.reload_ms", tls.reload_ms, 1..=DAY_MS),
             ("log.late_quorum_after_s", log.late_quorum_after_s, 1..=DAY_MS / 1000),
+            ("log.prune_after_months", log.prune_after_months.map_or(LONGEST_KEPT, u64::from), LONGEST_KEPT..=1_200),
             ("log.cosign_every_ms", log.cosign_every_ms, 1..=DAY_MS),
             ("store.min_free_mb", store.min_free_mb, 0..=1024 * TIB_MB),
             ("store.segment_mb", store.segment_mb, 1..=1024),
@@ -382,7 +415,7 @@ impl Loaded {
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let config = Config::read(path)?;
         let tls = TlsState::open(config.tls_files())?;
-        let signer = read_key("log.signing_key", &config.log.origin, &config.log.signing_key)?;
+        let signer = read_key("log.signing_key", &config.log.shard_origin(), &config.log.signing_key)?;
         let policy = config.log.policy.as_deref().map(|path| read_own_policy(path, &signer)).transpose()?;
         let registry = read_registry(&config.registry.bootstrap)
             .map_err(|problem| ConfigError::new("registry.bootstrap", problem))?;

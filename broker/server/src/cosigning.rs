@@ -17,9 +17,11 @@ use crate::config::{Config, ConfigError, LateQuorum};
 use crate::serve::ServeError;
 
 mod ask;
+mod closed;
 mod kept;
 
 use ask::{Answer, Asker, Outcome};
+use closed::ClosedShards;
 
 /// A witness that fails is left alone for the usual time, doubled so often at most.
 const MOST_DOUBLINGS: u32 = 5;
@@ -71,17 +73,20 @@ impl Cosigning {
     /// Publishes the newest cosigned head of an earlier run, where it verifies.
     pub(crate) async fn open(
         engine: Arc<Engine>,
-        policy: Policy,
+        mut policy: Policy,
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServeError> {
+        for (shard, _) in engine.shards().closed() {
+            policy = policy.with_log(&shard.key);
+        }
         let file = config.store.path.join(kept::FILE);
         let kept = kept::read(&engine, &policy, &file).await.map_err(ServeError::Engine)?;
         let fault = |problem: String| ServeError::Config(ConfigError::new("log.policy", problem));
         let asker = Asker::new(Arc::clone(&engine), clock).map_err(fault)?;
         let mut cosigning = Self {
             witnesses: policy.witnesses().iter().map(|witness| Asked::new(witness.name.to_string())).collect(),
-            target: Target::of(Arc::new(SignedHead { size: 0, root: unefois_audit::EMPTY_ROOT, note: String::new() })),
+            target: Target::of(Arc::new(SignedHead::empty())),
             cosigned: 0,
             waiting_since: None,
             is_late: false,
@@ -109,9 +114,16 @@ impl Cosigning {
         let mut tick = tokio::time::interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut questions = JoinSet::new();
+        let mut closed = JoinSet::new();
+        let shards = self.closed_shards();
+        let outstanding = shards.publish_kept();
+        closed.spawn(shards.run(outstanding));
         loop {
             tokio::select! {
-                () = &mut stopped => break questions.shutdown().await,
+                () = &mut stopped => {
+                    closed.shutdown().await;
+                    break questions.shutdown().await;
+                }
                 _ = tick.tick() => {
                     self.choose_target();
                     self.ask(&mut questions);
@@ -125,6 +137,16 @@ impl Cosigning {
             }
             self.publish().await;
             self.judge_lateness();
+        }
+    }
+
+    fn closed_shards(&self) -> ClosedShards {
+        ClosedShards {
+            engine: Arc::clone(&self.engine),
+            policy: self.policy.clone(),
+            asker: Arc::clone(&self.asker),
+            folder: self.file.parent().map(PathBuf::from).unwrap_or_default(),
+            every: self.every,
         }
     }
 
@@ -182,11 +204,7 @@ impl Cosigning {
         if target.head.size == 0 || !is_met || target.published.is_some_and(|published| published >= has) {
             return;
         }
-        let mut note = target.head.note.clone();
-        for (witness, cosignature) in self.policy.witnesses().iter().zip(&target.cosignatures) {
-            note.extend(cosignature.as_ref().map(|cosignature| witness.key.line(cosignature)));
-        }
-        let head = SignedHead { note, ..(*target.head).clone() };
+        let head = with_cosignatures(&self.policy, &target.head, &target.cosignatures);
         if let Err(error) = kept::write(&self.file, &head.note).await {
             tracing::error!(%error, file = %self.file.display(), "a cosigned checkpoint could not be kept and is not shown");
             return;
@@ -223,6 +241,15 @@ impl Cosigning {
         }
         self.engine.set_late_quorum(self.is_late && self.when_late == LateQuorum::Stop);
     }
+}
+
+/// `head` with the cosignatures of the policy's witnesses, in their order.
+fn with_cosignatures(policy: &Policy, head: &SignedHead, cosignatures: &[Option<Cosignature>]) -> SignedHead {
+    let mut note = head.note.clone();
+    for (witness, cosignature) in policy.witnesses().iter().zip(cosignatures) {
+        note.extend(cosignature.as_ref().map(|cosignature| witness.key.line(cosignature)));
+    }
+    SignedHead { note, ..head.clone() }
 }
 
 impl Target {

@@ -213,11 +213,12 @@ impl Broker {
         })
         .await?;
         let public = Arc::clone(&engine);
-        let log_address =
-            serve_http("log.listen", config.log.listen, &mut helpers, |listener| http::log::serve(listener, public))
-                .await?;
+        let log_address = serve_http("log.listen", config.log.listen, &mut helpers, |listener| {
+            http::log::serve(listener, public, config.log.prune_after_months)
+        })
+        .await?;
         let server = tokio::spawn(server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), wait(stopped)));
-        tracing::info!(%address, entries = engine.head().size, "the broker serves");
+        tracing::info!(%address, entries = engine.head().entries(), "the broker serves");
         let patience = Duration::from_millis(config.server.shutdown_ms);
         Ok(Self { address, metrics_address, log_address, engine, stop, server, helpers, cosigning, patience })
     }

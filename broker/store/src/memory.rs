@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use unefois_audit::{Frontier, Hash};
 use unefois_consent::RecordPeriod;
 use unefois_engine::store::{
-    Batch, Fold, HeadFile, Journal, JournalEnd, RecordKeys, Row, RowChange, SecretKey, StoreError, Visit,
+    Batch, Fold, HeadFile, Journal, JournalEnd, RecordKeys, Row, RowChange, SecretKey, ShardChange, StoreError, Visit,
 };
 
 /// An operation that the hook may disturb.
@@ -56,7 +56,9 @@ type Hook = Box<dyn FnMut(Operation) -> Fault + Send>;
 struct Disk {
     batches: Vec<Batch>,
     end: Option<JournalEnd>,
-    tiles: BTreeMap<(u8, u64), Hash>,
+    /// First entries of the shards behind the first one.
+    shards: Vec<u64>,
+    tiles: BTreeMap<(u64, u8, u64), Hash>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     folded: u64,
     keys: BTreeMap<String, [u8; 32]>,
@@ -64,6 +66,25 @@ struct Disk {
     hook: Option<Hook>,
     hung: bool,
     failed: bool,
+}
+
+impl Disk {
+    fn end(&self) -> JournalEnd {
+        self.end.clone().unwrap_or_else(|| JournalEnd::of_new_shard(0, 0))
+    }
+
+    fn append(&mut self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
+        let end = self.end();
+        if batch.first != end.entries() || batch.entries.is_empty() || batch.end() != end.shard + after.size() {
+            let expected = end.entries();
+            return Err(StoreError::NotWritten(format!("a batch from {} does not go on at {expected}", batch.first)));
+        }
+        let tiles = closed.iter().filter(|(level, ..)| level % 8 == 0);
+        self.tiles.extend(tiles.map(|(level, index, hash)| ((end.shard, level / 8, *index), *hash)));
+        self.end = Some(end.after(batch, after.clone()));
+        self.batches.push(batch.clone());
+        Ok(())
+    }
 }
 
 /// A store in memory. Clones share one disk.
@@ -76,10 +97,6 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MemoryStore")
     }
-}
-
-fn empty_end() -> JournalEnd {
-    JournalEnd { frontier: Frontier::new(), signature: None, last_time_ms: 0 }
 }
 
 impl MemoryStore {
@@ -145,7 +162,7 @@ fn end_of(fails: bool) -> Result<(), StoreError> {
 
 impl Journal for MemoryStore {
     fn end(&self) -> JournalEnd {
-        self.disk().end.clone().unwrap_or_else(empty_end)
+        self.disk().end()
     }
 
     fn reserve(&self, _bytes: usize) -> Result<(), StoreError> {
@@ -156,17 +173,32 @@ impl Journal for MemoryStore {
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
         let (mut disk, fails) = self.enter(Operation::Append)?;
         end_of(disk.failed)?;
-        let size = disk.end.as_ref().map_or(0, |end| end.frontier.size());
-        if batch.first != size || batch.entries.is_empty() || batch.end() != after.size() {
-            return Err(StoreError::NotWritten(format!("a batch from {} does not go on at {size}", batch.first)));
-        }
-        let last_time_ms = batch.entries.last().map_or(0, |entry| entry.leaf.time_ms);
-        disk.end = Some(JournalEnd { frontier: after.clone(), signature: Some(batch.signature), last_time_ms });
-        let tiles = closed.iter().filter(|(level, ..)| level % 8 == 0);
-        disk.tiles.extend(tiles.map(|(level, index, hash)| ((level / 8, *index), *hash)));
-        disk.batches.push(batch.clone());
+        disk.append(batch, after, closed)?;
         disk.failed = fails;
         end_of(fails)
+    }
+
+    fn close_shard(&self, change: ShardChange<'_>) -> Result<(), StoreError> {
+        let (mut disk, fails) = self.enter(Operation::Append)?;
+        end_of(disk.failed)?;
+        let first = change.last.end();
+        if change.next.first != first || change.next.entries.is_empty() {
+            return Err(StoreError::NotWritten(format!("no shard can begin with {}", change.next.first)));
+        }
+        disk.append(change.last, change.after, change.closed)?;
+        disk.end = Some(JournalEnd::of_new_shard(first, disk.end().last_time_ms));
+        disk.shards.push(first);
+        let (mut frontier, mut closed) = (Frontier::new(), Vec::new());
+        for entry in &change.next.entries {
+            frontier.append_with(entry.leaf.hash(), |level, index, hash| closed.push((level, index, hash)));
+        }
+        disk.append(change.next, &frontier, &closed)?;
+        disk.failed = fails;
+        end_of(fails)
+    }
+
+    fn shards(&self) -> Vec<u64> {
+        std::iter::once(0).chain(self.disk().shards.iter().copied()).collect()
     }
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
@@ -179,9 +211,10 @@ impl Journal for MemoryStore {
         Ok(())
     }
 
-    fn tile_hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+    fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
         let disk = self.disk();
-        let hashes = (start..start.saturating_add(count as u64)).map(|index| disk.tiles.get(&(level, index)).copied());
+        let indexes = start..start.saturating_add(count as u64);
+        let hashes = indexes.map(|index| disk.tiles.get(&(shard, level, index)).copied());
         hashes.collect::<Option<_>>().ok_or_else(|| StoreError::Read("there is no such hash".to_owned()))
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, TileHashes, TileNodes, root_at};
 use unefois_consent::{RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, Row, SealedEntry, StoreError, Visit};
+use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, Row, SealedEntry, ShardChange, StoreError, Visit};
 use unefois_store::embedded::FoldEngine;
 use unefois_store::{EmbeddedStore, MemoryStore, Options};
 
@@ -90,7 +90,12 @@ impl Subject for MemoryStore {
 
 /// The batch of `count` entries that goes on at `frontier`.
 fn batch(frontier: &Frontier, count: u8) -> (Batch, BatchProofs) {
-    let first = frontier.size();
+    batch_at(0, frontier, count)
+}
+
+/// The same, in the shard that begins with entry `shard`.
+fn batch_at(shard: u64, frontier: &Frontier, count: u8) -> (Batch, BatchProofs) {
+    let first = shard + frontier.size();
     let entry = |n: u8| SealedEntry {
         leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + first + u64::from(n), commitment: Hash([n; 32]) },
         retention: Retention::TRACES,
@@ -103,7 +108,8 @@ fn batch(frontier: &Frontier, count: u8) -> (Batch, BatchProofs) {
 }
 
 fn append(journal: &dyn Journal, count: u8) -> Batch {
-    let (batch, proofs) = batch(&journal.end().frontier, count);
+    let end = journal.end();
+    let (batch, proofs) = batch_at(end.shard, &end.frontier, count);
     journal.reserve(32 << 10).unwrap();
     journal.append(&batch, proofs.after(), &proofs.closed().collect::<Vec<_>>()).unwrap();
     batch
@@ -120,14 +126,27 @@ fn read_all(journal: &dyn Journal, from: u64) -> Vec<Batch> {
     batches
 }
 
+/// Closes the shard with one entry, and opens the next with one.
+fn close_shard(journal: &dyn Journal) -> [Batch; 2] {
+    let end = journal.end();
+    let (mut last, _) = batch_at(end.shard, &end.frontier, 1);
+    last.entries[0].leaf.kind = unefois_consent::Event::SHARD_CLOSED;
+    let proofs = BatchProofs::new(&end.frontier, &[last.entries[0].leaf.hash()]);
+    last.root = proofs.root();
+    let (next, _) = batch_at(last.end(), &Frontier::new(), 1);
+    let closed: Vec<_> = proofs.closed().collect();
+    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next }).unwrap();
+    [last, next]
+}
+
 #[derive(Debug)]
-struct Tiles<'a>(&'a dyn Journal);
+struct Tiles<'a>(&'a dyn Journal, u64);
 
 impl TileHashes for Tiles<'_> {
     type Error = StoreError;
 
     fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
-        self.0.tile_hashes(level, start, count)
+        self.0.tile_hashes(self.1, level, start, count)
     }
 }
 
@@ -153,8 +172,59 @@ fn what_was_appended_is_read_back_in_order_also_after_reopening<S: Subject>() {
         for entry in appended.iter().flat_map(|b| &b.entries).take(usize::try_from(size).unwrap()) {
             frontier.append(entry.leaf.hash());
         }
-        assert_eq!(root_at(&TileNodes(&Tiles(store.journal())), size).unwrap(), frontier.root(), "size {size}");
+        assert_eq!(root_at(&TileNodes(&Tiles(store.journal(), 0)), size).unwrap(), frontier.root(), "size {size}");
     }
+}
+
+fn a_closed_shard_stays_as_it_is_and_the_next_one_goes_on<S: Subject>() {
+    let mut store = S::create();
+    let mut appended = Vec::new();
+    let mut shards = vec![0];
+    for round in 0..3 {
+        // In the second round nothing lies between the two ends of the shard.
+        for count in [40, 100, 7, 120, 90].into_iter().filter(|_| round != 1) {
+            appended.push(append(store.journal(), count));
+        }
+        let [last, next] = close_shard(store.journal());
+        shards.push(next.first);
+        appended.extend([last, next]);
+        if round == 1 {
+            appended.push(append(store.journal(), 33));
+        }
+        let end = store.journal().end();
+        assert_eq!((end.shard, end.entries()), (*shards.last().unwrap(), appended.last().unwrap().end()));
+        store = store.reopen();
+        assert_eq!((store.journal().end(), store.journal().shards()), (end, shards.clone()), "round {round}");
+        assert_eq!(read_all(store.journal(), 0), appended, "round {round}");
+    }
+    appended.push(append(store.journal(), 50));
+    let entries: Vec<_> = appended.iter().flat_map(|batch| &batch.entries).map(|entry| entry.leaf.hash()).collect();
+    let ends = shards.iter().skip(1).copied().chain([store.journal().end().entries()]);
+    for (shard, end) in shards.iter().copied().zip(ends) {
+        let mut frontier = Frontier::new();
+        for leaf in &entries[usize::try_from(shard).unwrap()..usize::try_from(end).unwrap()] {
+            frontier.append(*leaf);
+        }
+        let root = root_at(&TileNodes(&Tiles(store.journal(), shard)), end - shard).unwrap();
+        assert_eq!(root, frontier.root(), "the shard from {shard}");
+    }
+    assert!(store.journal().tile_hashes(1, 0, 0, 1).is_err(), "no shard begins with entry 1");
+}
+
+fn a_shard_that_does_not_follow_is_not_begun<S: Subject>() {
+    let store = S::create();
+    append(store.journal(), 5);
+    let before = store.journal().end();
+    let (last, proofs) = batch(&before.frontier, 1);
+    for first in [0, 5, 7] {
+        let (next, _) = batch_at(first, &Frontier::new(), 1);
+        let change = ShardChange { last: &last, after: proofs.after(), closed: &[], next: &next };
+        let refused = store.journal().close_shard(change);
+        assert!(matches!(refused, Err(StoreError::NotWritten(_))), "{refused:?}");
+    }
+    assert_eq!((store.journal().end(), store.journal().shards()), (before, vec![0]));
+    append(store.journal(), 1);
+    close_shard(store.journal());
 }
 
 fn a_batch_that_does_not_go_on_is_not_written<S: Subject>() {
@@ -184,7 +254,7 @@ fn readers_beside_an_appender_see_whole_batches_in_order<S: Subject + Sync>() {
                 next = batch.end();
             }
             let size = store.journal().end().frontier.size();
-            root_at(&TileNodes(&Tiles(store.journal())), size.min(next)).unwrap();
+            root_at(&TileNodes(&Tiles(store.journal(), 0)), size.min(next)).unwrap();
         }
     });
     assert_eq!(store.journal().end().frontier.size(), 1200);
@@ -304,6 +374,8 @@ macro_rules! contract {
     ($module:ident, $store:ty) => {
         contract!($module, $store:
             what_was_appended_is_read_back_in_order_also_after_reopening,
+            a_closed_shard_stays_as_it_is_and_the_next_one_goes_on,
+            a_shard_that_does_not_follow_is_not_begun,
             a_batch_that_does_not_go_on_is_not_written,
             readers_beside_an_appender_see_whole_batches_in_order,
             a_chunk_of_rows_comes_whole_with_its_position,

@@ -126,7 +126,7 @@ fn a_missing_segment_is_noticed() {
 #[test]
 fn lost_tiles_are_derived_again() {
     let (_folder, data) = filled();
-    let hashes = open(&data).unwrap().journal.tile_hashes(0, 0, 300).unwrap();
+    let hashes = open(&data).unwrap().journal.tile_hashes(0, 0, 0, 300).unwrap();
     for damage in ["remove", "cut"] {
         let path = data.join("tiles/0");
         match damage {
@@ -134,8 +134,8 @@ fn lost_tiles_are_derived_again() {
             _ => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap(),
         }
         let store = open(&data).unwrap();
-        assert_eq!(store.journal.tile_hashes(0, 0, 300).unwrap(), hashes, "{damage}");
-        assert_eq!(store.journal.tile_hashes(1, 0, 1).unwrap().len(), 1);
+        assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes, "{damage}");
+        assert_eq!(store.journal.tile_hashes(0, 1, 0, 1).unwrap().len(), 1);
     }
 }
 

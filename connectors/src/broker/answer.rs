@@ -42,7 +42,7 @@ struct Theirs {
 
 /// What an answer must fit.
 pub(super) struct Expected<'a> {
-    pub(super) key: &'a VerifierKey,
+    pub(super) keys: &'a [VerifierKey],
     /// The name of the exchange there, which no other question has or had.
     pub(super) request_id: &'a str,
     /// Their id of the dataset.
@@ -101,9 +101,9 @@ impl Expected<'_> {
             return Err(SourceFault::Untrusted("the receipt is too large"));
         }
         let receipt = Receipt::from_json(&said.receipt).map_err(malformed)?;
-        receipt
-            .verify(self.key)
-            .map_err(|_| SourceFault::Untrusted("the receipt is not one of its log: check log_key"))?;
+        if !self.keys.iter().any(|key| receipt.verify(key).is_ok()) {
+            return Err(SourceFault::Untrusted("the receipt is not one of its log: check log_key"));
+        }
         let record: Record = serde_json::from_str(&receipt.record)
             .map_err(|_| SourceFault::Untrusted("the receipt is of no answer, or of a version that is not known"))?;
         let answered = record.answered;

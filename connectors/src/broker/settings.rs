@@ -27,6 +27,10 @@ pub struct BrokerConfig {
     pub server_name: Option<String>,
     /// The verifier key of its log, as its operator gave it: `unefois.departement.example/log+…`.
     pub log_key: String,
+    /// The verifier key that its log will go on with, once its operator has announced it; receipts under either are taken. When
+    /// the change is done, move it to `log_key`.
+    #[serde(default)]
+    pub next_log_key: Option<String>,
     /// The habilitation there. Where absent, its only one that covers the procedure.
     #[serde(default)]
     pub habilitation: Option<HabilitationId>,
@@ -67,7 +71,8 @@ impl BrokerConfig {
         self.check().map(drop)
     }
 
-    pub(super) fn check(&self) -> Result<VerifierKey, ConnectorConfigError> {
+    /// The keys of its log: the one of now, and the one that it will have.
+    pub(super) fn check(&self) -> Result<Vec<VerifierKey>, ConnectorConfigError> {
         let refuse = |key: &str, rule: &str| Err(ConnectorConfigError::invalid(key, rule));
         Remote::check_url(&self.url)?;
         if self.datasets.is_empty() {
@@ -80,7 +85,12 @@ impl BrokerConfig {
         if versions.into_iter().any(|version| version.parse::<u32>().is_err()) {
             return refuse("procedures", "notices go from a version here to one there, such as { 1 = 3 }");
         }
-        self.log_key.parse().or_else(|_| refuse("log_key", "the verifier key of its log: NAME+HASH+KEY"))
+        let rule = "the verifier key of its log: NAME+HASH+KEY";
+        let parsed = |name: &str, key: &String| {
+            key.parse::<VerifierKey>().map_err(|_| ConnectorConfigError::invalid(name, rule))
+        };
+        let next = self.next_log_key.iter().map(|key| parsed("next_log_key", key));
+        std::iter::once(parsed("log_key", &self.log_key)).chain(next).collect()
     }
 
     pub(super) fn remote(&self, base_dir: &Path) -> Remote {

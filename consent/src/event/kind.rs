@@ -3,6 +3,10 @@
 use super::Event;
 
 impl Event {
+    /// The kind byte of [`Event::LogOpened`]: the first entry of a shard and no other.
+    pub const LOG_OPENED: u8 = 1;
+    /// The kind byte of [`Event::ShardClosed`]: the last entry of a shard and no other.
+    pub const SHARD_CLOSED: u8 = 23;
     /// The kind byte of [`Event::Carried`]; it tells a reader which records to open first.
     pub const CARRIED: u8 = 7;
     /// The kind byte of [`Event::Requested`]: it tells of a purged record that it began an exchange.
@@ -15,7 +19,7 @@ impl Event {
     /// The kind byte of the entry's public leaf.
     pub fn kind(&self) -> u8 {
         match self {
-            Self::LogOpened(_) => 1,
+            Self::LogOpened(_) => Self::LOG_OPENED,
             Self::RegistryChanged(_) => 2,
             Self::ConsentGranted(_) => 3,
             Self::ConsentWithdrawn(_) => 4,
@@ -37,6 +41,7 @@ impl Event {
             Self::Answered(_) => 18,
             Self::Dropped(_) => 19,
             Self::Failed(_) => 20,
+            Self::ShardClosed(_) => Self::SHARD_CLOSED,
             Self::TracesRead(_) => 32,
         }
     }
@@ -66,8 +71,9 @@ impl Event {
             20 => "failed",
             21 => "mandate granted",
             22 => "mandate ended",
+            23 => "shard closed",
             32 => "traces read",
-            0 | 23..=31 | 33.. => "unknown",
+            0 | 24..=31 | 33.. => "unknown",
         }
     }
 }

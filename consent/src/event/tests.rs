@@ -7,7 +7,7 @@ use super::*;
 const GOLDEN: &str = include_str!("../../testdata/events-v1.jsonl");
 
 /// Kind byte and name of every event, in the order of the golden file.
-const KINDS: [(u8, &str, &str); 23] = [
+const KINDS: [(u8, &str, &str); 24] = [
     (1, "log_opened", "log opened"),
     (2, "registry_changed", "registry changed"),
     (3, "consent_granted", "consent granted"),
@@ -31,6 +31,7 @@ const KINDS: [(u8, &str, &str); 23] = [
     (15, "consent_invalidated", "consent invalidated"),
     (21, "mandate_granted", "mandate granted"),
     (22, "mandate_ended", "mandate ended"),
+    (23, "shard_closed", "shard closed"),
 ];
 
 fn golden() -> Vec<Event> {
@@ -63,6 +64,7 @@ fn position(event: &Event) -> usize {
         Event::ConsentInvalidated(_) => 20,
         Event::MandateGranted(_) => 21,
         Event::MandateEnded(_) => 22,
+        Event::ShardClosed(_) => 23,
     }
 }
 
@@ -96,7 +98,8 @@ fn shade(event: &Event) -> Option<String> {
             TraceScope::Receipt { .. } => "receipt".to_owned(),
             TraceScope::Person { .. } => "person".to_owned(),
         }),
-        Event::LogOpened(_)
+        Event::LogOpened(e) => Some(if e.previous.is_some() { "goes on" } else { "first" }.to_owned()),
+        Event::ShardClosed(_)
         | Event::ConsentGranted(_)
         | Event::ConsentRequested(_)
         | Event::ConsentRenewed(_)
@@ -144,7 +147,7 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
     let shown: BTreeSet<_> = golden.iter().map(position).collect();
     assert_eq!(shown.len(), KINDS.len());
     let shades: BTreeSet<_> = golden.iter().filter_map(shade).collect();
-    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 3);
+    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 3 + 2);
     let told: Vec<_> =
         golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
     assert_eq!(told, [&Reason::ALL.to_vec()]);

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use bed::{Bed, RECORD_BYTES, soon};
 use load::raw;
-use unefois_engine::replay::{Report, replay, verify};
+use unefois_engine::replay::{BatchSource, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 use unefois_store::Options;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use unefois::config::Loaded;
 use unefois_audit::Frontier;
 use unefois_engine::Engine;
+use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{RecordKeys, Visit};
 use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
 use unefois_store::embedded::{JournalReader, Operation};
@@ -198,7 +199,9 @@ fn after_any_failed_or_last_operation_nothing_told_is_missing_and_the_log_goes_o
             met.insert(operation);
         }
     }
-    let all: BTreeSet<_> = Operation::ALL.iter().map(|operation| format!("{operation:?}")).collect();
+    // Those of a shard that is closed have a test of their own: `shards.rs`.
+    let all = Operation::ALL.iter().filter(|o| !matches!(o, Operation::NextRename | Operation::NextRemove));
+    let all: BTreeSet<_> = all.map(|operation| format!("{operation:?}")).collect();
     assert_eq!(met, all, "an operation that no case meets");
     let (next, count) = (AtomicUsize::new(0), cases.len());
     std::thread::scope(|scope| {

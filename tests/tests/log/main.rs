@@ -21,6 +21,8 @@ mod public_log;
 mod purge;
 mod replay;
 mod replay_ledger;
+mod shards;
+mod shards_crash;
 mod submitters;
 mod witness;
 mod witness_protocol;

@@ -8,7 +8,7 @@ use unefois_consent::event::{CarriedFact, Event, Refused};
 use unefois_consent::registry::RegistryFile;
 use unefois_consent::{Month, Reason, RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::ManualClock;
-use unefois_engine::replay::{Report, replay, verify};
+use unefois_engine::replay::{BatchSource, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{RecordKeys, Visit};
 use unefois_proto::fields::wire_instant;

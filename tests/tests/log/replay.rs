@@ -157,10 +157,21 @@ async fn a_key_without_the_role_and_a_leaf_of_another_kind_are_named() {
         let Event::TracesRead(read) = &mut entries[reading].event else { panic!("not a reading") };
         read.by.participant = town_hall.participant;
     });
-    for at in [0, log.find(16, 0), log.find(18, 0), reading] {
+    for at in [log.find(16, 0), log.find(18, 0), reading] {
         log.assert_caught("another kind", at, "its leaf says another kind than its record", |entries| {
             entries[at].kind ^= 1;
         });
+    }
+    // What opens and closes a shard is known by its kind alone.
+    for (at, kind, why) in [
+        (0, 2, "entry 0: a shard opens with its first entry"),
+        (reading, 1, "a shard opens with its first entry"),
+        (log.find(16, 0), 23, "closes its shard, which goes on"),
+    ] {
+        let mut entries = log.entries.clone();
+        entries[at].kind = kind;
+        let fault = log.verify(&log.sign(&entries, Commits::EachEntry)).unwrap_err().to_string();
+        assert!(fault.contains(why), "{fault}");
     }
 }
 

@@ -163,6 +163,7 @@ fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
         | Event::ConsentRevoked(_)
         | Event::ConsentInvalidated(_)
         | Event::LogOpened(_)
+        | Event::ShardClosed(_)
         | Event::RegistryChanged(_)
         | Event::Carried(_)
         | Event::Purged(_)

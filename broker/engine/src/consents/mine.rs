@@ -226,7 +226,7 @@ impl Engine {
         let look = move |turn: &mut Turn<'_>| who.principal(turn);
         let principal = self.run_step(deadline, look).await?.ok_or(not_found.clone())?;
         let subject = principal.subject;
-        let event = if index < self.head().size { self.read_event(index).await? } else { None };
+        let event = if index < self.head().entries() { self.read_event(index).await? } else { None };
         if event.and_then(|(_, event)| about(&event)) != Some(subject) || principal.mandate.is_some() {
             return Err(not_found);
         }
@@ -294,6 +294,7 @@ fn about(event: &Event) -> Option<SubjectRef> {
         Event::MandateGranted(_)
         | Event::MandateEnded(_)
         | Event::LogOpened(_)
+        | Event::ShardClosed(_)
         | Event::RegistryChanged(_)
         | Event::Carried(_)
         | Event::Purged(_)

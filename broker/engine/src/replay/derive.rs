@@ -54,7 +54,6 @@ pub(super) fn must(holds: bool, what: &str) -> Result<(), Fault> {
 
 /// The state after the entries so far, and the permits of the exchanges under way.
 pub(super) struct Derivation {
-    key: VerifierKey,
     fold: Arc<dyn Fold>,
     folder: Folder,
     pub(super) state: State,
@@ -66,14 +65,14 @@ pub(super) struct Derivation {
 
 impl Derivation {
     /// Begins before the first entry; `fold` must be empty.
-    pub(super) fn new(key: VerifierKey, fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
+    pub(super) fn new(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
         if fold.folded()? != 0 {
             return Err(StoreError::NotWritten("a replay needs an empty fold to build its state in".to_owned()));
         }
         let state = State::load(Arc::clone(&fold))?;
         let folder = Folder::start(Arc::clone(&fold))?;
         let (permits, past) = (BTreeMap::new(), PurgedPast::default());
-        Ok(Self { key, fold, folder, state, permits, past, first_registry: true })
+        Ok(Self { fold, folder, state, permits, past, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -88,14 +87,19 @@ impl Derivation {
         fold_digest(&*self.fold)
     }
 
-    /// Derives one entry and folds it.
-    pub(super) fn entry(&mut self, index: u64, entry: &PreparedEntry, event: &Event) -> Result<Derived, Fault> {
+    /// Derives one entry, of the shard whose key is `key`, and folds it.
+    pub(super) fn entry(
+        &mut self,
+        index: u64,
+        (entry, key): (&PreparedEntry, &VerifierKey),
+        event: &Event,
+    ) -> Result<Derived, Fault> {
         let time = entry.time();
         for new in event.new_subjects() {
             must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
             must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
         }
-        let decided = self.derive(index, time, event)?;
+        let decided = self.derive(index, (time, key), event)?;
         let kept = self.state.retention(time, event)?;
         must(
             kept == entry.retention || self.past.may_hide_retention(event),
@@ -141,12 +145,16 @@ impl Derivation {
         Ok(())
     }
 
-    fn derive(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<Derived, Fault> {
-        must((index == 0) == matches!(event, Event::LogOpened(_)), "the log opens with its first entry and no other")?;
+    fn derive(&mut self, index: u64, (time, key): (Timestamp, &VerifierKey), event: &Event) -> Result<Derived, Fault> {
         let decides = match event {
             Event::LogOpened(opened) => {
-                let same = opened.origin == self.key.name() && opened.verifier_key == self.key.to_string();
+                let same = opened.origin == key.name() && opened.verifier_key == key.to_string();
                 must(same, "opens another log")?;
+                must((index > 0) == opened.previous.is_some(), "says that entries come before it, or hides that")?;
+                return Ok(Derived::Nothing);
+            }
+            Event::ShardClosed(_) => {
+                must(self.permits.is_empty(), "closes its shard while exchanges are under way")?;
                 return Ok(Derived::Nothing);
             }
             Event::RegistryChanged(changed) => {

@@ -27,6 +27,7 @@ impl Derivation {
             Event::MandateGranted(granted) => self.mandate(time, granted),
             Event::MandateEnded(ended) => self.mandate_end(ended),
             Event::LogOpened(_)
+            | Event::ShardClosed(_)
             | Event::RegistryChanged(_)
             | Event::Carried(_)
             | Event::Purged(_)

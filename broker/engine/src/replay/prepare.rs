@@ -4,13 +4,14 @@
 //! short, so memory does not grow with the log.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use unefois_audit::{Hash, Leaf, VerifierKey};
+use unefois_audit::{Hash, Leaf};
 use unefois_consent::event::Event;
 use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
 use super::{BatchSource, LogFault, fault};
 use crate::committer::SignedHead;
 use crate::seal::Opener;
+use crate::shard::Shards;
 use crate::store::{Batch, SealedEntry, StoreError, Visit};
 
 /// How much is done to each record.
@@ -64,7 +65,7 @@ type Job = (Batch, Sender<Prepared>);
 /// Calls `visit` with every batch of `source`, in order, until it fails.
 pub(super) fn in_order(
     source: &dyn BatchSource,
-    key: &VerifierKey,
+    shards: &Shards,
     opener: &Opener,
     depth: Depth,
     visit: &mut dyn FnMut(Prepared) -> Result<(), LogFault>,
@@ -78,13 +79,13 @@ pub(super) fn in_order(
             scope.spawn(move || {
                 for (batch, reply) in jobs {
                     // Whoever found a fault does not wait any more.
-                    let _ = reply.send(prepare(&batch, key, opener, depth));
+                    let _ = reply.send(prepare(&batch, shards, opener, depth));
                 }
             });
         }
         drop(jobs);
         let reader = scope.spawn(move || {
-            source.read(&mut |batch| {
+            source.read(0, &mut |batch| {
                 let (reply, prepared) = bounded(1);
                 let goes_on = to_caller.send(prepared).is_ok() && to_workers.send((batch, reply)).is_ok();
                 if goes_on { Visit::Continue } else { Visit::Stop }
@@ -109,26 +110,21 @@ fn visit_all(
     Ok(())
 }
 
-fn prepare(batch: &Batch, key: &VerifierKey, opener: &Opener, depth: Depth) -> Prepared {
+fn prepare(batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Prepared {
     let entries = (batch.first..).zip(&batch.entries).map(|(index, entry)| PreparedEntry {
         leaf: entry.leaf,
         leaf_hash: entry.leaf.hash(),
         retention: entry.retention,
         record: open(index, entry, opener, depth),
     });
-    let signed = SignedHead::verified(key, batch.end(), batch.root, &batch.signature).is_ok();
+    let shard = shards.of(batch.first);
+    let tree = (batch.end().saturating_sub(shard.first), batch.root);
+    let signed = SignedHead::verified(&shard.key, shard.first, tree, &batch.signature).is_ok();
     Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed }
 }
 
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {
-    let opened = opener.open(index, entry).or_else(|error| match error {
-        StoreError::Corrupt(what) => fault(index, what),
-        StoreError::Full(_)
-        | StoreError::NotWritten(_)
-        | StoreError::Unknown(_)
-        | StoreError::Fenced(_)
-        | StoreError::Read(_) => Err(error.into()),
-    })?;
+    let opened = opener.open(index, entry).map_err(|error| LogFault::at(index, error))?;
     let Some(opened) = opened else { return Ok(Record::Purged) };
     if depth == Depth::Records {
         return Ok(Record::Committed);

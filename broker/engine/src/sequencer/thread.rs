@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, select};
 use unefois_consent::Timestamp;
 
-use super::{
-    BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Randomness, SequencerParts, Turn, Writer,
-};
+use super::{BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, SequencerParts, Turn, Writer};
 use crate::committer::{FoldChunk, ToCommit};
 use crate::error::EngineError;
 use crate::seal::Sealer;
@@ -61,7 +59,7 @@ pub(super) struct Loop {
 impl Loop {
     pub(super) fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<Command>) -> Self {
         let first = parts.state.size();
-        let writer = Writer { random: Randomness::new(), sealer, first, entries: Vec::new(), bytes: 0 };
+        let writer = Writer::new(sealer, first);
         Self {
             parts,
             steps,

@@ -34,6 +34,7 @@ fn names(event: &Event) -> impl Iterator<Item = SubjectRef> {
         Event::Requested(event) => [Some(event.question.subject), None],
         Event::Refused(event) => [Some(event.question.subject), None],
         Event::LogOpened(_)
+        | Event::ShardClosed(_)
         | Event::RegistryChanged(_)
         | Event::Carried(_)
         | Event::Purged(_)
@@ -60,7 +61,9 @@ impl State {
         // An end is kept as long as its beginning.
         let ends = |requested| self.open.get(requested).map_or(Retention::TRACES, |open| open.retention);
         Ok(match event {
-            Event::LogOpened(_) | Event::RegistryChanged(_) | Event::Purged(_) => Retention::LOG,
+            Event::LogOpened(_) | Event::ShardClosed(_) | Event::RegistryChanged(_) | Event::Purged(_) => {
+                Retention::LOG
+            }
             Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
                 Retention::of_consent(time, event.consent.expires_at)
             }
@@ -103,7 +106,7 @@ impl State {
             self.rows.put(keys::trace(subject, index), stamp.row(&Trace::encode(event.kind(), None)));
         }
         match event {
-            Event::LogOpened(_) | Event::Refused(_) | Event::TracesRead(_) => {}
+            Event::LogOpened(_) | Event::ShardClosed(_) | Event::Refused(_) | Event::TracesRead(_) => {}
             Event::Carried(event) => self.apply_carried(Stamp { from: event.from, ..stamp }, &event.fact)?,
             Event::Purged(event) => {
                 self.purged.insert(event.period);

@@ -1,4 +1,4 @@
-//! `audit list`, `verify`, `replay` and `mirror`.
+//! `audit list`, `verify`, `replay`, `mirror`, `accept-head` and `close-shard`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +16,12 @@ use unefois_store::{EmbeddedStore, Options};
 
 use super::output::{json, line, moves, progress};
 use super::{Connection, Failure};
+
 use crate::config::{Loaded, read_policy};
 use crate::mirror::{Mirror, MirrorError, Source, Update};
 use crate::text::time_text;
+
+mod close_shard;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -49,6 +52,15 @@ pub(crate) enum AuditCommand {
     /// kept beside the new one as proof. Entries that are lost stay lost; whoever holds a receipt of one can prove it.
     #[command(after_help = "Example:\n  unefois audit accept-head --config unefois.toml --entries 1234")]
     AcceptHead(AcceptHeadArgs),
+    /// Close the log's shard, so that the log goes on under another key
+    ///
+    /// The broker must not be running. The last entry of the shard names the next one, with its key and its first checkpoint;
+    /// the first entry of the next shard names this one. Nothing that is recorded changes: consents, objections and traces
+    /// stay, receipts of the closed shard hold under its key, and `audit verify` and `audit replay` go through all shards.
+    #[command(
+        after_help = "Example:\n  unefois audit close-shard --config unefois.toml --shard 2027 --signing-key keys/log-2027.key --receipt closed.json"
+    )]
+    CloseShard(close_shard::CloseShardArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +128,7 @@ pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::Replay(args) => check(&args, Check::Replay),
         AuditCommand::Mirror(args) => mirror(args).await,
         AuditCommand::AcceptHead(args) => accept_head(&args),
+        AuditCommand::CloseShard(args) => close_shard::run(args).await,
     }
 }
 
@@ -279,10 +292,10 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
     // Holds the folder's lock: a running broker is refused here.
     let store = EmbeddedStore::open(data, &options).map_err(failed)?;
     let end = store.journal.end();
-    let size = end.frontier.size();
-    if size != args.entries {
+    let entries = end.entries();
+    if entries != args.entries {
         return Err(Failure::Failed(format!(
-            "{} holds {size} entries, not {}; compare with the newest receipt or checkpoint that anyone holds",
+            "{} holds {entries} entries, not {}; compare with the newest receipt or checkpoint that anyone holds",
             data.display(),
             args.entries
         )));
@@ -291,17 +304,17 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{} holds no entry yet; there is nothing to accept", data.display())));
     };
     let key = loaded.signer.verifier_key();
-    let head = SignedHead::verified(key, size, end.frontier.root(), &signature)
+    let head = SignedHead::verified(key, end.shard, (end.frontier.size(), end.frontier.root()), &signature)
         .map_err(|error| Failure::Failed(format!("the log's last head is not signed by {key}: {error}")))?;
     let path = options.head_of(data);
-    let aside = path.with_added_extension(format!("before-{size}"));
+    let aside = path.with_added_extension(format!("before-{entries}"));
     match std::fs::rename(&path, &aside) {
         Ok(()) => line(format!("the old head file is kept as {}", aside.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(Failure::Failed(format!("{}: {error}", path.display()))),
     }
     store.head.write(&head.note).map_err(failed)?;
-    line(format!("{} now says {size} entries, root {}", path.display(), head.root));
+    line(format!("{} now says {entries} entries, root {}", path.display(), head.root));
     Ok(())
 }
 

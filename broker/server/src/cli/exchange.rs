@@ -246,7 +246,7 @@ pub(super) fn open_receipt(path: &std::path::PathBuf) -> Result<std::fs::File, F
 }
 
 /// A refused exchange leaves no empty receipt. One that stays is of no account.
-fn remove_if_empty(path: &std::path::Path) {
+pub(super) fn remove_if_empty(path: &std::path::Path) {
     if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
         let _ = std::fs::remove_file(path);
     }

@@ -148,7 +148,7 @@ impl Asker {
     }
 
     async fn ask_from(&self, url: &str, key: &WitnessKey, old: u64, head: &SignedHead) -> Result<Reply, Failed> {
-        let proof = self.engine.consistency_between(old, head.size).await;
+        let proof = self.engine.consistency_between(old, head).await;
         let proof = proof.map_err(|error| Failed(Outcome::NoProof, log_error(&error)))?;
         let note = SignedNote::parse(&head.note).map_err(|error| Failed(Outcome::NoProof, error.to_string()))?;
         let body = AddCheckpoint { old_size: old, proof, note }.to_string();

@@ -27,7 +27,10 @@ pub(super) async fn read(
     };
     let (size, root) = (verdict.checkpoint.size, verdict.checkpoint.root);
     let own = engine.head();
-    if size > own.size || engine.root_at(size).await? != root {
+    if verdict.checkpoint.origin != engine.shards().open().key.name() {
+        return Ok(ignored(file, "it is of a shard that is closed since"));
+    }
+    if size > own.size || engine.root_at(own.shard, size).await? != root {
         let aside = file.with_extension("set-aside");
         let moved = std::fs::rename(file, &aside);
         tracing::error!(
@@ -40,7 +43,16 @@ pub(super) async fn read(
     if !verdict.quorum_is_met {
         return Ok(ignored(file, "its cosignatures are no quorum of the policy any more"));
     }
-    Ok(Some((SignedHead { size, root, note }, verdict)))
+    Ok(Some((SignedHead { shard: own.shard, size, root, note }, verdict)))
+}
+
+/// The last head of a closed shard as an earlier run kept it, with a quorum of cosignatures.
+pub(super) fn read_closed(policy: &Policy, last: &SignedHead, file: &Path) -> Option<SignedHead> {
+    let note = std::fs::read_to_string(file).ok()?;
+    let verdict = policy.judge(&note).ok()?;
+    let is_last = (verdict.checkpoint.size, verdict.checkpoint.root) == (last.size, last.root);
+    let of_shard = last.note.lines().next() == Some(verdict.checkpoint.origin.as_str());
+    (verdict.quorum_is_met && is_last && of_shard).then(|| SignedHead { note, ..last.clone() })
 }
 
 fn ignored<T>(file: &Path, problem: &str) -> Option<T> {

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 use unefois_audit::Hash;
 use unefois_consent::{Event, Timestamp};
-use unefois_engine::traces::EntryView;
+use unefois_engine::traces::{EntryView, Inclusion};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_proto::v1::audit_service_server::AuditService;
@@ -46,7 +46,7 @@ impl AuditService for Audit {
         let views = self.engine.entries(&caller, message.start, limit, deadline).await;
         let entries: Vec<_> = views.map_err(|error| status::of(&error))?.into_iter().map(wire_entry).collect();
         let next_start = entries.last().map_or(message.start, |entry| entry.index.saturating_add(1));
-        Ok(Response::new(v1::ListEntriesResponse { entries, next_start, tree_size: self.engine.head().size }))
+        Ok(Response::new(v1::ListEntriesResponse { entries, next_start, tree_size: self.engine.head().entries() }))
     }
 
     async fn get_receipt(
@@ -74,9 +74,9 @@ impl AuditService for Audit {
     ) -> Result<Response<v1::GetInclusionProofResponse>, Status> {
         call(&request)?;
         let proof = self.engine.inclusion(request.get_ref().index).await;
-        let (head, hashes) = proof.map_err(|error| status::of(&error))?;
+        let Inclusion { head, index, hashes } = proof.map_err(|error| status::of(&error))?;
         let (hashes, checkpoint) = (wire_hashes(&hashes), head.note.clone());
-        Ok(Response::new(v1::GetInclusionProofResponse { hashes, checkpoint }))
+        Ok(Response::new(v1::GetInclusionProofResponse { hashes, checkpoint, leaf_index: index }))
     }
 
     async fn get_consistency_proof(

@@ -255,7 +255,7 @@ impl ConsentService for Consents {
         let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
         let (engine, stopped) = (SharedEngine::clone(&self.engine), self.stopped.clone());
         let cursor = request.get_ref().cursor;
-        let size = self.engine.head().size;
+        let size = self.engine.head().entries();
         if cursor.is_some_and(|cursor| cursor >= size) {
             let rule = format!(
                 "beyond this log, which has {size} entries: was it kept of another broker, or is the log older data?"

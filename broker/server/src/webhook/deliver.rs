@@ -89,7 +89,7 @@ impl Webhook {
             }
             Some(kept) => kept,
             None => {
-                let kept = Kept { consumer, cursor: engine.head().size.checked_sub(1), dead: Vec::new() };
+                let kept = Kept { consumer, cursor: engine.head().entries().checked_sub(1), dead: Vec::new() };
                 kept.write(&file).map_err(fault)?;
                 kept
             }

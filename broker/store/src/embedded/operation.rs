@@ -13,6 +13,8 @@ pub enum Operation {
     SegmentHeader,
     SegmentSync,
     SegmentRename,
+    NextRename,
+    NextRemove,
     TornEndCut,
     FrameWrite,
     FrameSync,
@@ -34,7 +36,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::SpareWrite,
         Self::SpareAllocate,
         Self::SpareSync,
@@ -42,6 +44,8 @@ impl Operation {
         Self::SegmentHeader,
         Self::SegmentSync,
         Self::SegmentRename,
+        Self::NextRename,
+        Self::NextRemove,
         Self::TornEndCut,
         Self::FrameWrite,
         Self::FrameSync,
@@ -177,7 +181,7 @@ mod tests {
     fn every_call_that_changes_a_file_is_an_operation_with_a_name() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/embedded");
         let (mut named, mut nameless) = (0, Vec::new());
-        let folders = [folder.join("fold"), folder];
+        let folders = [folder.join("fold"), folder.join("journal"), folder];
         for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
             let path = entry.unwrap().path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".rs"))

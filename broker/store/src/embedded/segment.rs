@@ -4,6 +4,7 @@
 //! "UNEFSEG1" ‖ first u64 ‖ time u64 ‖ signed u8 ‖ signature 64 ‖ nodes u8 ‖ nodes × hash 32 ‖ CRC-32C u32
 //!   ‖ zeros to 4096 ‖ frames ‖ zeros
 //! ```
+//! In a later shard than the first one it begins with `"UNEFSEG2"`, and the shard's first entry, u64, comes behind `first`.
 //! The header repeats the tree's right edge and signed head at its beginning, so that opening reads one segment only.
 
 use std::fs::{File, OpenOptions};
@@ -21,10 +22,15 @@ use super::files;
 use super::frame::{self, FrameHead, NoFrame, Reader};
 use super::operation::{Operation, perform};
 
+/// Of the segments of the first shard.
 const MAGIC: [u8; 8] = *b"UNEFSEG1";
+/// Of the segments of later shards.
+const MAGIC_LATER: [u8; 8] = *b"UNEFSEG2";
 /// Where the frames begin.
 pub(super) const FRAMES: u64 = 4096;
 const SPARE: &str = "spare.seg";
+/// The first segment of the next shard, while the one before it is being closed.
+const NEXT: &str = "next.seg";
 
 /// Path of the segment that begins with entry `first`.
 pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
@@ -49,8 +55,11 @@ pub(super) fn list(folder: &Path) -> Result<Vec<u64>, StoreError> {
 
 fn encode_header(end: &JournalEnd) -> Option<Vec<u8>> {
     let mut header = Vec::with_capacity(FRAMES as usize);
-    header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&end.frontier.size().to_be_bytes());
+    header.extend_from_slice(if end.shard == 0 { &MAGIC } else { &MAGIC_LATER });
+    header.extend_from_slice(&end.entries().to_be_bytes());
+    if end.shard > 0 {
+        header.extend_from_slice(&end.shard.to_be_bytes());
+    }
     header.extend_from_slice(&end.last_time_ms.to_be_bytes());
     header.push(u8::from(end.signature.is_some()));
     header.extend_from_slice(&end.signature.unwrap_or([0; 64]));
@@ -65,10 +74,13 @@ fn encode_header(end: &JournalEnd) -> Option<Vec<u8>> {
 
 fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
     let mut reader = Reader(bytes);
-    if reader.array::<8>()? != MAGIC {
-        return None;
-    }
+    let magic = reader.array::<8>()?;
     let first = reader.u64()?;
+    let shard = match magic {
+        MAGIC => 0,
+        MAGIC_LATER => reader.u64().filter(|shard| *shard > 0)?,
+        _ => return None,
+    };
     let last_time_ms = reader.u64()?;
     let [signed] = reader.array::<1>()?;
     let signature = reader.array::<64>()?;
@@ -78,8 +90,8 @@ fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
     if crc32c::crc32c(bytes.get(..covered)?) != reader.u32()? {
         return None;
     }
-    let frontier = Frontier::from_parts(first, nodes).ok()?;
-    Some(JournalEnd { frontier, signature: (signed == 1).then_some(signature), last_time_ms })
+    let frontier = Frontier::from_parts(first.checked_sub(shard)?, nodes).ok()?;
+    Some(JournalEnd { shard, frontier, signature: (signed == 1).then_some(signature), last_time_ms })
 }
 
 /// The state of the journal at the beginning of the segment in `file`.
@@ -171,7 +183,7 @@ pub(super) fn find_spare(folder: &Path, bytes: u64) -> Option<PathBuf> {
 /// Turns the spare segment into the one that goes on at `end`.
 pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(File, PathBuf), StoreError> {
     let header = encode_header(end).ok_or_else(|| StoreError::NotWritten("the header does not fit".to_owned()))?;
-    let target = path(folder, end.frontier.size());
+    let target = path(folder, end.entries());
     let write = || -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).open(spare)?;
         perform(Operation::SegmentHeader, || file.write_all_at(&header, 0))?;
@@ -183,6 +195,46 @@ pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(Fi
     };
     let file = write().map_err(|error| files::unknown(&target, &error))?;
     Ok((file, target))
+}
+
+/// Turns the spare segment into the first one of the next shard, with `frame` in it, under a name that is not read yet.
+pub(super) fn draft_next(folder: &Path, spare: &Path, end: &JournalEnd, frame: &[u8]) -> Result<(), StoreError> {
+    let header = encode_header(end).ok_or_else(|| StoreError::NotWritten("the header does not fit".to_owned()))?;
+    let write = || -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(spare)?;
+        perform(Operation::SegmentHeader, || file.write_all_at(&header, 0))?;
+        perform(Operation::FrameWrite, || file.write_all_at(frame, FRAMES))?;
+        perform(Operation::SegmentSync, || file.sync_data())?;
+        perform(Operation::NextRename, || std::fs::rename(spare, folder.join(NEXT)))?;
+        files::sync_folder(folder)
+    };
+    write().map_err(|error| files::not_written(spare, &error))
+}
+
+/// The drafted first segment of a next shard, where there is one, with where it begins.
+pub(super) fn find_next(folder: &Path) -> Result<Option<JournalEnd>, StoreError> {
+    let path = folder.join(NEXT);
+    match File::open(&path) {
+        Ok(file) => read_header(&file, &path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(files::read_error(&path, &error)),
+    }
+}
+
+/// Gives the drafted segment its name, once the shard before it is closed.
+pub(super) fn enter_next(folder: &Path, end: &JournalEnd) -> Result<(), StoreError> {
+    let target = path(folder, end.entries());
+    perform(Operation::SegmentRename, || std::fs::rename(folder.join(NEXT), &target))
+        .and_then(|()| files::sync_folder(folder))
+        .map_err(|error| files::unknown(&target, &error))
+}
+
+/// Drops the drafted segment of a shard that did not begin.
+pub(super) fn drop_next(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(NEXT);
+    perform(Operation::NextRemove, || std::fs::remove_file(&path))
+        .and_then(|()| files::sync_folder(folder))
+        .map_err(|error| files::not_written(&path, &error))
 }
 
 /// Reads whole frames of a segment from an offset on.
@@ -260,18 +312,23 @@ mod tests {
         for n in 0..11 {
             frontier.append(Hash([n; 32]));
         }
-        let end = JournalEnd { frontier, signature: Some([5; 64]), last_time_ms: 1_767_225_600_000 };
-        let header = encode_header(&end).unwrap();
-        assert_eq!(decode_header(&header).unwrap(), end);
-        // What is on disks today is read for ever; a change of these bytes is a new format.
-        let golden = include_str!("../../testdata/segment-header-v1.hex").replace('\n', "");
-        let text = hex::encode(&header);
-        assert!(text.trim_end_matches('0') == golden.trim_end_matches('0'), "{}", text.trim_end_matches('0'));
-        let covered = header.iter().rposition(|b| *b != 0).unwrap() + 1;
-        for bit in 0..covered * 8 {
-            let mut changed = header.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_header(&changed).is_none(), "bit {bit}");
+        let first = JournalEnd { shard: 0, frontier, signature: Some([5; 64]), last_time_ms: 1_767_225_600_000 };
+        let later = JournalEnd { shard: 70_000, ..first.clone() };
+        for (end, golden) in [
+            (first, include_str!("../../testdata/segment-header-v1.hex")),
+            (later, include_str!("../../testdata/segment-header-v2.hex")),
+        ] {
+            let header = encode_header(&end).unwrap();
+            assert_eq!(decode_header(&header).unwrap(), end);
+            // What is on disks today is read for ever; a change of these bytes is a new format.
+            let (text, golden) = (hex::encode(&header), golden.replace('\n', ""));
+            assert!(text.trim_end_matches('0') == golden.trim_end_matches('0'), "{}", text.trim_end_matches('0'));
+            let covered = header.iter().rposition(|b| *b != 0).unwrap() + 1;
+            for bit in 0..covered * 8 {
+                let mut changed = header.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(decode_header(&changed).is_none(), "bit {bit}");
+            }
         }
     }
 }

@@ -1,0 +1,81 @@
+//! The last heads of closed shards: each is cosigned once, after its shard was closed, and shown from then on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use unefois_audit::{Cosignature, Policy};
+use unefois_engine::{Engine, SignedHead};
+
+use super::ask::Asker;
+use super::{MOST_DOUBLINGS, kept, with_cosignatures};
+
+/// Has the last heads of the closed shards cosigned that are not yet, until a quorum has.
+pub(super) struct ClosedShards {
+    pub(super) engine: Arc<Engine>,
+    pub(super) policy: Policy,
+    pub(super) asker: Arc<Asker>,
+    pub(super) folder: PathBuf,
+    pub(super) every: Duration,
+}
+
+/// Where the cosigned last head of the shard that begins with entry `shard` is kept.
+pub(super) fn file(folder: &Path, shard: u64) -> PathBuf {
+    folder.join(format!("{}-{shard:020}", kept::FILE))
+}
+
+impl ClosedShards {
+    /// Publishes those that were cosigned in an earlier run; the others are outstanding.
+    pub(super) fn publish_kept(&self) -> Vec<Arc<SignedHead>> {
+        let mut outstanding = Vec::new();
+        for (_, last) in self.engine.shards().closed() {
+            let file = file(&self.folder, last.shard);
+            match kept::read_closed(&self.policy, last, &file) {
+                Some(head) => self.engine.publish_closed_head(head),
+                None => outstanding.push(Arc::clone(last)),
+            }
+        }
+        outstanding
+    }
+
+    /// Asks until each of `outstanding` has its quorum.
+    pub(super) async fn run(self, outstanding: Vec<Arc<SignedHead>>) {
+        for head in outstanding {
+            let mut failures = 0;
+            while !self.cosigned(&head).await {
+                if failures == 0 {
+                    let shard = head.note.lines().next().unwrap_or_default().to_owned();
+                    tracing::warn!(
+                        shard,
+                        "the last head of a closed shard has no quorum of witnesses yet; it is asked again"
+                    );
+                }
+                tokio::time::sleep(self.every.saturating_mul(1 << failures)).await;
+                failures = MOST_DOUBLINGS.min(failures + 1);
+            }
+        }
+    }
+
+    /// Asks every witness once; says whether the head now has its quorum, is kept and is shown.
+    async fn cosigned(&self, head: &Arc<SignedHead>) -> bool {
+        let mut cosignatures: Vec<Option<Cosignature>> = Vec::new();
+        for (place, witness) in self.policy.witnesses().iter().enumerate() {
+            let Some(url) = witness.url.as_ref().and_then(|url| url.as_text()) else {
+                cosignatures.push(None);
+                continue;
+            };
+            cosignatures.push(self.asker.ask(place, url, &witness.key, 0, head).await.cosignature);
+        }
+        if !self.policy.is_met(|place| cosignatures.get(place).is_some_and(Option::is_some)) {
+            return false;
+        }
+        let shown = with_cosignatures(&self.policy, head, &cosignatures);
+        let file = file(&self.folder, head.shard);
+        if let Err(error) = kept::write(&file, &shown.note).await {
+            tracing::error!(%error, file = %file.display(), "a cosigned checkpoint could not be kept and is not shown");
+            return false;
+        }
+        self.engine.publish_closed_head(shown);
+        true
+    }
+}

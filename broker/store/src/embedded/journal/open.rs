@@ -1,0 +1,195 @@
+//! Opening a journal: its last segment is verified, and what a crash interrupted is finished or dropped.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use unefois_consent::Event;
+use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
+
+use super::Tail;
+use crate::embedded::frame::NoFrame;
+use crate::embedded::operation::{Operation, perform};
+use crate::embedded::segment::{self, Frames, Pace};
+use crate::embedded::tiles::{Access, Tiles};
+use crate::embedded::{Options, files};
+
+/// A journal as it was found.
+pub(super) struct Opened {
+    pub(super) tail: Tail,
+    pub(super) end: JournalEnd,
+    pub(super) shards: Vec<(u64, Arc<Tiles>)>,
+}
+
+/// Verifies the last segment of the journal in `folder`, cuts off what a crash left half written, and finishes the closing of
+/// a shard that a crash interrupted.
+pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
+    let firsts = segment::list(folder)?;
+    let Some(last) = firsts.last() else { return begin_empty(folder, tiles_folder, options) };
+    let shards = open_shards(folder, tiles_folder, &firsts)?;
+    let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
+    let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
+    let (tail, end) = recover(folder, tiles, *last)?;
+    let Some(next) = segment::find_next(folder)? else { return Ok(Opened { tail, end, shards }) };
+    if next.entries() != end.entries() || !is_closed(folder, &end)? {
+        tracing::warn!("the closing of a shard was interrupted before anything was closed");
+        segment::drop_next(folder)?;
+        return Ok(Opened { tail, end, shards });
+    }
+    tracing::info!(entries = end.entries(), "the closing of a shard that was interrupted is finished");
+    tail.tiles.sync()?;
+    segment::enter_next(folder, &next)?;
+    drop(tail);
+    open(folder, tiles_folder, options)
+}
+
+fn begin_empty(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
+    let end = JournalEnd::of_new_shard(0, 0);
+    let spare = segment::make_spare(folder, options.segment_bytes, &Pace::now())?;
+    let (file, path) = segment::begin(folder, &spare, &end)?;
+    let tiles = tiles_of(tiles_folder, 0)?;
+    let tail = Tail::new(file, path, segment::FRAMES, Arc::clone(&tiles))?;
+    Ok(Opened { tail, end, shards: vec![(0, tiles)] })
+}
+
+/// The tiles of the shard that begins with entry `shard`: those of the first one lie in `tiles` itself.
+pub(super) fn tiles_of(tiles_folder: &Path, shard: u64) -> Result<Arc<Tiles>, StoreError> {
+    let folder = if shard == 0 { tiles_folder.to_owned() } else { tiles_folder.join(format!("{shard:020}")) };
+    files::make_private_folder(&folder)?;
+    Ok(Arc::new(Tiles::open(&folder, Access::Write)?))
+}
+
+/// Each shard with its tiles, which are derived again where some are missing; those of the last segment are not looked at.
+fn open_shards(folder: &Path, tiles_folder: &Path, firsts: &[u64]) -> Result<Vec<(u64, Arc<Tiles>)>, StoreError> {
+    let shards = shards_of(folder, firsts)?;
+    let ends = shards.iter().skip(1).chain(firsts.last()).copied();
+    let mut opened = Vec::with_capacity(shards.len());
+    for (shard, end) in shards.iter().copied().zip(ends) {
+        let tiles = tiles_of(tiles_folder, shard)?;
+        if !tiles.cover(end.saturating_sub(shard))? {
+            tracing::warn!(shard, "tile hashes are missing and are derived from the journal");
+            derive_tiles(folder, &tiles, (shard, firsts), end)?;
+        }
+        opened.push((shard, tiles));
+    }
+    Ok(opened)
+}
+
+/// First entries of the shards of a journal whose segments begin with `firsts`, in order.
+pub(super) fn shards_of(folder: &Path, firsts: &[u64]) -> Result<Vec<u64>, StoreError> {
+    let mut shards = Vec::new();
+    let mut before = firsts.len();
+    while let Some(last) = firsts.get(..before).and_then(<[u64]>::last) {
+        let (file, path) = open_segment(folder, *last, Access::Read)?;
+        let shard = segment::read_header(&file, &path)?.shard;
+        shards.push(shard);
+        before = firsts.partition_point(|first| *first < shard);
+    }
+    shards.reverse();
+    Ok(shards)
+}
+
+/// Whether the last entry of the journal, alone in its batch, closes its shard.
+fn is_closed(folder: &Path, end: &JournalEnd) -> Result<bool, StoreError> {
+    let mut closed = false;
+    super::read_segments(folder, end.entries().saturating_sub(1), end.entries(), &mut |batch| {
+        closed = matches!(batch.entries.as_slice(), [only] if only.leaf.kind == Event::SHARD_CLOSED);
+        Visit::Continue
+    })?;
+    Ok(closed)
+}
+
+pub(super) fn open_segment(folder: &Path, first: u64, access: Access) -> Result<(File, PathBuf), StoreError> {
+    let path = segment::path(folder, first);
+    let file = File::options().read(true).write(access == Access::Write).open(&path);
+    file.map(|file| (file, path.clone())).map_err(|error| files::read_error(&path, &error))
+}
+
+/// Reads the last segment, checks every frame against the tree, and cuts off a torn end.
+pub(super) fn recover(folder: &Path, tiles: Arc<Tiles>, last: u64) -> Result<(Tail, JournalEnd), StoreError> {
+    let (file, path) = open_segment(folder, last, Access::Write)?;
+    let mut end = segment::read_header(&file, &path)?;
+    if end.entries() != last {
+        return Err(StoreError::Corrupt(format!("{} begins with another entry than its name says", path.display())));
+    }
+    let mut frames = Frames::new(&file, &path)?;
+    let stop = loop {
+        match frames.next()? {
+            Ok(batch) => end = follow(end, &batch, &path, Some(&tiles))?,
+            Err(none) => break none,
+        }
+    };
+    let offset = frames.offset;
+    let torn = frames.trailing_bytes()?;
+    if torn > 0 {
+        if frames.whole_frame_follows()? {
+            return Err(StoreError::Corrupt(format!(
+                "{} is damaged at byte {offset} and goes on behind it: not what a crash leaves. Restore the folder from a backup",
+                path.display()
+            )));
+        }
+        tracing::warn!(bytes = torn, blank = stop == NoFrame::Blank, "a batch that was never acknowledged is cut off");
+        cut_off(&file, offset, torn).map_err(|error| files::not_written(&path, &error))?;
+    }
+    Ok((Tail::new(file, path, offset, tiles)?, end))
+}
+
+/// Zeros what a crash left, so that it can never be taken for a frame later.
+fn cut_off(file: &File, offset: u64, count: u64) -> std::io::Result<()> {
+    let zeros = vec![0; usize::try_from(count).unwrap_or(0)];
+    perform(Operation::TornEndCut, || file.write_all_at(&zeros, offset).and_then(|()| file.sync_data()))
+}
+
+/// The journal's end after `batch`, which must go on where `end` stops and lead to the root that it says.
+pub(super) fn follow(
+    end: JournalEnd,
+    batch: &Batch,
+    path: &Path,
+    tiles: Option<&Tiles>,
+) -> Result<JournalEnd, StoreError> {
+    if batch.first != end.entries() {
+        return Err(StoreError::Corrupt(format!(
+            "{}: entry {} does not follow {}",
+            path.display(),
+            batch.first,
+            end.entries()
+        )));
+    }
+    let mut frontier = end.frontier.clone();
+    let mut closed = Vec::new();
+    for entry in &batch.entries {
+        frontier.append_with(entry.leaf.hash(), |level, index, hash| closed.push((level, index, hash)));
+    }
+    if frontier.root() != batch.root {
+        return Err(StoreError::Corrupt(format!(
+            "{}: the entries from {} do not lead to their root",
+            path.display(),
+            batch.first
+        )));
+    }
+    if let Some(tiles) = tiles {
+        tiles.write(&closed)?;
+    }
+    Ok(end.after(batch, frontier))
+}
+
+/// Derives the tiles of a shard from all its segments before the one that begins with `before`.
+fn derive_tiles(folder: &Path, tiles: &Tiles, (shard, firsts): (u64, &[u64]), before: u64) -> Result<(), StoreError> {
+    let mut end = JournalEnd::of_new_shard(shard, 0);
+    for first in firsts.iter().filter(|first| (shard..before).contains(first)) {
+        let (file, path) = open_segment(folder, *first, Access::Read)?;
+        let mut frames = Frames::new(&file, &path)?;
+        while let Ok(batch) = frames.next()? {
+            end = follow(end, &batch, &path, Some(tiles))?;
+        }
+    }
+    if end.entries() != before {
+        return Err(StoreError::Corrupt(format!(
+            "entries {} to {before} are missing from {}",
+            end.entries(),
+            folder.display()
+        )));
+    }
+    tiles.sync()
+}

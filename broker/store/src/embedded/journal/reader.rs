@@ -1,0 +1,110 @@
+//! Reading a journal, also beside the process that writes it.
+
+use std::path::{Path, PathBuf};
+
+use unefois_engine::replay::BatchSource;
+use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
+
+use super::open::{follow, open_segment, shards_of};
+use crate::embedded::segment::{self, Frames};
+use crate::embedded::tiles::Access;
+
+/// Visits the batches that hold the entries `from..size`.
+pub(super) fn read_segments(
+    folder: &Path,
+    from: u64,
+    size: u64,
+    visit: &mut dyn FnMut(Batch) -> Visit,
+) -> Result<(), StoreError> {
+    if from >= size {
+        return Ok(());
+    }
+    let firsts = segment::list(folder)?;
+    let start = firsts.partition_point(|first| *first <= from).saturating_sub(1);
+    let mut next = from;
+    for first in firsts.iter().skip(start) {
+        let (file, path) = open_segment(folder, *first, Access::Read)?;
+        let mut frames = Frames::new(&file, &path)?;
+        while next < size {
+            let Ok(head) = frames.head()? else { break };
+            if head.first + u64::from(head.count) <= next {
+                frames.skip(&head);
+                continue;
+            }
+            let Ok(batch) = frames.next()? else { break };
+            if batch.first > next {
+                return Err(StoreError::Corrupt(format!(
+                    "{}: entries {next} to {} are missing",
+                    path.display(),
+                    batch.first
+                )));
+            }
+            next = batch.end();
+            if visit(batch) == Visit::Stop {
+                return Ok(());
+            }
+        }
+    }
+    if next < size {
+        return Err(StoreError::Corrupt(format!(
+            "entry {next} of {size} is missing or damaged in {}",
+            folder.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Reads a journal that another process may be writing: what was durable when it was opened.
+#[derive(Debug)]
+pub struct JournalReader {
+    folder: PathBuf,
+    shards: Vec<u64>,
+    end: JournalEnd,
+    torn_bytes: u64,
+}
+
+impl JournalReader {
+    /// Opens the journal under `root` for reading. Nothing is written and no lock is taken.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let folder = root.join("journal");
+        let firsts = segment::list(&folder)?;
+        let last = firsts.last().ok_or_else(|| StoreError::Read(format!("{} holds no journal", folder.display())))?;
+        let (file, path) = open_segment(&folder, *last, Access::Read)?;
+        let mut end = segment::read_header(&file, &path)?;
+        let mut frames = Frames::new(&file, &path)?;
+        while let Ok(batch) = frames.next()? {
+            end = follow(end, &batch, &path, None)?;
+        }
+        let torn_bytes = frames.trailing_bytes()?;
+        if torn_bytes > 0 && frames.whole_frame_follows()? {
+            return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
+        }
+        let shards = shards_of(&folder, &firsts)?;
+        Ok(Self { folder, shards, end, torn_bytes })
+    }
+
+    /// Where the journal stood when it was opened.
+    pub fn end(&self) -> &JournalEnd {
+        &self.end
+    }
+
+    /// Bytes behind the last whole batch: a commit under way, what a crash left, or a batch that somebody changed. The
+    /// files alone do not tell these apart; a receipt or an older head does.
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+}
+
+impl BatchSource for JournalReader {
+    fn size(&self) -> u64 {
+        self.end.entries()
+    }
+
+    fn shards(&self) -> Vec<u64> {
+        self.shards.clone()
+    }
+
+    fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
+        read_segments(&self.folder, from, self.end.entries(), visit)
+    }
+}

@@ -1,0 +1,306 @@
+//! A log that goes on under another key: what was recorded stays, receipts of both shards hold, and the whole log verifies
+//! and replays from its first entry on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use unefois::config::Loaded;
+use unefois::mirror::{Mirror, Source};
+use unefois_audit::{Checkpoint, Receipt, VerifierKey};
+use unefois_consent::Event;
+use unefois_consent::event::{LogOpened, ShardClosed};
+use unefois_engine::Signer;
+use unefois_engine::replay::{JournalSource, LogFault, verify};
+use unefois_engine::seal::Opener;
+use unefois_engine::store::{Batch, HeadFile};
+use unefois_proto::v1;
+use unefois_store::MemoryStore;
+use unefois_tests::ask::{allowance, assert_refused, canteen, exchange, grant, granted, withdraw, within};
+use unefois_tests::process;
+use unefois_tests::sandbox::Sandbox;
+
+/// Writes a new key, and lets the configuration in `folder` name the shard `name` with it.
+pub(crate) fn configure_shard(folder: &Path, name: &str) {
+    let key = folder.join(format!("keys/{name}.key"));
+    if !key.exists() {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(&key, unefois::pki::new_log_key().unwrap()).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let config = folder.join("unefois.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("shard = "));
+    let lines = lines.map(|line| match line.starts_with("signing_key = ") {
+        true => format!("shard = \"{name}\"\nsigning_key = \"keys/{name}.key\"\n"),
+        false => format!("{line}\n"),
+    });
+    std::fs::write(&config, lines.collect::<String>()).unwrap();
+}
+
+/// The signer that the configuration in `folder` names.
+pub(crate) fn signer(folder: &Path) -> Arc<dyn Signer> {
+    Loaded::open(&folder.join("unefois.toml")).unwrap().signer
+}
+
+/// Closes the shard of a running sandbox and starts its broker with the next one; gives the receipt of the closing entry.
+async fn close_shard(sandbox: &mut Sandbox, name: &str) -> Receipt {
+    let folder = sandbox.folder.path.clone();
+    let now = signer(&folder);
+    configure_shard(&folder, name);
+    let next = signer(&folder);
+    let closed = sandbox.broker().engine().close_shard(&*now, &*next).await.unwrap();
+    sandbox.key = next.verifier_key().clone();
+    sandbox.restart().await.unwrap();
+    closed.receipt
+}
+
+async fn receipt(sandbox: &Sandbox, index: u64) -> Receipt {
+    let request = within(v1::GetReceiptRequest { index });
+    let answer = sandbox.client("dpo").await.audit().get_receipt(request).await.unwrap().into_inner();
+    Receipt::from_json(&answer.receipt).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_recorded_stays_and_receipts_of_each_shard_hold_under_its_key() {
+    let mut sandbox = Sandbox::start().await;
+    let first_key = sandbox.key.clone();
+    let consent = granted(&sandbox.client("departement").await, grant("MARCHAND")).await;
+    let answer = exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    let early = Receipt::from_json(&answer.receipt).unwrap().verify(&first_key).unwrap();
+
+    let closing = close_shard(&mut sandbox, "2027").await;
+    let second_key = sandbox.key.clone();
+    let closed = closing.verify(&first_key).unwrap();
+    let Event::ShardClosed(ShardClosed { origin, verifier_key, checkpoint }) =
+        serde_json::from_str(&closing.record).unwrap()
+    else {
+        panic!("{}", closing.record)
+    };
+    assert_eq!((origin.as_str(), verifier_key), (second_key.name(), second_key.to_string()));
+    let named = Checkpoint::open(&checkpoint, &second_key, second_key.name()).unwrap();
+    assert_eq!((named.size, closed.checkpoint.size), (1, closed.index + 1));
+    let opening = closed.index + 1;
+
+    // The consent counts in the next shard, and its withdrawal too.
+    let client = sandbox.client("departement").await;
+    let answer = exchange(&client, allowance("MARCHAND", Some(&consent))).await.unwrap();
+    let late = Receipt::from_json(&answer.receipt).unwrap();
+    let index = late.verify(&second_key).unwrap().index;
+    assert!(late.verify(&first_key).is_err());
+    assert_eq!(receipt(&sandbox, opening + index).await.verify(&second_key).unwrap().leaf, late.leaf());
+    withdraw(&client, &consent).await;
+    assert_refused(exchange(&client, allowance("MARCHAND", Some(&consent))).await, "CONSENT_WITHDRAWN");
+
+    // Entries are found by their index in the log, and proven in the tree of their shard.
+    let again = receipt(&sandbox, early.index).await.verify(&first_key).unwrap();
+    assert_eq!((again.index, again.leaf), (early.index, early.leaf));
+    assert_eq!(again.checkpoint, closed.checkpoint);
+    let Event::LogOpened(LogOpened { previous: Some(previous), .. }) =
+        serde_json::from_str(&receipt(&sandbox, opening).await.record).unwrap()
+    else {
+        panic!("the shard does not say what it goes on from")
+    };
+    assert_eq!((previous.origin.as_str(), previous.size), (first_key.name(), closed.index));
+    let mut audit = sandbox.client("dpo").await.audit();
+    for (at, key) in [(early.index, &first_key), (opening + index, &second_key)] {
+        let proof =
+            audit.get_inclusion_proof(within(v1::GetInclusionProofRequest { index: at })).await.unwrap().into_inner();
+        let head = Checkpoint::open(&proof.checkpoint, key, key.name()).unwrap();
+        let hashes: Vec<_> =
+            proof.hashes.iter().map(|hash| unefois_audit::Hash(hash.as_slice().try_into().unwrap())).collect();
+        let leaf = receipt(&sandbox, at).await.leaf().hash();
+        unefois_audit::verify_inclusion(&leaf, proof.leaf_index, head.size, &hashes, &head.root).unwrap();
+    }
+
+    close_shard(&mut sandbox, "2028").await;
+    let url = format!("http://{}", sandbox.broker().log_address.unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let third = sandbox.broker().engine().head().shard;
+    for (place, (key, address)) in [
+        (&first_key, format!("{url}/shard/0")),
+        (&second_key, format!("{url}/shard/{opening}")),
+        (&sandbox.key, format!("{url}/shard/{third}")),
+        (&sandbox.key, url.clone()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let copy = root.path().join(place.to_string());
+        let source = Source::new(&address).unwrap();
+        Mirror::open(&copy, key).unwrap().update(&source, &mut |_, _| {}).await.unwrap();
+    }
+    for path in ["/shard/1/checkpoint", "/shard/x/checkpoint", "/shard/1/tile/0/000"] {
+        let status = reqwest::get(format!("{url}{path}")).await.unwrap().status();
+        assert_eq!(status, 404, "{path}");
+    }
+
+    // The fold and the tiles are derived from all shards.
+    sandbox.stop().await;
+    std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
+    std::fs::remove_dir_all(sandbox.data().join("tiles")).unwrap();
+    sandbox.restart().await.unwrap();
+    assert_refused(
+        exchange(&sandbox.client("departement").await, allowance("MARCHAND", Some(&consent))).await,
+        "CONSENT_WITHDRAWN",
+    );
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn only_the_key_of_the_shard_under_way_opens_the_log() {
+    let mut sandbox = Sandbox::start().await;
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    let config = sandbox.folder.config();
+    let before = std::fs::read_to_string(&config).unwrap();
+    let old_head = std::fs::read(sandbox.data().with_extension("head")).unwrap();
+    close_shard(&mut sandbox, "2027").await;
+    sandbox.stop().await;
+    let after = std::fs::read_to_string(&config).unwrap();
+    let head = std::fs::read(sandbox.data().with_extension("head")).unwrap();
+
+    std::fs::write(&config, &before).unwrap();
+    let refused = sandbox.restart().await.unwrap_err().to_string();
+    assert!(refused.contains("unefois.saint-exemple.example/dev/2027") && refused.contains("log.shard"), "{refused}");
+
+    // A head file that a process left which died before it wrote the new head: the log is ahead of it.
+    std::fs::write(&config, &after).unwrap();
+    std::fs::write(sandbox.data().with_extension("head"), &old_head).unwrap();
+    sandbox.restart().await.unwrap();
+    sandbox.stop().await;
+
+    // Data from before the closing, beside the head of the next shard.
+    std::fs::write(sandbox.data().with_extension("head"), &head).unwrap();
+    let newest = unefois_tests::files(&sandbox.data().join("journal"));
+    for path in newest.iter().filter(|path| !path.ends_with("spare.seg")).skip(1) {
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
+    for config_text in [&before, &after] {
+        std::fs::write(&config, config_text).unwrap();
+        let refused = sandbox.restart().await.unwrap_err().to_string();
+        assert!(refused.contains("head file") || refused.contains("is not signed by"), "{refused}");
+    }
+}
+
+/// What a command of the binary said, and its exit code.
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = process::run(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), text)
+}
+
+#[test]
+fn an_operator_closes_a_shard_by_command() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("broker");
+    let (made, first_key) = process::folder(&folder, process::free_address());
+    let config = made.config();
+    let (config, key) = (config.to_str().unwrap(), folder.join("keys/2027.key"));
+    let receipt = root.path().join("closed.json");
+    let (key, receipt) = (key.to_str().unwrap(), receipt.to_str().unwrap());
+    let close = |shard| {
+        said(&["audit", "close-shard", "-c", config, "--shard", shard, "--signing-key", key, "--receipt", receipt])
+    };
+
+    assert_eq!(close("No/Name").0, Some(2));
+    let running = process::Process::serve(&made.config());
+    let (code, text) = close("2027");
+    assert!(code == Some(1) && text.contains("is locked"), "{text}");
+    assert_eq!(running.terminate(), Some(0));
+    let (code, text) = close("2027");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("shard = \"2027\"") && text.contains("unefois.saint-exemple.example/dev/2027+"), "{text}");
+
+    let (code, text) = said(&["receipt", "verify", receipt, "--key", &first_key.to_string()]);
+    assert!(code == Some(0) && text.contains("shard closed"), "{text}");
+    let (code, text) = close("2027");
+    assert!(code == Some(2) && text.contains("exists already"), "{text}");
+    let (code, text) = said(&["audit", "verify", "-c", config]);
+    assert!(code == Some(1) && text.contains("2027"), "an old key verifies no newer log: {text}");
+
+    configure_shard(&folder, "2027");
+    let running = process::Process::serve(&made.config());
+    assert_eq!(running.terminate(), Some(0));
+    for check in ["verify", "replay"] {
+        let (code, text) = said(&["audit", check, "-c", config]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    std::fs::remove_file(receipt).unwrap();
+    let (code, text) = close("2027");
+    assert!(code == Some(1) && text.contains("had a shard of that name"), "{text}");
+    assert!(!Path::new(receipt).exists(), "a receipt of nothing was left");
+}
+
+/// The batches of a log with two shards in memory, and what checks it.
+struct TwoShards {
+    store: MemoryStore,
+    key: VerifierKey,
+    /// The batch that opens the second shard.
+    opening: usize,
+}
+
+impl TwoShards {
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let mut sandbox = Sandbox::start_in_memory(store.clone()).await;
+        exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+        close_shard(&mut sandbox, "2027").await;
+        exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+        let key = sandbox.key.clone();
+        sandbox.finish().await;
+        let first = *unefois_engine::store::Journal::shards(&store).last().unwrap();
+        let mut opening = 0;
+        store.tamper(|batches| opening = batches.iter().position(|batch| batch.first == first).unwrap());
+        Self { store, key, opening }
+    }
+
+    /// What verification says of the log that `change` makes of this one.
+    fn fault(&self, change: impl FnOnce(&mut Vec<Batch>)) -> LogFault {
+        let mut whole = Vec::new();
+        self.store.tamper(|batches| {
+            whole.clone_from(batches);
+            change(batches);
+        });
+        let opener = Opener::new(Arc::new(self.store.clone()));
+        let fault = verify(&JournalSource(&self.store), &self.key, &opener, &mut |_, _| {}).unwrap_err();
+        self.store.tamper(|batches| *batches = whole);
+        fault
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_end_of_a_shard_can_be_changed_moved_or_left_out() {
+    let log = TwoShards::new().await;
+    let (opening, closing) = (log.opening, log.opening - 1);
+    let index = |at: usize| {
+        let mut first = 0;
+        log.store.tamper(|batches| first = batches[at].first);
+        first
+    };
+    let (opening_index, closing_index) = (index(opening), index(closing));
+    let expect = |what: &str, at: u64, fault: LogFault| {
+        let LogFault::Entry { index, .. } = fault else { panic!("{what}: {fault}") };
+        assert_eq!(index, at, "{what}: {fault}");
+    };
+    expect("the head of the closed shard", closing_index, log.fault(|b| b[closing].signature[7] ^= 1));
+    expect("the head of an older batch", index(closing - 1), log.fault(|b| b[closing - 1].signature[7] ^= 1));
+    expect("the first head of the next shard", opening_index, log.fault(|b| b[opening].signature[7] ^= 1));
+    expect("the closing entry's kind", closing_index, log.fault(|b| b[closing].entries[0].leaf.kind = 32));
+    expect("the opening entry's kind", opening_index, log.fault(|b| b[opening].entries[0].leaf.kind = 32));
+    expect("the closed shard's root", closing_index, log.fault(|b| b[closing].root.0[0] ^= 1));
+    // An entry is taken out of the closed shard, and all behind it moves up.
+    expect("an entry less", index(closing - 1), {
+        log.fault(|batches| {
+            batches.remove(closing - 1);
+        })
+    });
+    // The next shard is opened by the entry of another one, of the same key.
+    let other = TwoShards::new().await;
+    let mut foreign = None;
+    other.store.tamper(|batches| foreign = Some(batches[other.opening].clone()));
+    let mut foreign = foreign.unwrap();
+    foreign.first = opening_index;
+    expect("another shard's first entry", opening_index, log.fault(|batches| batches[opening] = foreign));
+    let key = log.key.clone();
+    assert!(log.store.read().unwrap().is_some_and(|note| Checkpoint::open(&note, &key, key.name()).is_ok()));
+}
