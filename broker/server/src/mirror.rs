@@ -104,6 +104,10 @@ async fn get(client: &reqwest::Client, url: &str, most: usize) -> Result<Vec<u8>
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         }
+        if response.status() == reqwest::StatusCode::GONE {
+            return Err("the log does not show entries of so long ago any more; begin with a copy that somebody kept"
+                .to_owned());
+        }
         if response.status() != reqwest::StatusCode::OK {
             return Err(format!("the log answers {}", response.status()));
         }

@@ -3,9 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use unefois::mirror::{Mirror, MirrorError, Source, Update};
-use unefois_audit::{Checkpoint, Frontier, decode_bundle};
+use unefois_audit::{Checkpoint, Frontier, Receipt, decode_bundle};
+use unefois_engine::{Clock, ManualClock, SystemClock};
+use unefois_proto::v1;
+use unefois_tests::ask::{until, within};
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::{copy_folder, files};
 
@@ -98,6 +103,47 @@ async fn what_is_not_in_the_signed_tree_is_not_served() {
         assert!(String::from_utf8(body).unwrap().contains("/checkpoint"), "{path}");
     }
     sandbox.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_tiles_are_not_shown_where_the_operator_wants_that_and_nothing_else_changes() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let mut sandbox =
+        Sandbox::start_with(clock.clone(), |loaded| loaded.config.log.prune_after_months = Some(72)).await;
+    sandbox.grow(600).await;
+    let copy = tempfile::tempdir().unwrap();
+    let url = format!("http://{}", address(&sandbox));
+    mirror(copy.path(), &sandbox, &url).await.unwrap();
+    let early = receipt_of(&sandbox, 20).await;
+
+    // 72 months are kept whole; then the full tiles of what is older go, and no partial one.
+    clock.advance(Duration::from_secs(72 * 31 * 24 * 60 * 60 + 2 * 24 * 60 * 60));
+    sandbox.restart().await.unwrap();
+    let head = sandbox.broker().engine().head();
+    let shown = |path: &str| get(address(&sandbox), path).0;
+    until(|| shown("/tile/entries/000") == 410).await;
+    assert!(head.size > 600, "the log went on");
+    let paths = ["/tile/0/000", "/tile/entries/001", "/tile/0/001", "/shard/0/tile/entries/001"];
+    assert_eq!(paths.map(shown), [410; 4]);
+    let partial = head.size % 256;
+    for path in [format!("/tile/0/002.p/{partial}"), "/tile/1/000.p/2".to_owned(), "/tile/entries/001.p/7".to_owned()] {
+        assert_eq!(shown(&path), 200, "{path}");
+    }
+    assert_eq!(shown("/checkpoint"), 200);
+    // A mirror goes on, a receipt still verifies, and a mirror that begins says why it cannot.
+    let url = format!("http://{}", address(&sandbox));
+    mirror(copy.path(), &sandbox, &url).await.unwrap();
+    early.verify(&sandbox.key).unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    let refused = mirror(fresh.path(), &sandbox, &url).await.unwrap_err().to_string();
+    assert!(refused.contains("does not show entries of so long ago"), "{refused}");
+    sandbox.finish().await;
+}
+
+async fn receipt_of(sandbox: &Sandbox, index: u64) -> Receipt {
+    let request = within(v1::GetReceiptRequest { index });
+    let answer = sandbox.client("dpo").await.audit().get_receipt(request).await.unwrap().into_inner();
+    Receipt::from_json(&answer.receipt).unwrap()
 }
 
 async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update, MirrorError> {

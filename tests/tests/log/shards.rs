@@ -42,8 +42,18 @@ pub(crate) fn signer(folder: &Path) -> Arc<dyn Signer> {
     Loaded::open(&folder.join("unefois.toml")).unwrap().signer
 }
 
+/// The key that the shard `name` will have. The configuration stays as it is.
+pub(crate) fn next_key(folder: &Path, name: &str) -> VerifierKey {
+    let config = folder.join("unefois.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    configure_shard(folder, name);
+    let key = signer(folder).verifier_key().clone();
+    std::fs::write(&config, text).unwrap();
+    key
+}
+
 /// Closes the shard of a running sandbox and starts its broker with the next one; gives the receipt of the closing entry.
-async fn close_shard(sandbox: &mut Sandbox, name: &str) -> Receipt {
+pub(crate) async fn close_shard(sandbox: &mut Sandbox, name: &str) -> Receipt {
     let folder = sandbox.folder.path.clone();
     let now = signer(&folder);
     configure_shard(&folder, name);

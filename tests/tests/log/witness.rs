@@ -16,6 +16,8 @@ use unefois_tests::process::{self, run};
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::witness::{TestWitness, http, watch};
 
+use super::shards::{close_shard, next_key};
+
 /// A policy of these witnesses, of which `threshold` are enough.
 fn policy(sandbox: &Sandbox, witnesses: &[&TestWitness], threshold: &str) -> String {
     let lines: String = witnesses.iter().map(|witness| witness.line()).collect();
@@ -41,6 +43,47 @@ async fn wait_for_quorum(sandbox: &Sandbox, policy: &str) {
         head.size == engine.head().size && judge(policy, &head.note).quorum_is_met
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_head_of_a_closed_shard_is_cosigned_and_shown_for_good() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sandbox = Sandbox::start().await;
+    let (old, next) = (sandbox.key.clone(), next_key(&sandbox.folder.path, "2027"));
+    let witness = TestWitness::start(root.path(), "one", &[&old, &next]);
+    let text = format!("log {next}\n{}", policy(&sandbox, &[&witness], "all"));
+    watch(&mut sandbox, &text, "").await;
+    let answer = exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    let index = Receipt::from_json(&answer.receipt).unwrap().proof.index;
+    let closing = close_shard(&mut sandbox, "2027").await;
+
+    // Both by the witnesses: the end of the one shard, and the next one.
+    let last_is_cosigned = |sandbox: &Sandbox| {
+        let head = sandbox.broker().engine().closed_head(0).unwrap();
+        head.entries() == closing.proof.index + 1 && judge(&text, &head.note).quorum_is_met
+    };
+    until(|| last_is_cosigned(&sandbox)).await;
+    wait_for_quorum(&sandbox, &text).await;
+    let (_, _, note) = http(sandbox.broker().log_address.unwrap(), "GET /shard/0/checkpoint", b"");
+    assert!(judge(&text, &note).quorum_is_met && note.starts_with(&format!("{}\n", old.name())), "{note}");
+    let early = receipt(&sandbox, index).await;
+    early.verify(&old).unwrap();
+    assert!(judge(&text, &early.proof.checkpoint).quorum_is_met);
+
+    // It is shown after a restart without asking anybody.
+    drop(witness);
+    sandbox.restart().await.unwrap();
+    until(|| last_is_cosigned(&sandbox)).await;
+    // A kept head that was changed is not shown.
+    sandbox.stop().await;
+    let kept = sandbox.data().join(format!("cosigned-{:020}", 0));
+    let note = std::fs::read_to_string(&kept).unwrap();
+    std::fs::write(&kept, note.replace(&format!("\n{}\n", early.proof.checkpoint.lines().nth(1).unwrap()), "\n7\n"))
+        .unwrap();
+    sandbox.restart().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!last_is_cosigned(&sandbox));
+    sandbox.finish().await;
 }
 
 /// A metric of this process.
