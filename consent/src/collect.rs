@@ -25,7 +25,7 @@ pub fn check_consent(
     let procedure = registry
         .procedure(&consent.procedure)
         .ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
-    check_informed(procedure, consent)?;
+    check_informed(registry, consent)?;
     check_specific(registry, consent)?;
     check_bounded(procedure, consent, now)?;
     match (consent.grantor.mandate(), mandate) {
@@ -40,11 +40,11 @@ pub fn check_consent(
 }
 
 /// Informed: by a notice of the procedure, and by exactly its text.
-fn check_informed(procedure: &Procedure, consent: &Consent) -> Result<(), Malformed> {
-    let notice = procedure
-        .notice(consent.notice_version)
+fn check_informed(registry: &Registry, consent: &Consent) -> Result<(), Malformed> {
+    let digest = registry
+        .notice_digest(&consent.procedure, consent.notice_version, consent.language)
         .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
-    if notice.digest(consent.language) != consent.notice_digest {
+    if digest != consent.notice_digest {
         return Err(Malformed::new("notice_sha256", "is that of the notice's text in this language"));
     }
     Ok(())

@@ -76,7 +76,18 @@ pub struct Notice {
     pub en: String,
 }
 
+/// SHA-256 of the texts of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NoticeDigests {
+    fr: Digest,
+    en: Digest,
+}
+
 impl Notice {
+    fn digests(&self) -> NoticeDigests {
+        NoticeDigests { fr: self.digest(Language::Fr), en: self.digest(Language::En) }
+    }
+
     /// SHA-256 of the exact text in `language`.
     pub fn digest(&self, language: Language) -> Digest {
         match language {
@@ -249,6 +260,8 @@ pub struct RegistryFile {
 pub struct Registry {
     participants: BTreeMap<Siret, Arc<Participant>>,
     procedures: BTreeMap<ProcedureId, Arc<Procedure>>,
+    /// Digests of the texts of a procedure's notices, by version: each consent is compared with one.
+    notices: BTreeMap<ProcedureId, Vec<(u32, NoticeDigests)>>,
     datasets: BTreeMap<DatasetId, Arc<Dataset>>,
     habilitations: BTreeMap<HabilitationId, Arc<Habilitation>>,
     /// Names of the habilitations of each participant: a decision must not walk those of thousands of communes.
@@ -309,6 +322,16 @@ impl Registry {
     /// A procedure.
     pub fn procedure(&self, id: &ProcedureId) -> Option<&Arc<Procedure>> {
         self.procedures.get(id)
+    }
+
+    /// SHA-256 of the text of a procedure's notice in `language`.
+    pub fn notice_digest(&self, procedure: &ProcedureId, version: u32, language: Language) -> Option<Digest> {
+        let notices = self.notices.get(procedure)?;
+        let (_, digests) = notices.iter().find(|(known, _)| *known == version)?;
+        Some(match language {
+            Language::Fr => digests.fr,
+            Language::En => digests.en,
+        })
     }
 
     /// A dataset.

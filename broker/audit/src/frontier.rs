@@ -73,10 +73,41 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Appends a complete subtree, as [`subtrees`] gives it: of 2^`level` leaves, where as many leaves or a multiple of that are
+    /// there already.
+    pub fn append_subtree(&mut self, level: u8, root: Hash) {
+        debug_assert_eq!(self.size % (1 << level), 0);
+        let (mut hash, mut at) = (root, level);
+        while (self.size >> at) & 1 == 1 {
+            let Some(left) = self.nodes.pop() else { break };
+            hash = node_hash(&left, &hash);
+            at += 1;
+        }
+        self.nodes.push(hash);
+        self.size += 1 << level;
+    }
+
     /// The root of the tree.
     pub fn root(&self) -> Hash {
         fold_right(&self.nodes)
     }
+}
+
+/// The complete subtrees that `leaves`, from index `first` on, fall into, from left to right: level and root of each. Leaves can
+/// so be hashed together before those in front of them are known.
+pub fn subtrees(first: u64, leaves: impl IntoIterator<Item = Hash>) -> Vec<(u8, Hash)> {
+    let mut found: Vec<(u8, Hash)> = Vec::new();
+    for (index, leaf) in (first..).zip(leaves) {
+        let (mut level, mut hash) = (0, leaf);
+        while (index >> level) & 1 == 1
+            && let Some((_, left)) = found.pop_if(|(of, _)| *of == level)
+        {
+            hash = node_hash(&left, &hash);
+            level += 1;
+        }
+        found.push((level, hash));
+    }
+    found
 }
 
 /// The root over complete subtrees that shrink from left to right; [`EMPTY_ROOT`] over none.
@@ -106,6 +137,21 @@ mod tests {
             frontier.append(leaves[size - 1]);
             assert_eq!(frontier.size(), size as u64);
             assert_eq!(frontier.root(), naive_root(&leaves[..size]), "{size}");
+        }
+    }
+
+    #[test]
+    fn leaves_that_are_hashed_together_lead_to_the_same_tree() {
+        let leaves = numbered_leaves(200);
+        for first in 0..70 {
+            for end in first..leaves.len() {
+                let mut frontier = Frontier::new();
+                leaves[..first].iter().for_each(|leaf| frontier.append(*leaf));
+                for (level, hash) in subtrees(first as u64, leaves[first..end].iter().copied()) {
+                    frontier.append_subtree(level, hash);
+                }
+                assert_eq!((frontier.size(), frontier.root()), (end as u64, naive_root(&leaves[..end])));
+            }
         }
     }
 

@@ -43,7 +43,7 @@ pub use bundle::{decode_bundle, encode_bundle};
 pub use checkpoint::Checkpoint;
 pub use cosignature::{Cosignature, WitnessKey};
 pub use error::{AuditError, Format};
-pub use frontier::Frontier;
+pub use frontier::{Frontier, subtrees};
 pub use hash::{EMPTY_ROOT, Hash, empty_root, leaf_hash, node_hash};
 pub use leaf::{Leaf, Salt, commitment};
 pub use note::{NoteSignature, SignedNote, VerifierKey, key_id, signature_line};

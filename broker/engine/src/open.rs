@@ -13,12 +13,9 @@ use crate::purge::Past;
 use crate::replay::JournalSource;
 use crate::seal::Opener;
 use crate::shard::{self, Shards};
-use crate::state::{State, tie_rows};
+use crate::state::{BUILT_AT_ONCE, State, tie_rows};
 use crate::store::{Batch, Journal, JournalEnd, StoreError, Visit};
 use crate::traces::Tiles;
-
-/// The fold is given what it missed in chunks of so many entries.
-const CATCH_UP_CHUNK: u64 = 20_000;
 
 /// An opened store.
 pub(crate) struct Opened {
@@ -136,8 +133,8 @@ fn catch_up(
     let mut fault = None;
     parts.journal.read(begin, &mut |batch| match folding.batch(state, &batch) {
         Ok(()) => {
-            let lag = state.waiting().1 as u64;
-            if lag >= CATCH_UP_CHUNK
+            state.gather();
+            if state.waiting().1 >= BUILT_AT_ONCE
                 && let Err(error) = flush(parts, state, &batch.root)
             {
                 fault = Some(error);

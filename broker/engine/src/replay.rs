@@ -168,7 +168,9 @@ fn walk(
 struct Tree {
     shard: u64,
     frontier: Frontier,
-    /// Size and root before the last batch.
+    /// Size and root after the last batch.
+    head: Option<(u64, Hash)>,
+    /// The same before it.
     before: Option<(u64, Hash)>,
 }
 
@@ -185,27 +187,30 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn batch(&mut self, batch: Prepared) -> Result<(), LogFault> {
-        let shard = self.enter_shard(&batch)?;
-        for (index, mut entry) in (batch.first..).zip(batch.entries) {
+    fn batch(&mut self, batch: &Prepared) -> Result<(), LogFault> {
+        let shard = self.enter_shard(batch)?;
+        for (level, root) in &batch.subtrees {
+            self.tree.frontier.append_subtree(*level, *root);
+        }
+        for (index, entry) in (batch.first..).zip(&batch.entries) {
             if entry.leaf.time_ms < self.time_ms {
                 return fault(index, "its time is before the time of the entry before it");
             }
             self.time_ms = entry.leaf.time_ms;
-            self.tree.frontier.append(entry.leaf_hash);
             self.place(index, entry.leaf.kind)?;
-            let record = std::mem::replace(&mut entry.record, Ok(Record::Committed));
-            self.record(index, &entry, record?)?;
+            self.record(index, entry)?;
             self.report.entries += 1;
         }
         let last = self.report.entries.saturating_sub(1);
-        if self.tree.frontier.root() != batch.root {
+        let root = self.tree.frontier.root();
+        if root != batch.root {
             return fault(last, "the entries up to it do not lead to the root of its batch");
         }
         if !batch.signed {
             return fault(last, format!("the head of its batch is not signed by {}", shard.key));
         }
         self.report.heads += 1;
+        self.tree.head = Some((self.tree.frontier.size(), root));
         Ok(())
     }
 
@@ -225,8 +230,7 @@ impl<'a> Walk<'a> {
             }
             self.tree = Tree { shard: shard.first, ..Tree::default() };
         }
-        let frontier = &self.tree.frontier;
-        self.tree.before = (frontier.size() > 0).then(|| (frontier.size(), frontier.root()));
+        self.tree.before = self.tree.head;
         Ok(shard)
     }
 
@@ -244,8 +248,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn record(&mut self, index: u64, entry: &PreparedEntry, record: Record) -> Result<(), LogFault> {
-        match record {
+    fn record(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {
+        match entry.record.as_ref().map_err(LogFault::clone)? {
             Record::Purged => self.purged(index, entry),
             Record::Committed => {
                 self.report.records += 1;
@@ -255,7 +259,7 @@ impl<'a> Walk<'a> {
                 self.report.records += 1;
                 let Some(derivation) = &mut self.derivation else { return Ok(()) };
                 match derivation
-                    .entry(index, (entry, &self.shards.of(index).key), &event)
+                    .entry(index, (entry, &self.shards.of(index).key), event)
                     .map_err(|fault| at(index, fault))?
                 {
                     Derived::Decision => self.report.decisions += 1,

@@ -20,9 +20,13 @@ type Changes = BTreeMap<Key, Option<Vec<u8>>>;
 /// Rows on their way to the fold.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    rows: Arc<Changes>,
+    /// Oldest first.
+    runs: Vec<Arc<Changes>>,
     more: Vec<RowChange>,
 }
+
+/// Where many rows are gathered, so many are kept in one map: a larger one does not fit into the processor's caches.
+const RUN: usize = 16_384;
 
 impl Chunk {
     /// Adds rows that are not read through [`Rows`].
@@ -32,8 +36,23 @@ impl Chunk {
 
     /// The changes, for the fold. Copies them: the sequencer goes on reading.
     pub(crate) fn into_changes(self) -> Vec<RowChange> {
-        let rows = self.rows.iter().map(|(key, value)| (key.to_vec(), value.clone()));
-        rows.chain(self.more).collect()
+        let of_run = |run: &Arc<Changes>| {
+            run.iter().map(|(key, value)| (key.to_vec(), value.clone())).collect::<Vec<RowChange>>()
+        };
+        let mut rows: Vec<RowChange> = self.runs.iter().flat_map(of_run).collect();
+        if self.runs.len() > 1 {
+            // Runs are in order already, and a later one comes behind an earlier one: of equal keys the last counts.
+            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+            rows.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    std::mem::swap(&mut later.1, &mut earlier.1);
+                }
+                same
+            });
+        }
+        rows.extend(self.more);
+        rows
     }
 }
 
@@ -43,18 +62,21 @@ pub(crate) struct Rows {
     fold: Arc<dyn Fold>,
     /// Since the last chunk was taken.
     current: Changes,
+    /// Older ones of them, oldest first.
+    gathered: Vec<Arc<Changes>>,
     /// Of the chunk that was taken, which brings the fold to this position.
-    taken: Option<(u64, Arc<Changes>)>,
+    taken: Option<(u64, Vec<Arc<Changes>>)>,
 }
 
 impl Rows {
     pub(crate) fn new(fold: Arc<dyn Fold>) -> Self {
-        Self { fold, current: Changes::new(), taken: None }
+        Self { fold, current: Changes::new(), gathered: Vec::new(), taken: None }
     }
 
     /// Newest first.
     fn recent_changes(&self) -> impl Iterator<Item = &Changes> {
-        std::iter::once(&self.current).chain(self.taken.as_ref().map(|(_, rows)| &**rows))
+        let taken = self.taken.iter().flat_map(|(_, runs)| runs.iter().rev());
+        std::iter::once(&self.current).chain(self.gathered.iter().rev().chain(taken).map(|run| &**run))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -111,17 +133,25 @@ impl Rows {
         self.recent_changes().map(BTreeMap::len).sum()
     }
 
-    /// How many rows changed since the last chunk.
+    /// How many rows changed since the last chunk, at most.
     pub(crate) fn dirty(&self) -> usize {
-        self.current.len()
+        self.current.len() + self.gathered.iter().map(|run| run.len()).sum::<usize>()
+    }
+
+    /// Where a chunk of very many rows is gathered: begins another map when this one is large.
+    pub(crate) fn gather(&mut self) {
+        if self.current.len() >= RUN {
+            self.gathered.push(Arc::new(std::mem::take(&mut self.current)));
+        }
     }
 
     /// The rows that changed since the last chunk, which bring the fold to `position`. They stay visible here until
     /// [`Rows::folded`]; only then may the next chunk be taken.
     pub(crate) fn take_chunk(&mut self, position: u64) -> Chunk {
-        let rows = Arc::new(std::mem::take(&mut self.current));
-        self.taken = Some((position, Arc::clone(&rows)));
-        Chunk { rows, more: Vec::new() }
+        let mut runs = std::mem::take(&mut self.gathered);
+        runs.push(Arc::new(std::mem::take(&mut self.current)));
+        self.taken = Some((position, runs.clone()));
+        Chunk { runs, more: Vec::new() }
     }
 
     /// The fold has all entries before `position`.
@@ -165,6 +195,7 @@ mod tests {
                         rows.remove(key(n));
                         model.remove(&key(n).to_vec());
                     }
+                    3 => rows.gathered.push(Arc::new(std::mem::take(&mut rows.current))),
                     1 if on_the_way.is_none() => on_the_way = Some(rows.take_chunk(position)),
                     2 => {
                         if let Some(chunk) = on_the_way.take() {

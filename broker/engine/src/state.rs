@@ -274,6 +274,11 @@ impl State {
         self.time = self.time.max(time);
     }
 
+    /// Where a chunk of very many rows is gathered: to be called after each entry.
+    pub(crate) fn gather(&mut self) {
+        self.rows.gather();
+    }
+
     /// Rows that wait for the fold, and how many of them no chunk has taken.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.rows.waiting(), self.rows.dirty())
@@ -302,6 +307,8 @@ impl State {
 /// Rows that are kept in memory because they are looked at again and again.
 type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
 type ConsentRows = AtHand<ConsentId, (Stamp, Box<[u8]>)>;
+/// A fold that is built anew gets its rows in chunks of so many: enough for a table of their own.
+pub(crate) const BUILT_AT_ONCE: usize = 250_000;
 /// Subjects that are kept at hand: about 90 bytes each. Every exchange begins with one, and a read from the fold takes longer
 /// than the decision.
 const MAX_SUBJECTS_AT_HAND: usize = 4_000_000;

@@ -87,10 +87,13 @@ impl Registry {
                 self.participants.remove(&siret);
             }
             RegistryChange::PutProcedure(procedure) => {
+                let digests = procedure.notices.iter().map(|notice| (notice.version, notice.digests())).collect();
+                self.notices.insert(procedure.id.clone(), digests);
                 self.procedures.insert(procedure.id.clone(), Arc::new(procedure));
             }
             RegistryChange::RemoveProcedure(id) => {
                 self.procedures.remove(&id);
+                self.notices.remove(&id);
             }
             RegistryChange::PutDataset(dataset) => {
                 self.datasets.insert(dataset.id.clone(), Arc::new(dataset));

@@ -16,11 +16,8 @@ use super::folder::Folder;
 use super::past::PurgedPast;
 use super::prepare::PreparedEntry;
 use crate::purge::Kept;
-use crate::state::{State, Wanted};
+use crate::state::{BUILT_AT_ONCE, State, Wanted};
 use crate::store::{Fold, StoreError};
-
-/// The rows of a replay go to its fold in chunks of so many.
-const CHUNK_ROWS: usize = 20_000;
 
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +103,8 @@ impl Derivation {
             "is kept for another time than the law says",
         )?;
         self.state.apply(index, time, entry.retention, event)?;
-        if self.state.waiting().1 >= CHUNK_ROWS {
+        self.state.gather();
+        if self.state.waiting().1 >= BUILT_AT_ONCE {
             self.flush()?;
         }
         Ok(decided)

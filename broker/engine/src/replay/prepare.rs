@@ -4,7 +4,7 @@
 //! short, so memory does not grow with the log.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use unefois_audit::{Hash, Leaf};
+use unefois_audit::{Hash, Leaf, subtrees};
 use unefois_consent::event::Event;
 use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
@@ -54,6 +54,8 @@ impl PreparedEntry {
 pub(super) struct Prepared {
     pub(super) first: u64,
     pub(super) entries: Vec<PreparedEntry>,
+    /// What the leaves add to the tree of their shard.
+    pub(super) subtrees: Vec<(u8, Hash)>,
     pub(super) root: Hash,
     /// Whether the checkpoint that names `root` is signed by the log.
     pub(super) signed: bool,
@@ -68,7 +70,7 @@ pub(super) fn in_order(
     shards: &Shards,
     opener: &Opener,
     depth: Depth,
-    visit: &mut dyn FnMut(Prepared) -> Result<(), LogFault>,
+    visit: &mut dyn FnMut(&Prepared) -> Result<(), LogFault>,
 ) -> Result<(), LogFault> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (to_workers, jobs) = bounded::<Job>(workers);
@@ -91,7 +93,11 @@ pub(super) fn in_order(
                 if goes_on { Visit::Continue } else { Visit::Stop }
             })
         });
-        let visited = visit_all(waited_for, visit);
+        // What was looked at is given back by another thread: the caller's has enough to do.
+        let (done, looked_at) = bounded::<Prepared>(2 * workers);
+        scope.spawn(move || looked_at.into_iter().for_each(drop));
+        let visited = visit_all(waited_for, visit, &done);
+        drop(done);
         let read = reader.join().unwrap_or_else(|_| Err(StoreError::Read("the reading thread panicked".to_owned())));
         visited?;
         Ok(read?)
@@ -101,11 +107,14 @@ pub(super) fn in_order(
 /// Ends the queue when it returns, so that reader and workers end too.
 fn visit_all(
     waited_for: Receiver<Receiver<Prepared>>,
-    visit: &mut dyn FnMut(Prepared) -> Result<(), LogFault>,
+    visit: &mut dyn FnMut(&Prepared) -> Result<(), LogFault>,
+    done: &Sender<Prepared>,
 ) -> Result<(), LogFault> {
     for prepared in &waited_for {
         let prepared = prepared.recv().map_err(|_| StoreError::Read("a verifying thread panicked".to_owned()))?;
-        visit(prepared)?;
+        visit(&prepared)?;
+        // The thread behind it ends with this sender.
+        let _ = done.send(prepared);
     }
     Ok(())
 }
@@ -117,10 +126,13 @@ fn prepare(batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Pre
         retention: entry.retention,
         record: open(index, entry, opener, depth),
     });
+    let entries: Vec<_> = entries.collect();
     let shard = shards.of(batch.first);
+    let leaves = entries.iter().map(|entry| entry.leaf_hash);
+    let subtrees = subtrees(batch.first.saturating_sub(shard.first), leaves);
     let tree = (batch.end().saturating_sub(shard.first), batch.root);
     let signed = SignedHead::verified(&shard.key, shard.first, tree, &batch.signature).is_ok();
-    Prepared { first: batch.first, entries: entries.collect(), root: batch.root, signed }
+    Prepared { first: batch.first, entries, subtrees, root: batch.root, signed }
 }
 
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {

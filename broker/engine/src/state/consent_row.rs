@@ -85,6 +85,29 @@ impl Terms {
         }
     }
 
+    fn are_of(&self, consent: &Consent) -> bool {
+        let Self {
+            schema,
+            consumer,
+            recipients,
+            sources,
+            procedure,
+            attributes,
+            notice_version,
+            notice_digest,
+            language,
+            channel,
+            usage,
+        } = self;
+        (*schema, *consumer, *notice_version) == (consent.schema, consent.consumer, consent.notice_version)
+            && (*notice_digest, *language) == (consent.notice_digest, consent.language)
+            && (*channel, *usage) == (consent.channel, consent.usage)
+            && *procedure == consent.procedure
+            && *recipients == consent.recipients
+            && *sources == consent.sources
+            && *attributes == consent.attributes
+    }
+
     fn with(&self, id: ConsentId, own: Own<'_>) -> Consent {
         let assurance = own.assurance.map(|(level, acr, authenticated_at)| IdentityAssurance {
             level,
@@ -157,6 +180,8 @@ pub(super) struct SharedTerms {
     most: usize,
     terms: Vec<Arc<Terms>>,
     numbers: HashMap<Arc<Terms>, u32>,
+    /// Of the last consent: the next one often has the same.
+    last: u32,
 }
 
 impl SharedTerms {
@@ -169,7 +194,7 @@ impl SharedTerms {
     }
 
     fn of_at_most(most: usize) -> Self {
-        Self { most, terms: Vec::new(), numbers: HashMap::new() }
+        Self { most, terms: Vec::new(), numbers: HashMap::new(), last: 0 }
     }
 
     fn add(&mut self, terms: Arc<Terms>) -> u32 {
@@ -182,19 +207,29 @@ impl SharedTerms {
 
     /// The value of the row of `consent`, and the row of its terms where they are new.
     pub(super) fn encode(&mut self, consent: &Consent) -> Result<(Vec<u8>, Option<TermsRow>), StoreError> {
+        let last = self.last;
+        if self.number(last).is_some_and(|terms| terms.are_of(consent)) {
+            return Ok((row(TermsOf::Shared(last), consent)?, None));
+        }
         let terms = Terms::of(consent);
         let (of, new) = match self.numbers.get(&terms) {
-            Some(number) => (TermsOf::Shared(*number), None),
+            Some(number) => {
+                self.last = *number;
+                (TermsOf::Shared(*number), None)
+            }
             None if self.terms.len() >= self.most => (TermsOf::Own(Cow::Owned(terms)), None),
             None => {
                 let row = encode(&terms)?;
                 let number = self.add(Arc::new(terms));
+                self.last = number;
                 (TermsOf::Shared(number), Some((keys::terms(number), row)))
             }
         };
-        let row = postcard::to_stdvec(&(of, Own::of(consent)))
-            .map_err(|error| StoreError::NotWritten(format!("the row of a consent cannot be written: {error}")))?;
-        Ok((row, new))
+        Ok((row(of, consent)?, new))
+    }
+
+    fn number(&self, number: u32) -> Option<&Arc<Terms>> {
+        usize::try_from(number).ok().and_then(|number| self.terms.get(number))
     }
 
     /// The consent `id` of such a value.
@@ -203,12 +238,14 @@ impl SharedTerms {
         let (of, own): (TermsOf<'_>, Own<'_>) = postcard::from_bytes(row).map_err(|_| damaged())?;
         Ok(match of {
             TermsOf::Own(terms) => terms.with(id, own),
-            TermsOf::Shared(number) => {
-                let terms = usize::try_from(number).ok().and_then(|number| self.terms.get(number));
-                terms.ok_or_else(damaged)?.with(id, own)
-            }
+            TermsOf::Shared(number) => self.number(number).ok_or_else(damaged)?.with(id, own),
         })
     }
+}
+
+fn row(of: TermsOf<'_>, consent: &Consent) -> Result<Vec<u8>, StoreError> {
+    postcard::to_stdvec(&(of, Own::of(consent)))
+        .map_err(|error| StoreError::NotWritten(format!("the row of a consent cannot be written: {error}")))
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ const DAMAGED: &str = "tree-damaged";
 /// Since when a removed row may be in a table, in milliseconds; absent where none is.
 const REMOVED_SINCE: &[u8] = b"\0removed-since";
 
+/// A chunk of so many rows is written as a table at once: they come in order, and bringing them into order again in memory
+/// would take most of the time of a rebuild.
+const WRITTEN_AT_ONCE: usize = 50_000;
 /// With so many tables waiting to be written, chunks wait.
 const MAX_WAITING: usize = 3;
 /// The same, with so many times as many tables waiting to be merged as are merged at once.
@@ -249,6 +252,25 @@ impl Tree {
         self.tree.active_memtable().size() > self.memory_bytes && self.tree.rotate_memtable().is_some()
     }
 
+    /// Writes a chunk, whose memory is in tables already, as tables of its own. They and the position appear in one step.
+    fn write_chunk(&self, mut changes: Vec<RowChange>, folded: u64) -> lsm_tree::Result<()> {
+        let _writing = lock(&self.writing);
+        self.note_removal(&changes);
+        changes.push((FOLDED.to_vec(), Some(folded.to_be_bytes().to_vec())));
+        // They are in order but for the last few.
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut tables = self.tree.ingestion()?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => tables.write(key, value)?,
+                None => tables.write_tombstone(key)?,
+            }
+        }
+        tables.finish()?;
+        self.moved.notify_all();
+        Ok(())
+    }
+
     fn note_removal(&self, changes: &[RowChange]) {
         let mut since = lock(&self.removed_since);
         if since.is_none() && changes.iter().any(|(_, value)| value.is_none()) {
@@ -363,7 +385,10 @@ impl Fold for TreeRows {
     fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
         let apply = || {
             self.tree.wait_for_room()?;
-            if self.tree.put_chunk(changes, folded) {
+            if changes.len() >= WRITTEN_AT_ONCE {
+                self.tree.write_chunk(changes, folded).map_err(std::io::Error::other)?;
+                self.writes.wake();
+            } else if self.tree.put_chunk(changes, folded) {
                 self.writes.wake();
             }
             Ok(())
