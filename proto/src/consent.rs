@@ -383,6 +383,7 @@ pub fn wire_consent(consent: &Consent, log_index: u64, now: Timestamp) -> v1::Co
         version: consent.version,
         previous_sha256: consent.previous.map(|d| d.to_string()).unwrap_or_default(),
         log_index,
+        mandate_lost: false,
     }
 }
 

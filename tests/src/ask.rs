@@ -178,6 +178,12 @@ pub fn assert_refused<T: std::fmt::Debug>(outcome: Result<T, Status>, expected: 
     assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, expected), "{status:?}");
 }
 
+/// Asserts that what is there does not allow the call now.
+pub fn assert_wrong_state<T: std::fmt::Debug>(outcome: Result<T, Status>) {
+    let status = outcome.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "WRONG_STATE"), "{status}");
+}
+
 /// Asserts that a field was refused, and that nothing of what it held is repeated.
 pub fn assert_malformed<T: std::fmt::Debug>(outcome: Result<T, Status>, field: &str, held: &str) {
     let status = outcome.expect_err(field);

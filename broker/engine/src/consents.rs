@@ -11,7 +11,7 @@ use unefois_consent::event::{ConsentDecided, Decision, Event, ObjectionChanged};
 use unefois_consent::registry::Role;
 use unefois_consent::{
     AttributeId, Channel, ConsentId, ConsentUse, DataLife, DatasetId, Digest, Filter, IdentityAssurance, Language,
-    Malformed, MandateId, Objection, PersonProof, PivotIdentity, ProcedureId, Siret, Timestamp,
+    MandateId, Objection, PersonProof, PivotIdentity, ProcedureId, Siret, Timestamp,
 };
 
 use crate::caller::VerifiedParticipant;
@@ -29,9 +29,11 @@ mod standing;
 
 pub use changes::{Change, ChangePage, ChangeReader, MAX_CHANGES};
 pub use mandates::MandateCall;
-pub use mine::{MyExchange, MyExchangeEnd, MyMandate};
+pub use mine::{MyEvent, MyExchange, MyExchangeEnd, MyMandate};
 pub use standing::{ProvenPerson, Standing};
 
+/// Most objections that are listed.
+const MAX_OBJECTIONS: usize = 1_000;
 /// Most consents on one page of a list.
 pub const MAX_PAGE: usize = 100;
 
@@ -278,6 +280,24 @@ impl Engine {
         self.change_objection(caller, identity, procedure, Objecting::Lift, deadline).await
     }
 
+    /// The objections of a person to proactive use by the caller.
+    pub async fn objections(
+        &self,
+        caller: VerifiedParticipant,
+        identity: &PivotIdentity,
+        deadline: Instant,
+    ) -> Result<Vec<Objection>, EngineError> {
+        let tag = self.tagger().identity(identity);
+        let step = move |turn: &mut Turn<'_>| {
+            turn.judge_caller(&caller, Role::Exchange)?;
+            let Some(known) = turn.subject(&tag)? else { return Ok(Vec::new()) };
+            let mut objections = turn.state().objections_of(known.subject, MAX_OBJECTIONS)?;
+            objections.retain(|objection| objection.consumer == caller.participant());
+            Ok(objections)
+        };
+        self.run_step(deadline, step).await
+    }
+
     async fn change_objection(
         &self,
         caller: VerifiedParticipant,
@@ -353,7 +373,7 @@ fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsen
     let found = kept_consent(turn, call.consent)?.ok_or(not_found.clone())?;
     let word = call.standing.judge(turn, &found.consent, call.decision)?;
     let changes = found.consent.decided(call.decision, word.person.is_some(), turn.now());
-    let changes = changes.map_err(|rule| Malformed::new("consent_id", rule))?;
+    let changes = changes.map_err(EngineError::WrongState)?;
     if changes.is_none() {
         return Ok(found);
     }

@@ -35,6 +35,9 @@ pub enum EngineError {
     /// The caller may not do this.
     #[error("{0}")]
     NotAllowed(&'static str),
+    /// What is there does not allow it now: a consent that has ended, a request that was answered.
+    #[error("{0}")]
+    WrongState(&'static str),
     /// The registry changed since the caller looked at it.
     #[error("the registry changed meanwhile; look at the difference again")]
     RegistryMoved,
@@ -79,6 +82,7 @@ impl EngineError {
             Self::Registry(_) => "REGISTRY_RULE",
             Self::NotFound(_) => "NOT_FOUND",
             Self::NotAllowed(_) => "NOT_ALLOWED",
+            Self::WrongState(_) => "WRONG_STATE",
             Self::RegistryMoved => "REGISTRY_MOVED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Overloaded => "OVERLOADED",

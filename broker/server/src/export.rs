@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use unefois_consent::registry::Registry;
 use unefois_consent::{AttributeId, Consent, Malformed, Siret, Timestamp};
-use unefois_engine::consents::{LedgerConsent, MyExchange, MyExchangeEnd, MyMandate};
+use unefois_engine::consents::{LedgerConsent, MyEvent, MyExchange, MyExchangeEnd, MyMandate};
 use unefois_proto::v1;
 
 mod dpv;
@@ -89,6 +89,28 @@ pub(crate) fn mandate(mine: &MyMandate) -> Value {
         fields.insert("i_act".to_owned(), json!(mine.acts));
     }
     value
+}
+
+/// An event of the ledger as its person may have it: its record, but the reference that stands for the person, and who
+/// recorded it for an administration.
+pub(crate) fn event(event: &MyEvent) -> Value {
+    let mut record = serde_json::to_value(&event.event).unwrap_or_default();
+    if let Value::Object(kinds) = &mut record {
+        for value in kinds.values_mut() {
+            hide_person(value);
+        }
+    }
+    json!({ "log_index": event.index, "at": event.at, "event": record })
+}
+
+/// Takes out what stands for the person, and the agents of administrations.
+fn hide_person(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        for name in ["subject", "new_subject", "agent"] {
+            fields.remove(name);
+        }
+        fields.values_mut().for_each(hide_person);
+    }
 }
 
 /// An exchange as its person may have it.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tonic::{Request, Status};
 use unefois_consent::registry::Role;
-use unefois_consent::{Malformed, PivotIdentity};
-use unefois_engine::consents::MAX_PAGE;
+use unefois_consent::{Malformed, PivotIdentity, Timestamp};
+use unefois_engine::consents::{LedgerConsent, MAX_PAGE};
 use unefois_engine::{Clock, Engine, SystemClock, VerifiedParticipant};
 use unefois_proto::common::identity;
 use unefois_proto::v1;
@@ -71,6 +71,12 @@ fn named<T: std::str::FromStr<Err = Malformed>>(field: &str, text: &str) -> Resu
 /// Like [`named`], where empty means absent.
 fn named_or_none<T: std::str::FromStr<Err = Malformed>>(field: &str, text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() { Ok(None) } else { named(field, text).map(Some) }
+}
+
+/// A consent of the ledger on the wire, as it is at `now`.
+fn wire_found(found: &LedgerConsent, now: Timestamp) -> v1::Consent {
+    let consent = unefois_proto::consent::wire_consent(&found.consent, found.log_index, now);
+    v1::Consent { mandate_lost: found.has_lost_its_mandate(now), ..consent }
 }
 
 /// The size of a page: 0 asks for the largest.

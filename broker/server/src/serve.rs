@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -249,10 +249,19 @@ impl Broker {
         for helper in helpers.into_iter().chain(cosigning) {
             let _ = helper.await;
         }
+        let closing = Arc::clone(&engine);
         // Joining threads would block the runtime.
-        let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+        let _ = tokio::task::spawn_blocking(move || closing.close()).await;
+        // Streams that are being given up hold the engine, and by it the store, for a moment more.
+        let begun = Instant::now();
+        while Arc::strong_count(&engine) > 1 && begun.elapsed() < LAST_STREAMS {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
+
+/// How long [`Broker::stop`] waits for whoever still holds the engine.
+const LAST_STREAMS: Duration = Duration::from_millis(500);
 
 /// As health checks name it.
 const EXCHANGE_SERVICE: &str = <ExchangeServiceServer<Exchange> as tonic::server::NamedService>::NAME;

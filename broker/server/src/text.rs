@@ -25,6 +25,11 @@ pub(crate) fn consent_text(consent: &v1::Consent) -> String {
     let until = time(terms.expires_at.as_ref()).unwrap_or_default();
     let since = time(consent.state_since.as_ref());
     let state = match (state(consent), since) {
+        (Ok(unefois_consent::ConsentState::Given | unefois_consent::ConsentState::Renewed), _)
+            if consent.mandate_lost =>
+        {
+            "given under a mandate that is not in force any more".to_owned()
+        }
         (Ok(unefois_consent::ConsentState::Given | unefois_consent::ConsentState::Renewed), _) => {
             format!("in force until {until}")
         }
@@ -86,6 +91,7 @@ pub(crate) fn consent_json(consent: &v1::Consent) -> serde_json::Value {
         "storage": terms.storage.as_ref().map(|s| serde_json::json!({ "value": s.value, "unit": unit(s.unit()) })),
         "uses": consent.uses,
         "log_index": consent.log_index,
+        "mandate_lost": consent.mandate_lost,
     })
 }
 
@@ -124,6 +130,7 @@ fn kind(change: &v1::WatchConsentsResponse) -> String {
 pub(crate) fn change_text(change: &v1::WatchConsentsResponse) -> String {
     let about = match (&change.consent, change.mandate_id.as_str()) {
         (Some(consent), _) => consent.id.as_str(),
+        (None, "") => change.subject.as_str(),
         (None, mandate) => mandate,
     };
     let what = kind(change).replace('_', " ").to_lowercase();
@@ -141,6 +148,7 @@ pub(crate) fn change_json(change: &v1::WatchConsentsResponse) -> serde_json::Val
         "procedure": change.procedure,
         "consent": change.consent.as_ref().map(consent_json),
         "mandate": change.mandate_id,
+        "subject": change.subject,
         "erase": change.erase,
     })
 }

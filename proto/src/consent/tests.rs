@@ -174,6 +174,7 @@ fn a_consent_on_the_wire_says_all_but_whose_it_is() {
     let now = Timestamp::from_millis(1_788_251_400_008);
     let request = good();
     let expected = v1::Consent {
+        mandate_lost: false,
         id: "c0".repeat(16),
         consumer: "99999999900017".to_owned(),
         terms: request.terms.clone(),

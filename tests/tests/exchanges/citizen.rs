@@ -9,13 +9,13 @@ use unefois_proto::common::identity;
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
-    QUOTIENT, allow_proactive, allowance, assert_malformed, assert_refused, canteen, exchange, grant, granted, person,
-    proactive, reason, terms, within,
+    QUOTIENT, allow_proactive, allowance, assert_malformed, assert_refused, assert_wrong_state, canteen, exchange,
+    grant, granted, person, proactive, reason, terms, within,
 };
 use unefois_tests::sandbox::Sandbox;
 
 /// A token of the sandbox's identity provider for somebody.
-fn assertion(sandbox: &Sandbox, birth_name: &str) -> Option<v1::IdentityAssertion> {
+pub(crate) fn assertion(sandbox: &Sandbox, birth_name: &str) -> Option<v1::IdentityAssertion> {
     assertion_of(sandbox, &person(birth_name), "")
 }
 
@@ -78,7 +78,7 @@ async fn a_person_finds_a_request_reads_its_notice_and_gives_refuses_pauses_or_w
         expires_at: None,
     };
     let more = give(vec!["dss.quotient_familial.annee".to_owned()]);
-    assert_malformed(portal.citizen().grant_my_consent(within(more)).await, "consent_id", "");
+    assert_malformed(portal.citizen().grant_my_consent(within(more)).await, "attributes", "");
     let given = give(vec![QUOTIENT.to_owned()]);
     let given = portal.citizen().grant_my_consent(within(given)).await.unwrap().into_inner().consent.unwrap();
     assert_eq!((given.state(), given.assurance.unwrap().acr.as_str()), (v1::ConsentState::Given, "eidas2"));
@@ -186,7 +186,7 @@ async fn a_person_objects_and_lifts_and_takes_everything_along() {
         assert!(value.get("subject").is_none());
         kinds.push(item.kind);
     }
-    assert_eq!(kinds, ["consent", "objection", "exchange", "exchange"]);
+    assert_eq!(kinds, ["consent", "objection", "event", "event", "exchange", "exchange"]);
     portal.citizen().set_my_objection(within(objection(true))).await.unwrap();
     exchange(&town, proactive(canteen("MARCHAND"))).await.unwrap();
     let listed = v1::ListMyObjectionsRequest { assertion: camille() };
@@ -206,7 +206,7 @@ async fn what_a_person_decided_by_themselves_no_administration_undoes_in_their_n
         decision: v1::Decision::Resume as i32,
         evidence_sha256: "e0".repeat(32),
     };
-    assert_malformed(department.consent().decide_consent(within(resume.clone())).await, "consent_id", "");
+    assert_wrong_state(department.consent().decide_consent(within(resume.clone())).await);
     let renewal = v1::RenewConsentRequest {
         agent: "agent-7".to_owned(),
         consent_id: id.clone(),
@@ -216,7 +216,7 @@ async fn what_a_person_decided_by_themselves_no_administration_undoes_in_their_n
         channel: v1::Channel::Phone as i32,
         ..v1::RenewConsentRequest::default()
     };
-    assert_malformed(department.consent().renew_consent(within(renewal)).await, "consent_id", "");
+    assert_wrong_state(department.consent().renew_consent(within(renewal)).await);
     decide(&portal, camille(), &id, v1::Decision::Resume).await.unwrap();
     // What the administration paused, it resumes.
     let pause = v1::DecideConsentRequest { decision: v1::Decision::Pause as i32, ..resume.clone() };

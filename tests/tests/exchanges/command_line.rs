@@ -245,7 +245,7 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
         "--json",
     ]);
     let granted: serde_json::Value = serde_json::from_str(&output).unwrap();
-    let id = granted[0]["id"].as_str().unwrap();
+    let id = granted["id"].as_str().unwrap();
     assert!(succeeds(&["consent", "list", "--profile", &departement, "--subject", &person]).contains("in force until"));
     assert!(succeeds(&["consent", "withdraw", id, "--profile", &departement]).contains("withdrawn"));
     fails(3, &["consent", "withdraw", id, "--profile", &ville]);

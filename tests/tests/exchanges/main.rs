@@ -19,6 +19,8 @@ mod deploy;
 mod exchange;
 mod faults;
 mod federation;
+mod ledger_views;
+mod mandates;
 mod me_commands;
 mod plugin;
 mod privacy;

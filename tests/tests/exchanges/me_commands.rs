@@ -40,10 +40,10 @@ fn a_person_reads_gives_renews_objects_and_ends_by_command_line() {
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains(unefois::init::DEPARTMENT) && listed.contains("unefois me show"), "{listed}");
     assert!(me(&["show", &id])["consumer_name"].as_str().is_some_and(|name| !name.is_empty()));
-    assert_eq!(me(&["grant", &id])[0]["state"], "GIVEN");
+    assert_eq!(me(&["grant", &id])["state"], "GIVEN");
     let renewed = me(&["renew", &id, "--days", "30"]);
-    assert_eq!((&renewed[0]["version"], &renewed[0]["state"]), (&2.into(), &"RENEWED".into()));
-    assert_eq!(me(&["decide", &id, "withdraw"])[0]["state"], "WITHDRAWN");
+    assert_eq!((&renewed["version"], &renewed["state"]), (&2.into(), &"RENEWED".into()));
+    assert_eq!(me(&["decide", &id, "withdraw"])["state"], "WITHDRAWN");
 
     me(&["object", unefois::init::DEPARTMENT]);
     let objections = me(&["objections"]);

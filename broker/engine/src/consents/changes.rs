@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use unefois_consent::consent::DataLife;
 use unefois_consent::event::{Decision, Event};
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentId, MandateId, ProcedureId, Siret, Timestamp};
+use unefois_consent::{ConsentId, MandateId, ProcedureId, Siret, SubjectRef, Timestamp};
 
 use super::{Engine, EngineError, LedgerConsent, Turn, VerifiedParticipant};
 use crate::store::Visit;
@@ -35,6 +35,8 @@ pub struct Change {
     pub consent: Option<LedgerConsent>,
     /// The mandate that it is about.
     pub mandate: Option<MandateId>,
+    /// Whom it concerns, by the reference that receipts about them have.
+    pub subject: SubjectRef,
     /// Whether the administration must erase what it keeps by the consent (GDPR 17(1)(b)).
     pub erase: bool,
 }
@@ -78,6 +80,7 @@ struct Found {
     procedure: Option<ProcedureId>,
     consent: Option<ConsentId>,
     mandate: Option<MandateId>,
+    subject: SubjectRef,
 }
 
 impl Engine {
@@ -142,20 +145,30 @@ impl Engine {
 const READ_AT_ONCE: u64 = 512;
 
 fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
-    let found = Found { index, at, kind: event.kind(), ends: false, procedure: None, consent: None, mandate: None };
+    let found = |subject| Found {
+        index,
+        at,
+        kind: event.kind(),
+        ends: false,
+        procedure: None,
+        consent: None,
+        mandate: None,
+        subject,
+    };
     if let Some((decision, decided)) = event.decision() {
         let ends = matches!(decision, Decision::Withdraw | Decision::Revoke | Decision::Invalidate);
-        return Some(Found { ends, consent: Some(decided.consent), ..found });
+        return Some(Found { ends, consent: Some(decided.consent), ..found(decided.subject) });
     }
     match event {
         Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) => {
-            Some(Found { consent: Some(e.consent.id), procedure: Some(e.consent.procedure.clone()), ..found })
+            let procedure = Some(e.consent.procedure.clone());
+            Some(Found { consent: Some(e.consent.id), procedure, ..found(e.consent.subject) })
         }
         Event::ObjectionRecorded(e) | Event::ObjectionLifted(e) => {
-            Some(Found { procedure: e.objection.procedure.clone(), ..found })
+            Some(Found { procedure: e.objection.procedure.clone(), ..found(e.objection.subject) })
         }
-        Event::MandateGranted(e) => Some(Found { mandate: Some(e.mandate.id), ..found }),
-        Event::MandateEnded(e) => Some(Found { mandate: Some(e.mandate), ..found }),
+        Event::MandateGranted(e) => Some(Found { mandate: Some(e.mandate.id), ..found(e.mandate.principal) }),
+        Event::MandateEnded(e) => Some(Found { mandate: Some(e.mandate), ..found(e.principal) }),
         Event::ConsentRefused(_)
         | Event::ConsentPaused(_)
         | Event::ConsentResumed(_)
@@ -183,5 +196,6 @@ fn complete(turn: &Turn<'_>, found: Found) -> Result<Change, EngineError> {
             matches!(c.consent.data_life, DataLife::Store { .. }) && (c.consent.uses > 0 || c.consent.version > 1)
         });
     let procedure = found.procedure.or_else(|| consent.as_ref().map(|c| c.consent.procedure.clone()));
-    Ok(Change { index: found.index, at: found.at, kind: found.kind, procedure, consent, mandate: found.mandate, erase })
+    let Found { index, at, kind, mandate, subject, .. } = found;
+    Ok(Change { index, at, kind, procedure, consent, mandate, subject, erase })
 }

@@ -5,8 +5,8 @@ use unefois_consent::consent::CONSENT_SCHEMA;
 use unefois_consent::event::{ConsentRecorded, Event};
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    Channel, Consent, ConsentId, ConsentStatus, Digest, Grantor, Language, Malformed, Mandate, MandateId, ProcedureId,
-    SubjectRef,
+    Channel, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, Grantor, Language, Malformed, Mandate, MandateId,
+    ProcedureId, SubjectRef, Timestamp,
 };
 
 use super::standing::{Word, is_kept};
@@ -75,9 +75,18 @@ fn answer(turn: &Turn<'_>, request: &Consent, given: Consent) -> Result<Consent,
         status: ConsentStatus::Granted,
         ..given
     };
+    if !matches!(request.status, ConsentStatus::Requested { answer_by, .. } if now < answer_by) {
+        let rule = "the person is not asked any more: they answered, or did not within the time; ask for a new consent";
+        return Err(EngineError::WrongState(rule));
+    }
+    if !given.attributes.is_subset(&request.attributes) {
+        return Err(Malformed::new("attributes", "what the request asks for, or less of it").into());
+    }
+    if given.expires_at > request.expires_at {
+        return Err(Malformed::new("expires_at", "not after the end that the request asks for").into());
+    }
     if !answers(request, &given, now) {
-        let rule = "a request that waits for an answer, for what it asks or less of it";
-        return Err(Malformed::new("consent_id", rule).into());
+        return Err(Malformed::new("consent_id", "a request of the same terms").into());
     }
     Ok(given)
 }
@@ -109,7 +118,7 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         notice_digest: notice_digest(turn, &current.procedure, call.notice_version, call.language)?,
         language: call.language,
         sources: turn.state().registry().sources(&current.attributes),
-        not_before: now,
+        not_before: begins(&current, now),
         expires_at: call.expires_at,
         agent: call.agent.clone(),
         granted_at: now,
@@ -122,11 +131,19 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         let rule = if matches!(current.status, ConsentStatus::Paused { .. }) {
             "the person paused it by themselves; they renew or resume it in their portal"
         } else {
-            "a consent that was given and not ended; ask for a new one"
+            "only a consent that was given and has not ended is given again; ask for a new one"
         };
-        return Err(Malformed::new("consent_id", rule).into());
+        return Err(EngineError::WrongState(rule));
     }
     append(turn, Event::ConsentRenewed, Person::known(next.subject), word, next)
+}
+
+/// From when a renewal counts. The windows of a periodic consent go on: giving it again is no way to ask more often.
+fn begins(current: &Consent, now: Timestamp) -> Timestamp {
+    match current.usage {
+        ConsentUse::Periodic(_) => current.not_before,
+        ConsentUse::OneTime | ConsentUse::Repeated => now,
+    }
 }
 
 /// A consent of whoever stands there, in whatever state. What is not theirs reads as if there were none.
@@ -213,7 +230,7 @@ fn append(
     let new_subject = person.introduce(turn)?;
     let recorded = ConsentRecorded { new_subject, by: Some(word.by), person: word.person, consent: consent.clone() };
     let written = turn.append(&event(Box::new(recorded)))?;
-    Ok(LedgerConsent { consent, log_index: written.index })
+    Ok(LedgerConsent { consent, log_index: written.index, mandate })
 }
 
 /// The mandate of the representative who gave a consent.

@@ -14,13 +14,13 @@ use unefois_consent::{
 };
 
 use super::standing::Principal;
-use super::{Engine, EngineError, LedgerConsent, MAX_PAGE, Objecting, ProvenPerson, Turn, change_objection, page};
+use super::{
+    Engine, EngineError, LedgerConsent, MAX_OBJECTIONS, MAX_PAGE, Objecting, ProvenPerson, Turn, change_objection, page,
+};
 use crate::state::Trace;
 use crate::store::Visit;
 use crate::traces::{blocking, visit_entries};
 
-/// Most objections that are listed.
-const MAX_OBJECTIONS: usize = 1_000;
 /// Most entries about a person that one page of exchanges looks through.
 const LOOKED_THROUGH: usize = 512;
 
@@ -181,6 +181,37 @@ impl Engine {
         Ok((exchanges, last.filter(|_| was_full)))
     }
 
+    /// A page of the person's events in the ledger before the entry of index `before`, newest first, and where the next page
+    /// starts. Those of mandates name another person too, and are left out. The reading is an entry too.
+    pub async fn my_events(
+        &self,
+        person: ProvenPerson,
+        before: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(Vec<MyEvent>, Option<u64>), EngineError> {
+        let look = move |turn: &mut Turn<'_>| {
+            let Some(principal) = person.principal(turn)?.filter(|principal| principal.mandate.is_none()) else {
+                return Ok(None);
+            };
+            let subject = principal.subject;
+            let scope = TraceScope::Person { subject };
+            turn.append(&Event::TracesRead(TracesRead { by: person.portal.actor(), scope }))?;
+            Ok(Some((subject, turn.state().traces(subject, before, LOOKED_THROUGH)?)))
+        };
+        let Some((subject, traces)) = self.run_step(deadline, look).await? else { return Ok((Vec::new(), None)) };
+        let next = traces.last().map(|trace| trace.index).filter(|_| traces.len() == LOOKED_THROUGH);
+        let mut events = Vec::new();
+        for trace in traces {
+            if let Some((at, event)) = self.read_event(trace.index).await?
+                && is_of_ledger(&event)
+                && about(&event) == Some(subject)
+            {
+                events.push(MyEvent { index: trace.index, at, event });
+            }
+        }
+        Ok((events, next))
+    }
+
     async fn read_exchange(&self, principal: &Principal, trace: Trace) -> Result<Option<MyExchange>, EngineError> {
         let Some((at, event)) = self.read_event(trace.index).await? else { return Ok(None) };
         let (exchange, consent, question, end) = if let Event::Refused(refused) = event {
@@ -254,6 +285,17 @@ impl Engine {
     }
 }
 
+/// What a person, or somebody for them, decided.
+#[derive(Debug, Clone)]
+pub struct MyEvent {
+    /// Index of its entry.
+    pub index: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What the entry says: of a consent or an objection.
+    pub event: Event,
+}
+
 /// A mandate that names the person.
 #[derive(Debug, Clone)]
 pub struct MyMandate {
@@ -273,6 +315,10 @@ fn end_of(event: Event) -> Option<MyExchangeEnd> {
     } else {
         None
     }
+}
+
+fn is_of_ledger(event: &Event) -> bool {
+    !matches!(event, Event::Answered(_) | Event::Dropped(_) | Event::Failed(_))
 }
 
 /// Whom an entry is about that may be shown to that person with its whole record. Questions name the agent who asked, and

@@ -193,12 +193,16 @@ impl State {
     }
 
     fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
-        let consent = &event.consent;
+        let mut consent = event.consent.clone();
         if let Some(before) = self.consent(consent.id)? {
             self.rows.remove(keys::consent_place(&before));
+            // The windows go on where they are the same: what was used of one stays used.
+            if (before.usage, before.not_before) == (consent.usage, consent.not_before) {
+                consent.window = before.window;
+            }
         }
-        self.rows.put(keys::consent_place(consent), stamp.row(&[]));
-        self.put_consent(stamp, consent)?;
+        self.rows.put(keys::consent_place(&consent), stamp.row(&[]));
+        self.put_consent(stamp, &consent)?;
         self.put_change(index, stamp, consent.consumer);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use unefois_consent::decide::{Permit, PersonFacts};
 use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
+    Timestamp,
 };
 
 use super::apply::objection_key;
@@ -21,6 +22,15 @@ pub struct LedgerConsent {
     pub consent: Consent,
     /// Index of the entry that recorded this version of it.
     pub log_index: u64,
+    /// The mandate of the representative who gave it, as it stands.
+    pub mandate: Option<Mandate>,
+}
+
+impl LedgerConsent {
+    /// Whether it was given under a mandate that is not in force at `now`: then no exchange is permitted by it.
+    pub fn has_lost_its_mandate(&self, now: Timestamp) -> bool {
+        self.consent.grantor.mandate().is_some() && !self.mandate.as_ref().is_some_and(|m| m.is_in_force(now))
+    }
 }
 
 /// One entry about a person.
@@ -52,13 +62,14 @@ impl Trace {
 impl State {
     /// One consent.
     pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
-        Ok(self.ledger_consent(id)?.map(|found| found.consent))
+        Ok(self.consent_with_stamp(id)?.map(|(_, consent)| consent))
     }
 
     /// One consent and its entry.
     pub(crate) fn ledger_consent(&self, id: ConsentId) -> Result<Option<LedgerConsent>, StoreError> {
-        let found = self.consent_with_stamp(id)?;
-        Ok(found.map(|(stamp, consent)| LedgerConsent { consent, log_index: stamp.from }))
+        let Some((stamp, consent)) = self.consent_with_stamp(id)? else { return Ok(None) };
+        let mandate = consent.grantor.mandate().map(|id| self.mandate(id)).transpose()?.flatten();
+        Ok(Some(LedgerConsent { consent, log_index: stamp.from, mandate }))
     }
 
     pub(super) fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {

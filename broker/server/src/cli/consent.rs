@@ -3,13 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 
 use super::exchange::{ChannelArg, LanguageArg};
-use super::output::{json, line};
+use super::output::{json, line, parse_duration};
 use super::{Connection, Failure, person};
 use crate::text::{change_json, change_text, consent_json, consent_text};
+
+mod objections;
+mod terms;
+
+use objections::ObjectArgs;
+use terms::TermsArgs;
+pub(super) use terms::in_days;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConsentCommand {
@@ -47,100 +53,11 @@ pub(crate) enum ConsentCommand {
     Object(ObjectArgs),
     /// Record that a person lifts an objection
     Lift(ObjectArgs),
-}
-
-/// What a consent is for.
-#[derive(Debug, clap::Args)]
-struct TermsArgs {
-    /// For which procedure
-    #[arg(long)]
-    procedure: String,
-    /// For which attribute; may be given several times
-    #[arg(long = "attribute", short, value_name = "ATTRIBUTE", required = true)]
-    attributes: Vec<String>,
-    /// SIRET that may use the data, where it is not yours alone; may be given several times
-    #[arg(long = "recipient", value_name = "SIRET")]
-    recipients: Vec<String>,
-    /// Months that the data may be about: 2026-01 or 2026-01..2026-12
-    #[arg(long, value_name = "MONTHS")]
-    months: Option<String>,
-    /// Version of the notice that the person reads
-    #[arg(long, value_name = "VERSION", default_value_t = 1)]
-    notice: u32,
-    /// Language of the notice
-    #[arg(long, value_enum, default_value = "fr")]
-    language: LanguageArg,
-    /// How many days it holds
-    #[arg(long, default_value_t = 90)]
-    days: u32,
-    /// May be used only once
-    #[arg(long, conflicts_with = "times")]
-    one_time: bool,
-    /// May be used so often in each window of --per
-    #[arg(long, value_name = "COUNT", requires = "per")]
-    times: Option<u32>,
-    /// Length of a window
-    #[arg(long, value_enum, value_name = "UNIT", requires = "times")]
-    per: Option<UnitArg>,
-    /// The data is kept for so many days; without this nothing is kept
-    #[arg(long, value_name = "DAYS")]
-    store_days: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum UnitArg {
-    Hour,
-    Day,
-    Month,
-    Year,
-}
-
-impl UnitArg {
-    fn on_wire(self) -> i32 {
-        match self {
-            Self::Hour => v1::TimeUnit::Hour as i32,
-            Self::Day => v1::TimeUnit::Day as i32,
-            Self::Month => v1::TimeUnit::Month as i32,
-            Self::Year => v1::TimeUnit::Year as i32,
-        }
-    }
-}
-
-/// So many days from now, on the wire.
-pub(super) fn in_days(days: u32) -> Option<prost_types::Timestamp> {
-    let duration = std::time::Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    Some(wire_instant(crate::init::now().plus(duration)))
-}
-
-impl TermsArgs {
-    fn on_wire(&self) -> v1::ConsentTerms {
-        let frequency = self.times.zip(self.per).map(|(times, per)| v1::Frequency { times, per: per.on_wire() });
-        let use_ = match (self.one_time, &frequency) {
-            (true, _) => v1::ConsentUse::OneTime,
-            (false, Some(_)) => v1::ConsentUse::Periodic,
-            (false, None) => v1::ConsentUse::Repeated,
-        };
-        let months = self.months.as_ref().map(|months| {
-            let (from, to) = months.split_once("..").unwrap_or((months, months));
-            v1::DataPeriod { from: from.to_owned(), to: to.to_owned() }
-        });
-        let storage = self.store_days.map(|value| v1::DataStorage { value, unit: v1::TimeUnit::Day as i32 });
-        v1::ConsentTerms {
-            procedure: self.procedure.clone(),
-            attributes: self.attributes.clone(),
-            recipients: self.recipients.clone(),
-            filters: Vec::new(),
-            period: months,
-            notice_version: self.notice,
-            language: self.language.on_wire(),
-            not_before: None,
-            expires_at: in_days(self.days),
-            r#use: use_ as i32,
-            frequency,
-            store: storage.is_some(),
-            storage,
-        }
-    }
+    /// List a person's objections to proactive use by you
+    #[command(
+        after_help = "Example:\n  unefois consent objections --profile clients/ville.toml --subject personne.toml"
+    )]
+    Objections(ListArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -288,18 +205,9 @@ pub(crate) struct WatchArgs {
     /// End after so many changes
     #[arg(long, value_name = "COUNT")]
     count: Option<usize>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ObjectArgs {
-    #[command(flatten)]
-    connection: Connection,
-    /// The person: a file in TOML or JSON, or - for the standard input
-    #[arg(long, value_name = "FILE")]
-    subject: PathBuf,
-    /// For which procedure; all of yours where absent
-    #[arg(long, default_value = "")]
-    procedure: String,
+    /// End after so long, such as 30s; without it the watch goes on until it is stopped, and --timeout is for connecting alone
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    time: Option<std::time::Duration>,
 }
 
 pub(crate) async fn run(command: ConsentCommand) -> Result<(), Failure> {
@@ -313,8 +221,9 @@ pub(crate) async fn run(command: ConsentCommand) -> Result<(), Failure> {
         ConsentCommand::List(args) => list(args).await,
         ConsentCommand::Export(args) => export(args).await,
         ConsentCommand::Watch(args) => watch(args).await,
-        ConsentCommand::Object(args) => object(args, false).await,
-        ConsentCommand::Lift(args) => object(args, true).await,
+        ConsentCommand::Object(args) => objections::object(args, false).await,
+        ConsentCommand::Lift(args) => objections::object(args, true).await,
+        ConsentCommand::Objections(args) => objections::list(args).await,
     }
 }
 
@@ -332,9 +241,11 @@ async fn request(args: RequestArgs) -> Result<(), Failure> {
         json(&serde_json::json!({ "consent": consent, "link": answer.link, "code": answer.code }));
         return Ok(());
     }
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     line(format!("  code for the counter: {}", answer.code));
-    if !answer.link.is_empty() {
+    if answer.link.is_empty() {
+        line("  no link: the broker's operator has set no server.portal_url; the person uses the code".to_owned());
+    } else {
         line(format!("  link for the person: {}", answer.link));
     }
     Ok(())
@@ -353,7 +264,7 @@ async fn record(args: RecordArgs) -> Result<(), Failure> {
     };
     let client = args.connection.client().await?;
     let answer = client.consent().record_consent(args.connection.request(request)).await?.into_inner();
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -371,7 +282,7 @@ async fn renew(args: RenewArgs) -> Result<(), Failure> {
     };
     let client = args.connection.client().await?;
     let answer = client.consent().renew_consent(args.connection.request(request)).await?.into_inner();
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -379,7 +290,7 @@ async fn withdraw(args: OneArgs) -> Result<(), Failure> {
     let client = args.connection.client().await?;
     let request = v1::WithdrawConsentRequest { consent_id: args.id.clone() };
     let answer = client.consent().withdraw_consent(args.connection.request(request)).await?.into_inner();
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -398,7 +309,7 @@ async fn decide(args: DecideArgs) -> Result<(), Failure> {
     };
     let client = args.connection.client().await?;
     let answer = client.consent().decide_consent(args.connection.request(request)).await?.into_inner();
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -406,7 +317,7 @@ async fn show(args: OneArgs) -> Result<(), Failure> {
     let client = args.connection.client().await?;
     let request = v1::GetConsentRequest { consent_id: args.id.clone() };
     let answer = client.consent().get_consent(args.connection.request(request)).await?.into_inner();
-    print(&args.connection, answer.consent.as_slice());
+    print_one(&args.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -441,6 +352,14 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
 }
 
 async fn watch(args: WatchArgs) -> Result<(), Failure> {
+    match args.time {
+        None => print_changes(&args).await,
+        // What was printed was printed whole: the end comes between two changes.
+        Some(time) => tokio::time::timeout(time, print_changes(&args)).await.unwrap_or(Ok(())),
+    }
+}
+
+async fn print_changes(args: &WatchArgs) -> Result<(), Failure> {
     let client = args.connection.client().await?;
     // No deadline: the stream goes on until it is stopped.
     let request = v1::WatchConsentsRequest { cursor: args.after };
@@ -458,25 +377,17 @@ async fn watch(args: WatchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn object(args: ObjectArgs, lift: bool) -> Result<(), Failure> {
-    let client = args.connection.client().await?;
-    let (subject, procedure) = (Some(person::read(&args.subject)?), args.procedure.clone());
-    if lift {
-        let request = v1::LiftObjectionRequest { subject, procedure };
-        client.consent().lift_objection(args.connection.request(request)).await?;
+/// Prints the consent that a call was about: an object in JSON.
+pub(super) fn print_one(connection: &Connection, consent: Option<&v1::Consent>) {
+    let Some(consent) = consent else { return };
+    if connection.json {
+        json(&consent_json(consent));
     } else {
-        let request = v1::RecordObjectionRequest { subject, procedure };
-        client.consent().record_objection(args.connection.request(request)).await?;
+        line(consent_text(consent));
     }
-    let said = if lift { "lifted" } else { "recorded" };
-    if args.connection.json {
-        json(&serde_json::json!({ "objection": said }));
-    } else {
-        line(format!("objection {said}"));
-    }
-    Ok(())
 }
 
+/// Prints a list of consents: an array in JSON.
 pub(super) fn print(connection: &Connection, consents: &[v1::Consent]) {
     if connection.json {
         json(&consents.iter().map(consent_json).collect());

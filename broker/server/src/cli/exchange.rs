@@ -143,6 +143,20 @@ pub(super) fn parse_filter(text: &str) -> Result<(String, String, String), Strin
     Ok((dataset.to_owned(), name.to_owned(), value.to_owned()))
 }
 
+/// Filters by dataset.
+pub(super) fn wire_filters(given: &[(String, String, String)]) -> Vec<v1::DatasetFilter> {
+    let mut filters: Vec<v1::DatasetFilter> = Vec::new();
+    for (dataset, name, value) in given {
+        if let Some(filter) = filters.iter_mut().find(|f| f.dataset == *dataset) {
+            filter.parameters.insert(name.clone(), value.clone());
+        } else {
+            let parameters = [(name.clone(), value.clone())].into();
+            filters.push(v1::DatasetFilter { dataset: dataset.clone(), parameters });
+        }
+    }
+    filters
+}
+
 /// What nobody has drawn before.
 pub(crate) fn draw_id() -> Result<[u8; 16], Failure> {
     use ring::rand::SecureRandom;
@@ -180,15 +194,6 @@ impl ExchangeArgs {
     }
 
     fn message(&self) -> Result<v1::ExchangeRequest, Failure> {
-        let mut filters: Vec<v1::DatasetFilter> = Vec::new();
-        for (dataset, name, value) in &self.filters {
-            if let Some(filter) = filters.iter_mut().find(|f| f.dataset == *dataset) {
-                filter.parameters.insert(name.clone(), value.clone());
-            } else {
-                let parameters = [(name.clone(), value.clone())].into();
-                filters.push(v1::DatasetFilter { dataset: dataset.clone(), parameters });
-            }
-        }
         Ok(v1::ExchangeRequest {
             request_id: self.request_id.clone().map_or_else(draw_request_id, Ok)?,
             agent: self.agent.clone(),
@@ -197,7 +202,7 @@ impl ExchangeArgs {
             habilitation: self.habilitation.clone(),
             subject: Some(person::read(&self.subject)?),
             attributes: self.attributes.clone(),
-            filters,
+            filters: wire_filters(&self.filters),
             ground: Some(wire_ground(&self.ground()?)),
             mandate_id: self.mandate.clone(),
             via: Vec::new(),

@@ -1,11 +1,12 @@
 //! `me …`: what a person sees and decides, through a portal's key and an identity provider's word.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use unefois_proto::v1;
 
-use super::consent::{in_days, print};
+use super::consent::{in_days, print, print_one};
 use super::exchange::LanguageArg;
 use super::output::{json, line};
 use super::{Connection, Failure, mandate, person};
@@ -213,7 +214,7 @@ pub(crate) async fn run(command: MeCommand) -> Result<(), Failure> {
 
 async fn consents(args: ConsentsArgs) -> Result<(), Failure> {
     let client = args.who.connection.client().await?;
-    let (mut consents, mut page_token) = (Vec::new(), String::new());
+    let (mut consents, mut names, mut page_token) = (Vec::new(), HashMap::new(), String::new());
     loop {
         let request = v1::ListMyConsentsRequest {
             assertion: args.who.assertion()?,
@@ -224,6 +225,7 @@ async fn consents(args: ConsentsArgs) -> Result<(), Failure> {
         };
         let page = client.citizen().list_my_consents(args.who.connection.request(request)).await?.into_inner();
         consents.extend(page.consents);
+        names.extend(page.consumer_names);
         page_token = page.next_page_token;
         if page_token.is_empty() {
             break;
@@ -233,8 +235,9 @@ async fn consents(args: ConsentsArgs) -> Result<(), Failure> {
         print(&args.who.connection, &consents);
     } else {
         for consent in &consents {
+            let name = names.get(&consent.consumer).map(|name| format!("{name}, ")).unwrap_or_default();
             line(format!(
-                "{}\n  to administration {}; more: unefois me show {}",
+                "{}\n  to {name}SIRET {}; more: unefois me show {}",
                 consent_text(consent),
                 consent.consumer,
                 consent.id
@@ -281,7 +284,7 @@ async fn grant(args: GrantArgs) -> Result<(), Failure> {
         expires_at: args.days.and_then(in_days),
     };
     let answer = client.citizen().grant_my_consent(args.who.connection.request(request)).await?.into_inner();
-    print(&args.who.connection, answer.consent.as_slice());
+    print_one(&args.who.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -299,7 +302,7 @@ async fn decide(args: DecideArgs) -> Result<(), Failure> {
         decision: decision as i32,
     };
     let answer = client.citizen().decide_my_consent(args.who.connection.request(request)).await?.into_inner();
-    print(&args.who.connection, answer.consent.as_slice());
+    print_one(&args.who.connection, answer.consent.as_ref());
     Ok(())
 }
 
@@ -313,7 +316,7 @@ async fn renew(args: RenewArgs) -> Result<(), Failure> {
         expires_at: in_days(args.days),
     };
     let answer = client.citizen().renew_my_consent(args.who.connection.request(request)).await?.into_inner();
-    print(&args.who.connection, answer.consent.as_slice());
+    print_one(&args.who.connection, answer.consent.as_ref());
     Ok(())
 }
 

@@ -37,7 +37,7 @@ fn found() -> LedgerConsent {
         uses: 0,
         window: None,
     };
-    LedgerConsent { consent, log_index: 17 }
+    LedgerConsent { consent, log_index: 17, mandate: None }
 }
 
 fn form(format: Format) -> Value {

@@ -61,6 +61,7 @@ pub const RULES: &[Rule] = &[
     rule("/unefois.v1.ConsentService/ReplayDeadLetters", EXCHANGE),
     rule("/unefois.v1.ConsentService/RecordObjection", EXCHANGE),
     rule("/unefois.v1.ConsentService/LiftObjection", EXCHANGE),
+    rule("/unefois.v1.ConsentService/ListObjections", EXCHANGE),
     rule("/unefois.v1.ConsentService/RecordMandate", EXCHANGE),
     rule("/unefois.v1.ConsentService/EndMandate", EXCHANGE),
     rule("/unefois.v1.ConsentService/GetMandate", EXCHANGE),

@@ -52,7 +52,7 @@ impl Citizens {
     }
 
     fn on_wire(&self, found: &LedgerConsent) -> Option<v1::Consent> {
-        Some(wire::wire_consent(&found.consent, found.log_index, self.engine.now()))
+        Some(super::wire_found(found, self.engine.now()))
     }
 
     fn exchange_on_wire(&self, exchange: MyExchange) -> v1::MyExchange {
@@ -83,8 +83,13 @@ impl CitizenService for Citizens {
             let waits = found.consent.state(now) == ConsentState::Requested;
             (!message.waiting_only || waits) && code.is_none_or(|code| found.consent.code() == Some(code))
         };
+        let consents: Vec<_> = consents.iter().filter(is_wanted).collect();
+        let view = self.engine.registry();
+        let name = |siret| Some((siret, view.registry.participant(siret)?.name.clone()));
+        let names = consents.iter().filter_map(|found| name(found.consent.consumer));
         Ok(Response::new(v1::ListMyConsentsResponse {
-            consents: consents.iter().filter(is_wanted).filter_map(|found| self.on_wire(found)).collect(),
+            consumer_names: names.map(|(siret, name)| (siret.to_string(), name)).collect(),
+            consents: consents.into_iter().filter_map(|found| self.on_wire(found)).collect(),
             next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
         }))
     }
@@ -308,6 +313,18 @@ async fn export_all(engine: &SharedEngine, person: &ProvenPerson, items: &Items)
         }
     }
     let mut before = None;
+    loop {
+        let (events, next) = engine.my_events(person.clone(), before, deadline()).await?;
+        for event in &events {
+            if !send(items, "event", &export::event(event)).await {
+                return Ok(());
+            }
+        }
+        before = next;
+        if before.is_none() {
+            break;
+        }
+    }
     loop {
         let (exchanges, next) = engine.my_exchanges(person.clone(), before, MAX_PAGE, deadline()).await?;
         for exchange in &exchanges {

@@ -80,7 +80,7 @@ fn in_terms(error: &EngineError) -> Status {
 
 impl Consents {
     fn on_wire(&self, found: &LedgerConsent) -> Option<v1::Consent> {
-        Some(wire::wire_consent(&found.consent, found.log_index, self.engine.now()))
+        Some(super::wire_found(found, self.engine.now()))
     }
 
     async fn decide(
@@ -314,6 +314,20 @@ impl ConsentService for Consents {
         Ok(Response::new(v1::LiftObjectionResponse {}))
     }
 
+    async fn list_objections(
+        &self,
+        request: Request<v1::ListObjectionsRequest>,
+    ) -> Result<Response<v1::ListObjectionsResponse>, Status> {
+        let Call { caller, deadline, .. } = call(&request)?;
+        let identity = subject(request.get_ref().subject.as_ref())?;
+        let objections = self.engine.objections(caller, &identity, deadline).await;
+        let objections = objections.map_err(|error| status::of(&error))?.into_iter().map(|objection| {
+            let procedure = objection.procedure.map(|id| id.to_string()).unwrap_or_default();
+            v1::ListedObjection { procedure, by_person: objection.by_person }
+        });
+        Ok(Response::new(v1::ListObjectionsResponse { objections: objections.collect() }))
+    }
+
     async fn record_mandate(
         &self,
         request: Request<v1::RecordMandateRequest>,
@@ -433,8 +447,9 @@ pub(crate) fn wire_change(engine: &SharedEngine, change: Change) -> v1::WatchCon
         at: Some(wire_instant(change.at)),
         kind: kind as i32,
         procedure: change.procedure.map(|id| id.to_string()).unwrap_or_default(),
-        consent: change.consent.map(|found| wire::wire_consent(&found.consent, found.log_index, now)),
+        consent: change.consent.map(|found| super::wire_found(&found, now)),
         mandate_id: change.mandate.map(|id| id.to_string()).unwrap_or_default(),
+        subject: change.subject.to_string(),
         erase: change.erase,
     }
 }

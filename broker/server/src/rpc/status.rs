@@ -64,6 +64,7 @@ pub fn of(error: &EngineError) -> Status {
         EngineError::Registry(fault) => return bad_request("REGISTRY_RULE", &fault.place, &fault.rule),
         EngineError::NotFound(_) => Code::NotFound,
         EngineError::NotAllowed(_) => Code::PermissionDenied,
+        EngineError::WrongState(_) => Code::FailedPrecondition,
         EngineError::RegistryMoved => Code::Aborted,
         EngineError::DeadlineExceeded => Code::DeadlineExceeded,
         EngineError::Overloaded => Code::ResourceExhausted,
@@ -105,6 +106,7 @@ fn message(error: &EngineError, code: Code) -> String {
             | EngineError::Registry(_)
             | EngineError::NotFound(_)
             | EngineError::NotAllowed(_)
+            | EngineError::WrongState(_)
             | EngineError::RegistryMoved
             | EngineError::DeadlineExceeded
             | EngineError::Overloaded,
