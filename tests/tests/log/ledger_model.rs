@@ -278,14 +278,10 @@ async fn play(world: &World, ops: &[Op]) {
                 let allowed = ["given", "paused"].contains(&known.word);
                 assert_eq!(engine.renew_consent(call, deadline).await.is_ok(), allowed, "{at}: {op:?}");
                 if allowed {
-                    let renewed = Known {
-                        word: "given",
-                        from: now,
-                        until,
-                        mandate: false,
-                        used: BTreeMap::new(),
-                        ..known.clone()
-                    };
+                    // So often an hour: the hours go on.
+                    let goes_on = (1..255).contains(&known.often) && known.from <= now;
+                    let (from, used) = if goes_on { (known.from, known.used.clone()) } else { (now, BTreeMap::new()) };
+                    let renewed = Known { word: "given", from, until, mandate: false, used, ..known.clone() };
                     // Given anew, it is the newest.
                     oracle.consents.remove(*which);
                     oracle.consents.push(renewed);

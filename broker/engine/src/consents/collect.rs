@@ -141,7 +141,7 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
 /// From when a renewal counts. The windows of a periodic consent go on: giving it again is no way to ask more often.
 fn begins(current: &Consent, now: Timestamp) -> Timestamp {
     match current.usage {
-        ConsentUse::Periodic(_) => current.not_before,
+        ConsentUse::Periodic(_) => current.not_before.min(now),
         ConsentUse::OneTime | ConsentUse::Repeated => now,
     }
 }
