@@ -12,6 +12,7 @@
 mod consent_races;
 mod crash;
 mod crash_matrix;
+mod golden_data;
 mod head_file;
 mod ledger_model;
 mod outside_verifiers;
