@@ -130,6 +130,29 @@ pub fn grant_on(birth_name: &str, change: impl FnOnce(&mut v1::ConsentTerms)) ->
     v1::RecordConsentRequest { terms: Some(terms), ..grant(birth_name) }
 }
 
+/// A consent of `birth_name` to the department that may be used once a day.
+pub fn daily(birth_name: &str, from: Timestamp, until: Timestamp) -> v1::RecordConsentRequest {
+    grant_on(birth_name, |terms| {
+        terms.r#use = v1::ConsentUse::Periodic as i32;
+        terms.frequency = Some(v1::Frequency { times: 1, per: v1::TimeUnit::Day as i32 });
+        terms.not_before = Some(wire_instant(from));
+        terms.expires_at = Some(wire_instant(until));
+    })
+}
+
+/// That a person gives a consent again, on the phone.
+pub fn renewal(consent_id: &str, until: Timestamp) -> v1::RenewConsentRequest {
+    v1::RenewConsentRequest {
+        agent: "agent-7".to_owned(),
+        consent_id: consent_id.to_owned(),
+        notice_version: 1,
+        language: v1::Language::French as i32,
+        expires_at: Some(wire_instant(until)),
+        channel: v1::Channel::Phone as i32,
+        ..v1::RenewConsentRequest::default()
+    }
+}
+
 /// `message` with ten seconds to answer it.
 pub fn within<T>(message: T) -> Request<T> {
     within_time(message, Duration::from_secs(10))

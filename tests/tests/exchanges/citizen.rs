@@ -6,11 +6,10 @@ use unefois::client::Client;
 use unefois_audit::Receipt;
 use unefois_engine::{Clock, SystemClock};
 use unefois_proto::common::identity;
-use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
     QUOTIENT, allow_proactive, allowance, assert_malformed, assert_refused, assert_wrong_state, canteen, exchange,
-    grant, granted, person, proactive, reason, terms, within,
+    grant, granted, person, proactive, reason, renewal, terms, within,
 };
 use unefois_tests::sandbox::Sandbox;
 
@@ -207,15 +206,7 @@ async fn what_a_person_decided_by_themselves_no_administration_undoes_in_their_n
         evidence_sha256: "e0".repeat(32),
     };
     assert_wrong_state(department.consent().decide_consent(within(resume.clone())).await);
-    let renewal = v1::RenewConsentRequest {
-        agent: "agent-7".to_owned(),
-        consent_id: id.clone(),
-        notice_version: 1,
-        language: v1::Language::French as i32,
-        expires_at: Some(wire_instant(SystemClock.now().plus(std::time::Duration::from_secs(3_600)))),
-        channel: v1::Channel::Phone as i32,
-        ..v1::RenewConsentRequest::default()
-    };
+    let renewal = renewal(&id, SystemClock.now().plus(std::time::Duration::from_secs(3_600)));
     assert_wrong_state(department.consent().renew_consent(within(renewal)).await);
     decide(&portal, camille(), &id, v1::Decision::Resume).await.unwrap();
     // What the administration paused, it resumes.

@@ -13,8 +13,8 @@ use unefois_engine::{Clock, ManualClock, SystemClock};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
-    CANTEEN, allowance, assert_malformed, assert_refused, assert_wrong_state, exchange, grant, grant_on, granted,
-    only_status, person, reason, terms, withdraw, within,
+    CANTEEN, allowance, assert_malformed, assert_refused, assert_wrong_state, daily, exchange, grant, grant_on,
+    granted, only_status, person, reason, renewal, terms, withdraw, within,
 };
 use unefois_tests::sandbox::Sandbox;
 
@@ -120,13 +120,8 @@ async fn a_renewal_is_another_version_that_names_the_one_before() {
     assert_eq!(get(&department, &id).await.unwrap().state(), v1::ConsentState::Exhausted);
     assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_USED");
     let renewal = v1::RenewConsentRequest {
-        agent: "agent-7".to_owned(),
-        consent_id: id.clone(),
-        notice_version: 1,
         language: v1::Language::English as i32,
-        expires_at: Some(wire_instant(SystemClock.now().plus(Duration::from_secs(3_600)))),
-        channel: v1::Channel::Phone as i32,
-        ..v1::RenewConsentRequest::default()
+        ..renewal(&id, SystemClock.now().plus(Duration::from_secs(3_600)))
     };
     let renewed =
         department.consent().renew_consent(within(renewal.clone())).await.unwrap().into_inner().consent.unwrap();
@@ -148,12 +143,7 @@ async fn a_periodic_consent_counts_in_windows_from_its_start() {
     let sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
     let department = sandbox.client("departement").await;
     // Over the change from summer time: a day of the ledger stays a day.
-    let wanted = grant_on("MARCHAND", |terms| {
-        terms.r#use = v1::ConsentUse::Periodic as i32;
-        terms.frequency = Some(v1::Frequency { times: 1, per: v1::TimeUnit::Day as i32 });
-        terms.not_before = Some(wire_instant(noon));
-        terms.expires_at = Some(wire_instant("2026-10-26T12:00:00Z".parse().unwrap()));
-    });
+    let wanted = daily("MARCHAND", noon, "2026-10-26T12:00:00Z".parse().unwrap());
     let id = granted(&department, wanted).await;
     exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
     clock.set("2026-10-25T11:59:59.999Z".parse().unwrap());

@@ -12,7 +12,8 @@ use unefois_engine::{Clock, ManualClock, SystemClock};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
-    CANTEEN, allowance, assert_refused, canteen, exchange, grant, grant_on, granted, object, person, within,
+    CANTEEN, allowance, assert_refused, canteen, daily, exchange, grant, grant_on, granted, object, person, renewal,
+    within,
 };
 use unefois_tests::sandbox::Sandbox;
 
@@ -88,26 +89,11 @@ async fn a_renewal_goes_on_in_the_window_and_gives_no_second_use_of_it() {
     let clock = Arc::new(ManualClock::new(noon));
     let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
     let department = sandbox.client("departement").await;
-    let wanted = grant_on("MARCHAND", |terms| {
-        terms.r#use = v1::ConsentUse::Periodic as i32;
-        terms.frequency = Some(v1::Frequency { times: 1, per: v1::TimeUnit::Day as i32 });
-        terms.not_before = Some(wire_instant(noon));
-        terms.expires_at = Some(wire_instant("2026-10-26T12:00:00Z".parse().unwrap()));
-    });
+    let wanted = daily("MARCHAND", noon, "2026-10-26T12:00:00Z".parse().unwrap());
     let id = granted(&department, wanted).await;
     exchange(&department, allowance("MARCHAND", Some(&id))).await.unwrap();
     clock.advance(Duration::from_secs(3_600));
-    let renewal = v1::RenewConsentRequest {
-        agent: "agent-7".to_owned(),
-        consent_id: id.clone(),
-        notice_version: 1,
-        language: v1::Language::French as i32,
-        expires_at: Some(wire_instant("2026-10-28T12:00:00Z".parse().unwrap())),
-        channel: v1::Channel::Counter as i32,
-        evidence_sha256: "ab".repeat(32),
-        assurance: None,
-        mandate_id: String::new(),
-    };
+    let renewal = renewal(&id, "2026-10-28T12:00:00Z".parse().unwrap());
     let renewed = department.consent().renew_consent(within(renewal)).await.unwrap().into_inner().consent.unwrap();
     assert_eq!((renewed.version, renewed.terms.unwrap().not_before), (2, Some(wire_instant(noon))));
     assert_refused(exchange(&department, allowance("MARCHAND", Some(&id))).await, "CONSENT_FREQUENCY");

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use unefois_audit::VerifierKey;
 use unefois_consent::Event;
-use unefois_engine::{ManualClock, Signer};
+use unefois_engine::ManualClock;
 use unefois_proto::v1;
 use unefois_store::Options;
-use unefois_tests::ask::{allowance, canteen, exchange, grant, granted, object, withdraw, within};
+use unefois_tests::ask::{allowance, canteen, exchange, grant, granted, object, withdraw};
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::{process, world, writers};
 

@@ -244,7 +244,7 @@ async fn request(args: RequestArgs) -> Result<(), Failure> {
     print_one(&args.connection, answer.consent.as_ref());
     line(format!("  code for the counter: {}", answer.code));
     if answer.link.is_empty() {
-        line("  no link: the broker's operator has set no server.portal_url; the person uses the code".to_owned());
+        line("  no link: the broker's operator has set no server.portal_url; the person uses the code");
     } else {
         line(format!("  link for the person: {}", answer.link));
     }

@@ -62,7 +62,7 @@ async fn replay(args: ReplayArgs) -> Result<(), Failure> {
     if args.connection.json {
         json(&serde_json::json!({ "delivered": delivered, "purged": purged, "error": error }));
     } else if delivered == 0 && purged == 0 && error.is_empty() {
-        line("there was nothing to send again: the webhook has no dead letters of these cursors".to_owned());
+        line("there was nothing to send again: the webhook has no dead letters of these cursors");
     } else {
         let purged = if purged > 0 { format!(", {purged} whose records are purged") } else { String::new() };
         line(format!("delivered {delivered}{purged}"));
