@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use unefois_audit::{Checkpoint, TileNodes, root_at};
+use unefois_audit::{Checkpoint, TileNodes, VerifierKey, root_at};
 
 use crate::committer::SignedHead;
 use crate::engine::EngineParts;
@@ -57,17 +57,22 @@ fn missing(file: &dyn HeadFile, head: &SignedHead) -> EngineError {
 fn check_kept(parts: &EngineParts, (head, shards): (&SignedHead, &Shards), note: &str) -> Result<(), EngineError> {
     let name = parts.head.name();
     let key = parts.signer.verifier_key();
-    // A process that died between the closing of a shard and the next head left a head of the closed one.
-    let closed = shards.closed().iter().rev().map(|(shard, last)| (&shard.key, &**last));
-    let opened = closed.filter_map(|(key, last)| Some((Checkpoint::open(note, key, key.name()).ok()?, last))).next();
-    let (kept, head) = match opened {
-        Some(opened) => opened,
+    // A process that died between the closing of a shard and the next head left a head of the closed one, and the next shard
+    // with its first entry alone.
+    let before = shards.closed().last().filter(|_| head.size == 1);
+    let of_before = before.and_then(|(shard, last)| {
+        let kept = Checkpoint::open(note, &shard.key, shard.key.name()).ok()?;
+        Some((kept, &**last))
+    });
+    let (kept, head) = match of_before {
+        Some(found) => found,
         None => {
             let kept = Checkpoint::open(note, key, key.name()).map_err(|error| {
+                let (name, origin) = (&name, key.name());
                 EngineError::Log(format!(
-                    "the head file {name} holds no head of {}: {error}. Is it of another log? Or was a shard closed since this \
-                     data folder was copied?",
-                    key.name()
+                    "the head file {name} holds no head of {origin}: {error}. Is it of another log? If it is of an older shard, \
+                     or the data folder is older than the closing of one, put the newest of both back; if that is lost and \
+                     you know that this data folder is the newest, `unefois audit accept-head` goes on from it"
                 ))
             })?;
             (kept, head)
@@ -91,6 +96,12 @@ fn check_kept(parts: &EngineParts, (head, shards): (&SignedHead, &Shards), note:
         )));
     }
     Ok(())
+}
+
+/// Whether the head file has a head that `key` signed.
+pub(crate) fn is_of(parts: &EngineParts, key: &VerifierKey) -> bool {
+    let note = parts.head.read().ok().flatten();
+    note.is_some_and(|note| Checkpoint::open(&note, key, key.name()).is_ok())
 }
 
 /// Keeps the head file up to date.

@@ -62,13 +62,26 @@ fn verify_end(end: &JournalEnd, parts: &EngineParts, opener: &Opener) -> Result<
     };
     SignedHead::verified(key, end.shard, (size, root), &signature).map_err(|error| {
         let now = shard::key_of_last(&JournalSource(&*parts.journal), opener);
-        let advice = match now {
-            Some(now) if now.name() != key.name() => format!(
-                "The log goes on in the shard {now}: set log.origin, log.shard and log.signing_key to that one's"
+        EngineError::Log(match now.filter(|now| now.name() != key.name()) {
+            None => format!(
+                "the head at size {size} is not signed by {}: {error}. Is this the right key and data folder?",
+                key.name()
             ),
-            Some(_) | None => "Is this the right key and data folder?".to_owned(),
-        };
-        EngineError::Log(format!("the head at size {size} is not signed by {}: {error}. {advice}", key.name()))
+            // The head file says which of the two is older.
+            Some(now) if head::is_of(parts, key) => format!(
+                "the data folder is older than the log: it ends in the shard {now}, and the head file {} has a head of {}. Put \
+                 back the newest data folder. If it is lost for good, keep both as proof and tell those who hold receipts; \
+                 then set log.shard and log.signing_key to those of the older shard, and `unefois audit accept-head` goes on \
+                 from what is there",
+                parts.head.name(),
+                key.name()
+            ),
+            Some(now) => format!(
+                "the log goes on in the shard {now}, and the configuration names {}: set log.shard to what follows log.origin \
+                 and the slash in that name, and log.signing_key to the key of that shard",
+                key.name()
+            ),
+        })
     })
 }
 

@@ -49,6 +49,10 @@ impl Shards {
     /// [`LogFault`] with the first entry that does not fit.
     pub fn read(source: &dyn BatchSource, key: &VerifierKey, opener: &Opener) -> Result<Self, LogFault> {
         let mut firsts = source.shards();
+        if firsts.first().is_some_and(|first| *first != 0) {
+            return fault(0, "is missing, and with it the first shard of the log");
+        }
+        is_open(source, opener)?;
         let last = firsts.pop().unwrap_or(0);
         let mut open = Shard { first: last, key: key.clone(), previous: None };
         let mut closed = Vec::new();
@@ -92,9 +96,45 @@ impl Shards {
         self.of(index).first == index
     }
 
-    fn has_origin(&self, origin: &str) -> bool {
-        self.closed.iter().map(|(shard, _)| shard).chain([&self.open]).any(|shard| shard.key.name() == origin)
+    /// Index of the first entry of the shard of this origin.
+    pub fn first_of(&self, origin: &str) -> Option<u64> {
+        let mut all = self.closed.iter().map(|(shard, _)| shard).chain([&self.open]);
+        all.find(|shard| shard.key.name() == origin).map(|shard| shard.first)
     }
+
+    /// Why the log cannot go on in a shard of this key.
+    fn why_not(&self, next: &VerifierKey) -> Option<&'static str> {
+        let mut all = self.closed.iter().map(|(shard, _)| shard).chain([&self.open]);
+        let same = all.find(|shard| shard.key.name() == next.name() || shard.key.public_key() == next.public_key())?;
+        Some(if same.key.name() == next.name() {
+            "this log had a shard of that name; give the next one another"
+        } else {
+            "this log had that key already; a shard is closed to go on under another one"
+        })
+    }
+}
+
+/// Where the last entry closes its shard, the next one is missing.
+fn is_open(source: &dyn BatchSource, opener: &Opener) -> Result<(), LogFault> {
+    let last = source.size().saturating_sub(1);
+    let mut closing = None;
+    source.read(last, &mut |batch| {
+        closing = batch.entries.last().filter(|entry| entry.leaf.kind == Event::SHARD_CLOSED).cloned();
+        Visit::Continue
+    })?;
+    let Some(closing) = closing else { return Ok(()) };
+    let named = match opener.event(last, &closing).map_err(|error| LogFault::at(last, error))? {
+        Some(Event::ShardClosed(closed)) => closed.verifier_key,
+        Some(_) | None => "another key".to_owned(),
+    };
+    fault(
+        last,
+        format!(
+            "closes the shard, and the log goes on under {named}: that shard is not here. Where the closing was interrupted the \
+             next start of the broker finishes it; else journal/ is older than the log, or a segment of it is missing: put back \
+             the newest one"
+        ),
+    )
 }
 
 /// The shard that begins with entry `first`, by what `next` and its own last entry say. Completes `next`.
@@ -172,6 +212,8 @@ pub(crate) fn key_of_last(source: &dyn BatchSource, opener: &Opener) -> Option<V
 /// A shard that was closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedShard {
+    /// Index of its first entry.
+    pub first: u64,
     /// Index of the entry that closed it.
     pub index: u64,
     /// Of that entry: by it whoever trusts the shard's key learns the next one. Nothing in it is personal.
@@ -188,8 +230,8 @@ impl Engine {
     /// [`EngineError::NotAllowed`] while exchanges are under way, and where a shard of the log had that origin already. After
     /// another error opening again shows whether the shard is closed.
     pub async fn close_shard(&self, signer: &dyn Signer, next: &dyn Signer) -> Result<ClosedShard, EngineError> {
-        if self.shards().has_origin(next.verifier_key().name()) {
-            return Err(EngineError::NotAllowed("this log had a shard of that name; give the next one another"));
+        if let Some(why) = self.shards().why_not(next.verifier_key()) {
+            return Err(EngineError::NotAllowed(why));
         }
         let rest = |turn: &mut Turn<'_>| Ok(turn.state().open().is_empty());
         if !self.sequencer().submit_to_end(rest).await?.value {
@@ -242,11 +284,14 @@ impl Engine {
         let subtrees: Vec<_> = proofs.closed().collect();
         let change = ShardChange { last: &last, after: proofs.after(), closed: &subtrees, next: &next_batch };
         journal.close_shard(change).map_err(closing_failed)?;
-        // Twice, so that no slot of the file holds a head of the closed shard any more.
-        self.head_file().write(&next_head.note)?;
-        self.head_file().write(&next_head.note)?;
+        // Twice, so that no slot of the file holds a head of the closed shard any more. Where that fails the shard is closed all
+        // the same, and the next start writes the head.
+        let head_file = self.head_file();
+        if let Err(error) = head_file.write(&next_head.note).and_then(|()| head_file.write(&next_head.note)) {
+            tracing::warn!(%error, "the head file still has a head of the closed shard; the next start writes the new one");
+        }
         let receipt = Commit::new(closing, proofs, head).receipt(written)?;
-        Ok(ClosedShard { index: closing, receipt, next: next_head })
+        Ok(ClosedShard { first: end.shard, index: closing, receipt, next: next_head })
     }
 }
 

@@ -47,6 +47,17 @@ pub enum MirrorError {
         "{0}: the witnesses that cosigned it are no quorum of the policy; try again later, or ask which do not answer"
     )]
     NoQuorum(String),
+    /// What the address shows is of another name than the key.
+    #[error(
+        "it shows the log {origin}, and the key is of {wanted}. Where that shard was closed it is shown below /shard/FIRST for \
+         good (the first shard: /shard/0), and the log goes on under a key that the operator publishes: begin another copy for it"
+    )]
+    OtherShard {
+        /// First line of the checkpoint that is shown.
+        origin: String,
+        /// That of the key.
+        wanted: String,
+    },
     /// The log contradicts what it signed before.
     #[error("THE LOG CONTRADICTS ITSELF: {0}. Keep this copy and the log's checkpoint as proof")]
     Contradiction(String),
@@ -175,6 +186,12 @@ impl Mirror {
         self
     }
 
+    /// The log under this address is in another shard now, as far as its name says.
+    fn of_another_shard(&self, note: &[u8]) -> Option<MirrorError> {
+        let origin = std::str::from_utf8(note).ok()?.lines().next()?.to_owned();
+        (origin != self.key.name()).then(|| MirrorError::OtherShard { origin, wanted: self.key.name().to_owned() })
+    }
+
     /// Copies what the log has beyond the copy. The new checkpoint is written last, when everything leads to its root.
     pub async fn update(
         &mut self,
@@ -182,7 +199,10 @@ impl Mirror {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Update, MirrorError> {
         let note = source.read("checkpoint", MAX_CHECKPOINT).await?;
-        let head = open_checkpoint(&note, &self.key, "checkpoint")?;
+        let head = match open_checkpoint(&note, &self.key, "checkpoint") {
+            Ok(head) => head,
+            Err(error) => return Err(self.of_another_shard(&note).unwrap_or(error)),
+        };
         if let Some(policy) = &self.policy {
             let verdict = policy.judge(&String::from_utf8_lossy(&note));
             let verdict = verdict.map_err(|error| MirrorError::Unsound("checkpoint".to_owned(), error))?;

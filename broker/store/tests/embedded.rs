@@ -169,3 +169,14 @@ fn a_full_disk_is_said_before_anything_is_written() {
     assert_eq!(error.code(), "STORE_FULL");
     assert!(error.to_string().contains("MB must stay free"), "{error}");
 }
+
+#[test]
+fn a_next_shard_that_nothing_led_to_is_dropped_unread() {
+    let (_folder, data) = filled();
+    let end = open(&data).unwrap().journal.end();
+    for planted in [&b""[..], &[7; 9000]] {
+        fs::write(data.join("journal/next.seg"), planted).unwrap();
+        assert_eq!(open(&data).unwrap().journal.end(), end);
+        assert!(!data.join("journal/next.seg").exists());
+    }
+}

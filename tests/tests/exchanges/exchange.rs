@@ -279,13 +279,22 @@ async fn an_auditor_reads_entries_and_receipts_and_leaves_a_trace() {
     let answer = exchange(&town_hall, canteen("MARCHAND")).await.unwrap();
     let index = Receipt::from_json(&answer.receipt).unwrap().verify(&sandbox.key).unwrap().index;
     for client in [&auditor, &town_hall] {
-        let receipt = client.audit().get_receipt(within(v1::GetReceiptRequest { index })).await.unwrap().into_inner();
+        let receipt = client
+            .audit()
+            .get_receipt(within(v1::GetReceiptRequest { index, origin: String::new() }))
+            .await
+            .unwrap()
+            .into_inner();
         let receipt = Receipt::from_json(&receipt.receipt).unwrap();
         assert_eq!(receipt.verify(&sandbox.key).unwrap().index, index);
     }
     // Another consumer's receipt reads as if it did not exist.
     let department = sandbox.client("departement").await;
-    let status = department.audit().get_receipt(within(v1::GetReceiptRequest { index })).await.unwrap_err();
+    let status = department
+        .audit()
+        .get_receipt(within(v1::GetReceiptRequest { index, origin: String::new() }))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     let page = auditor.audit().list_entries(within(v1::ListEntriesRequest { start: 0, page_size: 5 })).await.unwrap();
     let page = page.into_inner();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use unefois::config::Loaded;
 use unefois::mirror::{Mirror, Source};
-use unefois_audit::{Checkpoint, Receipt, VerifierKey};
+use unefois_audit::{Checkpoint, Hash, Receipt, VerifierKey, verify_inclusion};
 use unefois_consent::Event;
 use unefois_consent::event::{LogOpened, ShardClosed};
 use unefois_engine::Signer;
@@ -15,6 +15,7 @@ use unefois_engine::seal::Opener;
 use unefois_engine::store::{Batch, HeadFile};
 use unefois_proto::v1;
 use unefois_store::MemoryStore;
+use unefois_store::embedded::{FileKeys, JournalReader};
 use unefois_tests::ask::{allowance, assert_refused, canteen, exchange, grant, granted, withdraw, within};
 use unefois_tests::process;
 use unefois_tests::sandbox::Sandbox;
@@ -65,19 +66,33 @@ pub(crate) async fn close_shard(sandbox: &mut Sandbox, name: &str) -> Receipt {
 }
 
 async fn receipt(sandbox: &Sandbox, index: u64) -> Receipt {
-    let request = within(v1::GetReceiptRequest { index });
+    let request = within(v1::GetReceiptRequest { index, origin: String::new() });
     let answer = sandbox.client("dpo").await.audit().get_receipt(request).await.unwrap().into_inner();
     Receipt::from_json(&answer.receipt).unwrap()
 }
 
 #[tokio::test]
-async fn what_was_recorded_stays_and_receipts_of_each_shard_hold_under_its_key() {
+async fn what_was_recorded_counts_in_the_next_shard_and_is_derived_from_all() {
+    let mut sandbox = Sandbox::start().await;
+    let consent = granted(&sandbox.client("departement").await, grant("MARCHAND")).await;
+    for shard in ["2027", "2028"] {
+        close_shard(&mut sandbox, shard).await;
+        exchange(&sandbox.client("departement").await, allowance("MARCHAND", Some(&consent))).await.unwrap();
+    }
+    withdraw(&sandbox.client("departement").await, &consent).await;
+    sandbox.stop().await;
+    std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
+    std::fs::remove_dir_all(sandbox.data().join("tiles")).unwrap();
+    sandbox.restart().await.unwrap();
+    let again = exchange(&sandbox.client("departement").await, allowance("MARCHAND", Some(&consent))).await;
+    assert_refused(again, "CONSENT_WITHDRAWN");
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn the_ends_of_two_shards_name_each_other() {
     let mut sandbox = Sandbox::start().await;
     let first_key = sandbox.key.clone();
-    let consent = granted(&sandbox.client("departement").await, grant("MARCHAND")).await;
-    let answer = exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
-    let early = Receipt::from_json(&answer.receipt).unwrap().verify(&first_key).unwrap();
-
     let closing = close_shard(&mut sandbox, "2027").await;
     let second_key = sandbox.key.clone();
     let closed = closing.verify(&first_key).unwrap();
@@ -89,107 +104,183 @@ async fn what_was_recorded_stays_and_receipts_of_each_shard_hold_under_its_key()
     assert_eq!((origin.as_str(), verifier_key), (second_key.name(), second_key.to_string()));
     let named = Checkpoint::open(&checkpoint, &second_key, second_key.name()).unwrap();
     assert_eq!((named.size, closed.checkpoint.size), (1, closed.index + 1));
-    let opening = closed.index + 1;
-
-    // The consent counts in the next shard, and its withdrawal too.
-    let client = sandbox.client("departement").await;
-    let answer = exchange(&client, allowance("MARCHAND", Some(&consent))).await.unwrap();
-    let late = Receipt::from_json(&answer.receipt).unwrap();
-    let index = late.verify(&second_key).unwrap().index;
-    assert!(late.verify(&first_key).is_err());
-    assert_eq!(receipt(&sandbox, opening + index).await.verify(&second_key).unwrap().leaf, late.leaf());
-    withdraw(&client, &consent).await;
-    assert_refused(exchange(&client, allowance("MARCHAND", Some(&consent))).await, "CONSENT_WITHDRAWN");
-
-    // Entries are found by their index in the log, and proven in the tree of their shard.
-    let again = receipt(&sandbox, early.index).await.verify(&first_key).unwrap();
-    assert_eq!((again.index, again.leaf), (early.index, early.leaf));
-    assert_eq!(again.checkpoint, closed.checkpoint);
-    let Event::LogOpened(LogOpened { previous: Some(previous), .. }) =
-        serde_json::from_str(&receipt(&sandbox, opening).await.record).unwrap()
+    let opening = receipt(&sandbox, closed.index + 1).await;
+    assert_eq!(opening.leaf().hash(), named.root);
+    let Event::LogOpened(LogOpened { previous: Some(previous), .. }) = serde_json::from_str(&opening.record).unwrap()
     else {
         panic!("the shard does not say what it goes on from")
     };
     assert_eq!((previous.origin.as_str(), previous.size), (first_key.name(), closed.index));
-    let mut audit = sandbox.client("dpo").await.audit();
-    for (at, key) in [(early.index, &first_key), (opening + index, &second_key)] {
-        let proof =
-            audit.get_inclusion_proof(within(v1::GetInclusionProofRequest { index: at })).await.unwrap().into_inner();
-        let head = Checkpoint::open(&proof.checkpoint, key, key.name()).unwrap();
-        let hashes: Vec<_> =
-            proof.hashes.iter().map(|hash| unefois_audit::Hash(hash.as_slice().try_into().unwrap())).collect();
-        let leaf = receipt(&sandbox, at).await.leaf().hash();
-        unefois_audit::verify_inclusion(&leaf, proof.leaf_index, head.size, &hashes, &head.root).unwrap();
-    }
-
-    close_shard(&mut sandbox, "2028").await;
-    let url = format!("http://{}", sandbox.broker().log_address.unwrap());
-    let root = tempfile::tempdir().unwrap();
-    let third = sandbox.broker().engine().head().shard;
-    for (place, (key, address)) in [
-        (&first_key, format!("{url}/shard/0")),
-        (&second_key, format!("{url}/shard/{opening}")),
-        (&sandbox.key, format!("{url}/shard/{third}")),
-        (&sandbox.key, url.clone()),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let copy = root.path().join(place.to_string());
-        let source = Source::new(&address).unwrap();
-        Mirror::open(&copy, key).unwrap().update(&source, &mut |_, _| {}).await.unwrap();
-    }
-    for path in ["/shard/1/checkpoint", "/shard/x/checkpoint", "/shard/1/tile/0/000"] {
-        let status = reqwest::get(format!("{url}{path}")).await.unwrap().status();
-        assert_eq!(status, 404, "{path}");
-    }
-
-    // The fold and the tiles are derived from all shards.
-    sandbox.stop().await;
-    std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
-    std::fs::remove_dir_all(sandbox.data().join("tiles")).unwrap();
-    sandbox.restart().await.unwrap();
-    assert_refused(
-        exchange(&sandbox.client("departement").await, allowance("MARCHAND", Some(&consent))).await,
-        "CONSENT_WITHDRAWN",
-    );
     sandbox.finish().await;
 }
 
 #[tokio::test]
-async fn only_the_key_of_the_shard_under_way_opens_the_log() {
+async fn receipts_and_proofs_of_each_shard_hold_under_its_key() {
+    let mut sandbox = Sandbox::start().await;
+    let first_key = sandbox.key.clone();
+    let ask = async |sandbox: &Sandbox| {
+        let answer = exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+        Receipt::from_json(&answer.receipt).unwrap()
+    };
+    let early = ask(&sandbox).await;
+    let first = close_shard(&mut sandbox, "2027").await.proof.index + 1;
+    let second_key = sandbox.key.clone();
+    let late = ask(&sandbox).await;
+    assert!(late.verify(&first_key).is_err() && early.verify(&second_key).is_err());
+
+    // By the index in the log for whoever audits it, by that of the receipt for whoever holds one.
+    let town = sandbox.client("ville").await;
+    let mut audit = sandbox.client("dpo").await.audit();
+    for (told, key, shard) in [(early, &first_key, 0), (late, &second_key, first)] {
+        let held = told.verify(key).unwrap();
+        let index = shard + held.index;
+        let by_index = receipt(&sandbox, index).await.verify(key).unwrap();
+        assert_eq!((by_index.index, by_index.leaf), (held.index, held.leaf));
+        let request = v1::GetReceiptRequest { index: held.index, origin: key.name().to_owned() };
+        let anew = town.audit().get_receipt(within(request)).await.unwrap().into_inner().receipt;
+        assert_eq!(Receipt::from_json(&anew).unwrap().verify(key).unwrap().leaf, held.leaf);
+        let request = within(v1::GetInclusionProofRequest { index });
+        let proof = audit.get_inclusion_proof(request).await.unwrap().into_inner();
+        let head = Checkpoint::open(&proof.checkpoint, key, key.name()).unwrap();
+        let hashes: Vec<_> = proof.hashes.iter().map(|hash| Hash(hash.as_slice().try_into().unwrap())).collect();
+        verify_inclusion(&held.leaf.hash(), proof.leaf_index, head.size, &hashes, &head.root).unwrap();
+    }
+    let unknown = v1::GetReceiptRequest { index: 0, origin: "another.example/log".to_owned() };
+    assert_eq!(audit.get_receipt(within(unknown)).await.unwrap_err().code(), tonic::Code::NotFound);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn each_shard_is_served_for_good_and_can_be_mirrored() {
+    let mut sandbox = Sandbox::start().await;
+    let first_key = sandbox.key.clone();
+    let first = close_shard(&mut sandbox, "2027").await.proof.index + 1;
+    let second_key = sandbox.key.clone();
+    close_shard(&mut sandbox, "2028").await;
+    let url = format!("http://{}", sandbox.broker().log_address.unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let third = sandbox.broker().engine().head().shard;
+    let served = [
+        (&first_key, format!("{url}/shard/0")),
+        (&second_key, format!("{url}/shard/{first}")),
+        (&sandbox.key, format!("{url}/shard/{third}")),
+        (&sandbox.key, url.clone()),
+    ];
+    for (place, (key, address)) in served.into_iter().enumerate() {
+        let copy = root.path().join(place.to_string());
+        let source = Source::new(&address).unwrap();
+        Mirror::open(&copy, key).unwrap().update(&source, &mut |_, _| {}).await.unwrap();
+    }
+    let mut stale = Mirror::open(&root.path().join("0"), &first_key).unwrap();
+    let refused = stale.update(&Source::new(&url).unwrap(), &mut |_, _| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("/shard/0") && refused.contains(sandbox.key.name()), "{refused}");
+    for path in ["/shard/1/checkpoint", "/shard/x/checkpoint", "/shard/1/tile/0/000"] {
+        let status = reqwest::get(format!("{url}{path}")).await.unwrap().status();
+        assert_eq!(status, 404, "{path}");
+    }
+    sandbox.finish().await;
+}
+
+/// Why a sandbox does not start with this configuration, data folder and head file.
+async fn refusal(sandbox: &mut Sandbox, config: &str, data: &Path, head: &[u8]) -> String {
+    sandbox.stop().await;
+    std::fs::write(sandbox.folder.config(), config).unwrap();
+    let place = sandbox.data();
+    if data != place {
+        std::fs::remove_dir_all(&place).unwrap();
+        unefois_tests::copy_folder(data, &place);
+    }
+    std::fs::write(place.with_extension("head"), head).unwrap();
+    sandbox.restart().await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn what_is_older_than_a_closing_is_refused_with_the_way_out() {
     let mut sandbox = Sandbox::start().await;
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
-    let config = sandbox.folder.config();
-    let before = std::fs::read_to_string(&config).unwrap();
-    let old_head = std::fs::read(sandbox.data().with_extension("head")).unwrap();
+    sandbox.stop().await;
+    let kept = tempfile::tempdir().unwrap();
+    let copy = |sandbox: &Sandbox, name: &str| {
+        let to = kept.path().join(name);
+        unefois_tests::copy_folder(&sandbox.data(), &to);
+        let head = std::fs::read(sandbox.data().with_extension("head")).unwrap();
+        (std::fs::read_to_string(sandbox.folder.config()).unwrap(), to, head)
+    };
+    let (first_config, first_data, first_head) = copy(&sandbox, "first");
+    sandbox.restart().await.unwrap();
     close_shard(&mut sandbox, "2027").await;
     sandbox.stop().await;
-    let after = std::fs::read_to_string(&config).unwrap();
-    let head = std::fs::read(sandbox.data().with_extension("head")).unwrap();
-
-    std::fs::write(&config, &before).unwrap();
-    let refused = sandbox.restart().await.unwrap_err().to_string();
-    assert!(refused.contains("unefois.saint-exemple.example/dev/2027") && refused.contains("log.shard"), "{refused}");
-
-    // A head file that a process left which died before it wrote the new head: the log is ahead of it.
-    std::fs::write(&config, &after).unwrap();
-    std::fs::write(sandbox.data().with_extension("head"), &old_head).unwrap();
+    let (config, data, head) = copy(&sandbox, "second");
+    let said = refusal(&mut sandbox, &first_config, &data, &head).await;
+    assert!(said.contains("/dev/2027+") && said.contains("set log.shard"), "the configuration is older: {said}");
+    let said = refusal(&mut sandbox, &config, &first_data, &head).await;
+    assert!(said.contains("older than the log") && said.contains("accept-head"), "the data is older: {said}");
+    let said = refusal(&mut sandbox, &first_config, &first_data, &head).await;
+    assert!(said.contains("head file") && said.contains("accept-head"), "data and configuration are older: {said}");
+    // What a process leaves that died between the closing and the next head, and only that.
+    std::fs::write(sandbox.folder.config(), &config).unwrap();
+    std::fs::remove_dir_all(sandbox.data()).unwrap();
+    unefois_tests::copy_folder(&data, &sandbox.data());
+    std::fs::write(sandbox.data().with_extension("head"), &first_head).unwrap();
     sandbox.restart().await.unwrap();
-    sandbox.stop().await;
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    let place = sandbox.data();
+    let said = refusal(&mut sandbox, &config, &place, &first_head).await;
+    assert!(said.contains("head file") && said.contains("accept-head"), "the head file is older: {said}");
+}
 
-    // Data from before the closing, beside the head of the next shard.
-    std::fs::write(sandbox.data().with_extension("head"), &head).unwrap();
-    let newest = unefois_tests::files(&sandbox.data().join("journal"));
-    for path in newest.iter().filter(|path| !path.ends_with("spare.seg")).skip(1) {
-        std::fs::remove_file(path).unwrap();
-    }
-    std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
-    for config_text in [&before, &after] {
-        std::fs::write(&config, config_text).unwrap();
-        let refused = sandbox.restart().await.unwrap_err().to_string();
-        assert!(refused.contains("head file") || refused.contains("is not signed by"), "{refused}");
-    }
+#[tokio::test]
+async fn a_log_whose_next_or_first_shard_is_missing_does_not_open_or_verify() {
+    let mut sandbox = Sandbox::start().await;
+    let first_key = sandbox.key.clone();
+    close_shard(&mut sandbox, "2027").await;
+    sandbox.stop().await;
+    let (data, config) = (sandbox.data(), std::fs::read_to_string(sandbox.folder.config()).unwrap());
+    let mut segments = unefois_tests::files(&data.join("journal"));
+    segments.retain(|path| !path.ends_with("spare.seg"));
+    let [first, second] = &segments[..] else { panic!("{segments:?}") };
+    let aside = data.with_extension("aside");
+    let head = std::fs::read(data.with_extension("head")).unwrap();
+
+    std::fs::rename(first, &aside).unwrap();
+    let said = refusal(&mut sandbox, &config, &data, &head).await;
+    assert!(said.contains("the first shard of the log"), "{said}");
+    std::fs::rename(&aside, first).unwrap();
+
+    std::fs::rename(second, &aside).unwrap();
+    std::fs::remove_dir_all(data.join("fold")).unwrap();
+    let folder = sandbox.folder.path.clone();
+    let without = config.lines().filter(|line| !line.starts_with("shard = ")).collect::<Vec<_>>().join("\n");
+    let old_config = without.replace("keys/2027.key", "keys/log.key");
+    let said = refusal(&mut sandbox, &old_config, &data, &head).await;
+    assert!(said.contains("closes the shard") && said.contains("/dev/2027+"), "{said}");
+    let reader = JournalReader::open(&data).unwrap();
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).unwrap()));
+    let fault = verify(&reader, &first_key, &opener, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(fault.contains("closes the shard"), "{fault}");
+    let entries = reader.end().entries().to_string();
+    let config = folder.join("unefois.toml");
+    let output = process::run(&["audit", "accept-head", "-c", config.to_str().unwrap(), "--entries", &entries]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("closes the shard"));
+}
+
+#[tokio::test]
+async fn a_shard_is_closed_for_another_key_only() {
+    let sandbox = Sandbox::start().await;
+    let pem = std::fs::read(sandbox.folder.path.join("keys/log.key")).unwrap();
+    let now = signer(&sandbox.folder.path);
+    // The same key under another name, as an operator would give it by mistake.
+    let config = sandbox.folder.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    configure_shard(&sandbox.folder.path, "2027");
+    std::fs::write(sandbox.folder.path.join("keys/2027.key"), pem).unwrap();
+    let same = signer(&sandbox.folder.path);
+    std::fs::write(&config, text).unwrap();
+    let size = sandbox.broker().engine().head().size;
+    let refused = sandbox.broker().engine().close_shard(&*now, &*same).await.unwrap_err().to_string();
+    assert!(refused.contains("had that key already"), "{refused}");
+    assert_eq!(sandbox.broker().engine().head().size, size);
+    sandbox.finish().await;
 }
 
 /// What a command of the binary said, and its exit code.
@@ -222,7 +313,7 @@ fn an_operator_closes_a_shard_by_command() {
     assert!(text.contains("shard = \"2027\"") && text.contains("unefois.saint-exemple.example/dev/2027+"), "{text}");
 
     let (code, text) = said(&["receipt", "verify", receipt, "--key", &first_key.to_string()]);
-    assert!(code == Some(0) && text.contains("shard closed"), "{text}");
+    assert!(code == Some(0) && text.contains("shard closed") && text.contains("dev/2027+"), "{text}");
     let (code, text) = close("2027");
     assert!(code == Some(2) && text.contains("exists already"), "{text}");
     let (code, text) = said(&["audit", "verify", "-c", config]);

@@ -55,6 +55,8 @@ async fn the_last_head_of_a_closed_shard_is_cosigned_and_shown_for_good() {
     watch(&mut sandbox, &text, "").await;
     let answer = exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
     let index = Receipt::from_json(&answer.receipt).unwrap().proof.index;
+    wait_for_quorum(&sandbox, &text).await;
+    let before = sandbox.broker().engine().published_head().note.clone();
     let closing = close_shard(&mut sandbox, "2027").await;
 
     // Both by the witnesses: the end of the one shard, and the next one.
@@ -74,14 +76,19 @@ async fn the_last_head_of_a_closed_shard_is_cosigned_and_shown_for_good() {
     drop(witness);
     sandbox.restart().await.unwrap();
     until(|| last_is_cosigned(&sandbox)).await;
-    // A kept head that was changed is not shown.
+    // A kept head that was changed is not shown; one that the log contradicts is kept as proof.
     sandbox.stop().await;
     let kept = sandbox.data().join(format!("cosigned-{:020}", 0));
-    let note = std::fs::read_to_string(&kept).unwrap();
-    std::fs::write(&kept, note.replace(&format!("\n{}\n", early.proof.checkpoint.lines().nth(1).unwrap()), "\n7\n"))
-        .unwrap();
+    let whole = std::fs::read_to_string(&kept).unwrap();
+    let size = early.proof.checkpoint.lines().nth(1).unwrap();
+    std::fs::write(&kept, whole.replace(&format!("\n{size}\n"), "\n7\n")).unwrap();
     sandbox.restart().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!last_is_cosigned(&sandbox));
+    sandbox.stop().await;
+    std::fs::write(&kept, &before).unwrap();
+    sandbox.restart().await.unwrap();
+    until(|| kept.with_added_extension("set-aside").exists()).await;
     assert!(!last_is_cosigned(&sandbox));
     sandbox.finish().await;
 }
@@ -99,7 +106,7 @@ fn requests(witness: &str, outcome: &str) -> f64 {
 
 async fn receipt(sandbox: &Sandbox, index: u64) -> Receipt {
     let dpo = sandbox.client("dpo").await;
-    let request = within(v1::GetReceiptRequest { index });
+    let request = within(v1::GetReceiptRequest { index, origin: String::new() });
     Receipt::from_json(&dpo.audit().get_receipt(request).await.unwrap().into_inner().receipt).unwrap()
 }
 

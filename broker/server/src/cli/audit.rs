@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use unefois_audit::VerifierKey;
-use unefois_engine::SignedHead;
-use unefois_engine::replay::{LogFault, Report, replay, verify};
+use unefois_engine::replay::{JournalSource, LogFault, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{HeadFile, Journal, StoreError};
+use unefois_engine::{Shards, SignedHead};
 use unefois_proto::v1;
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{EmbeddedStore, Options};
@@ -304,10 +304,15 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("{} holds no entry yet; there is nothing to accept", data.display())));
     };
     let key = loaded.signer.verifier_key();
+    let opener = Opener::new(store.keys.clone());
+    Shards::read(&JournalSource(&*store.journal), key, &opener).map_err(does_not_hold)?;
     let head = SignedHead::verified(key, end.shard, (end.frontier.size(), end.frontier.root()), &signature)
         .map_err(|error| Failure::Failed(format!("the log's last head is not signed by {key}: {error}")))?;
     let path = options.head_of(data);
-    let aside = path.with_added_extension(format!("before-{entries}"));
+    // Never over an older one, which is proof too.
+    let names = std::iter::once(format!("before-{entries}")).chain((1..).map(|n| format!("before-{entries}.{n}")));
+    let mut asides = names.map(|name| path.with_added_extension(name));
+    let aside = asides.find(|aside| !aside.exists()).unwrap_or_else(|| path.with_added_extension("before"));
     match std::fs::rename(&path, &aside) {
         Ok(()) => line(format!("the old head file is kept as {}", aside.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

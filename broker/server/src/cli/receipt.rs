@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use unefois_audit::{Receipt, VerifierKey};
+use unefois_audit::{Checkpoint, Receipt, VerifierKey};
 use unefois_consent::{Event, Timestamp};
 use unefois_proto::v1;
 
@@ -31,7 +31,9 @@ pub(crate) enum ReceiptCommand {
     ///
     /// It proves the entry in the newest head that a quorum of witnesses cosigned, where the log has witnesses: the receipt
     /// that came with an answer is older than any cosignature. The salt of the answer's values is in that one only.
-    #[command(after_help = "Example:\n  unefois receipt get 42 --profile clients/ville.toml --out receipt-42.json")]
+    #[command(
+        after_help = "Example:\n  unefois receipt get --of receipt.json --profile clients/ville.toml --out cosigned.json\n  unefois receipt get 42 --profile clients/dpo.toml --out receipt-42.json"
+    )]
     Get(GetArgs),
 }
 
@@ -39,8 +41,12 @@ pub(crate) enum ReceiptCommand {
 pub(crate) struct GetArgs {
     #[command(flatten)]
     connection: Connection,
-    /// The entry; a receipt names it as its index
-    index: u64,
+    /// The entry, by its index in the log as `audit list` has it
+    #[arg(required_unless_present = "of", conflicts_with = "of")]
+    index: Option<u64>,
+    /// The receipt to get anew
+    #[arg(long, value_name = "FILE")]
+    of: Option<PathBuf>,
     /// Where the receipt goes; a new file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -78,8 +84,9 @@ pub(crate) async fn run(command: ReceiptCommand) -> Result<(), Failure> {
 }
 
 async fn get(args: GetArgs) -> Result<(), Failure> {
+    let wanted = wanted(&args)?;
     let client = args.connection.client().await?;
-    let request = args.connection.request(v1::GetReceiptRequest { index: args.index });
+    let request = args.connection.request(wanted);
     let receipt = client.audit().get_receipt(request).await?.into_inner().receipt;
     let mut file = open_receipt(&args.out)?;
     let written = std::io::Write::write_all(&mut file, receipt.as_bytes());
@@ -90,6 +97,18 @@ async fn get(args: GetArgs) -> Result<(), Failure> {
         line(format!("receipt saved in {}; check it with `unefois receipt verify`", args.out.display()));
     }
     Ok(())
+}
+
+/// Which entry is asked for. A receipt has the index of its leaf in the tree of its shard.
+fn wanted(args: &GetArgs) -> Result<v1::GetReceiptRequest, Failure> {
+    let Some(file) = &args.of else {
+        return Ok(v1::GetReceiptRequest { index: args.index.unwrap_or_default(), origin: String::new() });
+    };
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| usage(&error))?;
+    let proof = Receipt::from_json(&text).map_err(|error| usage(&error))?.proof;
+    let origin = proof.checkpoint.lines().next().unwrap_or_default().to_owned();
+    Ok(v1::GetReceiptRequest { index: proof.index, origin })
 }
 
 fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
@@ -107,6 +126,7 @@ fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
     };
     let checked = verify(&receipt, &key, answer.as_deref())?;
     let inside = inside::check(&receipt, &args.source_keys)?;
+    let next = next_key(&receipt)?;
     if args.json {
         let record: serde_json::Value = serde_json::from_str(&receipt.record).unwrap_or_default();
         json(&serde_json::json!({
@@ -114,10 +134,18 @@ fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
             "index": checked.index, "tree_size": checked.size,
             "time": checked.time.to_string(), "kind": Event::kind_name(receipt.kind), "record": record,
             "answer_matches": answer.is_some(), "sources": inside.iter().map(Inside::json).collect::<Vec<_>>(), "quorum": judged.as_ref().map(Judged::json),
+            "next_key": next.as_ref().map(ToString::to_string),
         }));
     } else {
         line(checked.text(&receipt, key.name(), answer.is_some(), judged.as_ref()));
         inside.iter().for_each(|inside| line(inside.text()));
+        if let Some(next) = &next {
+            line(format!(
+                "The log goes on in another shard, whose key signed its first checkpoint:\n  {next}\n\
+                 Take it for newer receipts and checkpoints. Whoever stole the key of this shard could name another one: \
+                 compare with what the administration publishes."
+            ));
+        }
     }
     match judged {
         Some(judged) if !judged.quorum_is_met => Err(Failure::Failed(
@@ -127,6 +155,18 @@ fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+/// The key that the log goes on with, where the receipt is of the entry that closed a shard. The first checkpoint that the entry
+/// names must be signed by it.
+fn next_key(receipt: &Receipt) -> Result<Option<VerifierKey>, Failure> {
+    let Ok(Event::ShardClosed(closed)) = serde_json::from_str(&receipt.record) else { return Ok(None) };
+    let does_not_hold = |error: &dyn std::fmt::Display| {
+        Failure::Failed(format!("this receipt names a next shard that does not hold: {error}"))
+    };
+    let key: VerifierKey = closed.verifier_key.parse().map_err(|error| does_not_hold(&error))?;
+    Checkpoint::open(&closed.checkpoint, &key, &closed.origin).map_err(|error| does_not_hold(&error))?;
+    Ok(Some(key))
 }
 
 /// What a receipt was found to prove.

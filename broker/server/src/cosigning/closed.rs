@@ -38,21 +38,24 @@ impl ClosedShards {
         outstanding
     }
 
-    /// Asks until each of `outstanding` has its quorum.
-    pub(super) async fn run(self, outstanding: Vec<Arc<SignedHead>>) {
-        for head in outstanding {
-            let mut failures = 0;
-            while !self.cosigned(&head).await {
-                if failures == 0 {
-                    let shard = head.note.lines().next().unwrap_or_default().to_owned();
-                    tracing::warn!(
-                        shard,
-                        "the last head of a closed shard has no quorum of witnesses yet; it is asked again"
-                    );
+    /// Asks about all of `outstanding` in turn until each has its quorum.
+    pub(super) async fn run(self, mut outstanding: Vec<Arc<SignedHead>>) {
+        let mut failures = 0;
+        loop {
+            metrics::gauge!("unefois_closed_shards_without_quorum").set(outstanding.len() as f64);
+            let mut left = Vec::new();
+            for head in outstanding {
+                if !self.cosigned(&head).await {
+                    left.push(head);
                 }
-                tokio::time::sleep(self.every.saturating_mul(1 << failures)).await;
-                failures = MOST_DOUBLINGS.min(failures + 1);
             }
+            outstanding = left;
+            if outstanding.is_empty() {
+                metrics::gauge!("unefois_closed_shards_without_quorum").set(0.0);
+                return;
+            }
+            tokio::time::sleep(self.every.saturating_mul(1 << failures)).await;
+            failures = MOST_DOUBLINGS.min(failures + 1);
         }
     }
 
@@ -64,7 +67,16 @@ impl ClosedShards {
                 cosignatures.push(None);
                 continue;
             };
-            cosignatures.push(self.asker.ask(place, url, &witness.key, 0, head).await.cosignature);
+            let answer = self.asker.ask(place, url, &witness.key, 0, head).await;
+            if answer.cosignature.is_none() {
+                let (outcome, advice) = (answer.outcome.code(), answer.outcome.advice());
+                let shard = head.note.lines().next().unwrap_or_default();
+                tracing::warn!(
+                    shard, witness = %witness.name, outcome, advice, detail = %answer.detail,
+                    "a witness does not cosign the last head of a closed shard; it must know the key of that shard, too"
+                );
+            }
+            cosignatures.push(answer.cosignature);
         }
         if !self.policy.is_met(|place| cosignatures.get(place).is_some_and(Option::is_some)) {
             return false;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use unefois_audit::{Policy, Verdict};
 use unefois_engine::{Engine, EngineError, SignedHead};
@@ -26,18 +27,14 @@ pub(super) async fn read(
         Err(error) => return Ok(ignored(file, &error.to_string())),
     };
     let (size, root) = (verdict.checkpoint.size, verdict.checkpoint.root);
-    let own = engine.head();
-    if verdict.checkpoint.origin != engine.shards().open().key.name() {
-        return Ok(ignored(file, "it is of a shard that is closed since"));
-    }
+    let closed = engine.shards().closed().iter().find(|(shard, _)| shard.key.name() == verdict.checkpoint.origin);
+    let own = closed.map_or_else(|| engine.head(), |(_, last)| Arc::clone(last));
     if size > own.size || engine.root_at(own.shard, size).await? != root {
-        let aside = file.with_extension("set-aside");
-        let moved = std::fs::rename(file, &aside);
-        tracing::error!(
-            cosigned = size, entries = own.size, aside = %aside.display(), moved = moved.is_ok(),
-            "THE LOG IS NOT THE ONE THAT WAS COSIGNED BEFORE: was the data folder restored from an older copy? Its \
-             witnesses will not cosign it. Keep both as proof, and tell the DPO"
-        );
+        set_aside(file, size, own.size);
+        return Ok(None);
+    }
+    if closed.is_some() {
+        tracing::info!(file = %file.display(), "the cosigned checkpoint of the last run is of a shard that is closed since");
         return Ok(None);
     }
     if !verdict.quorum_is_met {
@@ -46,13 +43,29 @@ pub(super) async fn read(
     Ok(Some((SignedHead { shard: own.shard, size, root, note }, verdict)))
 }
 
+/// Keeps what contradicts the log, as proof, and says so.
+fn set_aside(file: &Path, cosigned: u64, entries: u64) {
+    let aside = file.with_added_extension("set-aside");
+    let moved = std::fs::rename(file, &aside);
+    tracing::error!(
+        cosigned, entries, aside = %aside.display(), moved = moved.is_ok(),
+        "THE LOG IS NOT THE ONE THAT WAS COSIGNED BEFORE: was the data folder restored from an older copy? Its \
+         witnesses will not cosign it. Keep both as proof, and tell the DPO"
+    );
+}
+
 /// The last head of a closed shard as an earlier run kept it, with a quorum of cosignatures.
 pub(super) fn read_closed(policy: &Policy, last: &SignedHead, file: &Path) -> Option<SignedHead> {
     let note = std::fs::read_to_string(file).ok()?;
+    // What was changed proves nothing; what its key signed and is another head does.
     let verdict = policy.judge(&note).ok()?;
-    let is_last = (verdict.checkpoint.size, verdict.checkpoint.root) == (last.size, last.root);
+    let (size, root) = (verdict.checkpoint.size, verdict.checkpoint.root);
     let of_shard = last.note.lines().next() == Some(verdict.checkpoint.origin.as_str());
-    (verdict.quorum_is_met && is_last && of_shard).then(|| SignedHead { note, ..last.clone() })
+    if !of_shard || (size, root) != (last.size, last.root) {
+        set_aside(file, size, last.size);
+        return None;
+    }
+    verdict.quorum_is_met.then(|| SignedHead { note, ..last.clone() })
 }
 
 fn ignored<T>(file: &Path, problem: &str) -> Option<T> {

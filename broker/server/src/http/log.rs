@@ -106,7 +106,8 @@ impl PublicLog {
 
     async fn tile(&self, head: &SignedHead, path: &str) -> Response {
         let Ok(path) = format!("tile/{path}").parse::<TilePath>() else { return absent() };
-        if !path.is_partial() && head.shard.saturating_add(path.end_index()) <= self.minimum.load(Ordering::Relaxed) {
+        // Partial ones, too: the full tile in their place was pruned.
+        if head.shard.saturating_add(path.end_index()) <= self.minimum.load(Ordering::Relaxed) {
             let text = "pruned: the log does not show entries of so long ago; ask its operator where they are needed\n";
             return (StatusCode::GONE, ABSENT, text).into_response();
         }

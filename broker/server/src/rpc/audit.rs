@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 use unefois_audit::Hash;
 use unefois_consent::{Event, Timestamp};
+use unefois_engine::EngineError;
 use unefois_engine::traces::{EntryView, Inclusion};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
@@ -54,7 +55,10 @@ impl AuditService for Audit {
         request: Request<v1::GetReceiptRequest>,
     ) -> Result<Response<v1::GetReceiptResponse>, Status> {
         let Call { caller, role, deadline } = call(&request)?;
-        let receipt = self.engine.receipt(&caller, role, request.get_ref().index, deadline).await;
+        let v1::GetReceiptRequest { index, origin } = request.get_ref();
+        let first = if origin.is_empty() { Some(0) } else { self.engine.shards().first_of(origin) };
+        let Some(first) = first else { return Err(status::of(&EngineError::NotFound("this shard"))) };
+        let receipt = self.engine.receipt(&caller, role, first.saturating_add(*index), deadline).await;
         let receipt = receipt.map_err(|error| status::of(&error))?.to_json();
         Ok(Response::new(v1::GetReceiptResponse { receipt }))
     }

@@ -211,14 +211,16 @@ pub(super) fn draft_next(folder: &Path, spare: &Path, end: &JournalEnd, frame: &
     write().map_err(|error| files::not_written(spare, &error))
 }
 
-/// The drafted first segment of a next shard, where there is one, with where it begins.
-pub(super) fn find_next(folder: &Path) -> Result<Option<JournalEnd>, StoreError> {
+/// Whether there is a drafted first segment of a next shard.
+pub(super) fn has_next(folder: &Path) -> bool {
+    folder.join(NEXT).exists()
+}
+
+/// Where the drafted segment begins.
+pub(super) fn read_next(folder: &Path) -> Result<JournalEnd, StoreError> {
     let path = folder.join(NEXT);
-    match File::open(&path) {
-        Ok(file) => read_header(&file, &path).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(files::read_error(&path, &error)),
-    }
+    let file = File::open(&path).map_err(|error| files::read_error(&path, &error))?;
+    read_header(&file, &path)
 }
 
 /// Gives the drafted segment its name, once the shard before it is closed.

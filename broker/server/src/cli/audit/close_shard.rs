@@ -58,7 +58,7 @@ pub(super) async fn run(args: CloseShardArgs) -> Result<(), Failure> {
     if args.json {
         json(&serde_json::json!({
             "closed_with_entry": closed.index, "shard": args.shard, "verifier_key": key, "key_made": made,
-            "checkpoint": closed.next.note,
+            "checkpoint": closed.next.note, "receipt": args.receipt, "signing_key": args.signing_key,
         }));
     } else {
         line(text(&args, &closed, &key, made));
@@ -114,9 +114,13 @@ fn text(args: &CloseShardArgs, closed: &ClosedShard, key: &str, made: bool) -> S
          2. Give the new verifier key to whoever checks this log: consumers, witnesses, mirrors, brokers that ask this one.\n\
          \x20    {key}\n\
          3. Publish {receipt} beside it. Under the old key it proves that the log goes on with the new one.\n\
-         4. Destroy the old private key when the broker runs: nothing signs with it any more. Keep its verifier key: receipts\n\
-         \x20  and checkpoints of the closed shard are checked with it.",
+         4. Where a policy lists this log, add the line: log {key}\n\
+         \x20  The old line stays. Mirrors of the closed shard go on at /shard/{first}.\n\
+         5. When the broker runs, back up the data folder, then destroy the old private key: nothing signs with it any more,\n\
+         \x20  and an older copy of the data folder cannot be opened without it. Keep its verifier key: receipts and\n\
+         \x20  checkpoints of the closed shard are checked with it.",
         index = closed.index,
+        first = closed.first,
         shard = args.shard,
         config = args.config.display(),
         signing_key = std::path::absolute(&args.signing_key).unwrap_or_else(|_| args.signing_key.clone()).display(),

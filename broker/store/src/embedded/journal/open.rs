@@ -31,11 +31,17 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Res
     let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
     let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
     let (tail, end) = recover(folder, tiles, *last)?;
-    let Some(next) = segment::find_next(folder)? else { return Ok(Opened { tail, end, shards }) };
-    if next.entries() != end.entries() || !is_closed(folder, &end)? {
+    if !segment::has_next(folder) {
+        return Ok(Opened { tail, end, shards });
+    }
+    if !is_closed(folder, &end)? {
         tracing::warn!("the closing of a shard was interrupted before anything was closed");
         segment::drop_next(folder)?;
         return Ok(Opened { tail, end, shards });
+    }
+    let next = segment::read_next(folder)?;
+    if next.entries() != end.entries() {
+        return Err(StoreError::Corrupt(format!("{} holds the next shard of another log", folder.display())));
     }
     tracing::info!(entries = end.entries(), "the closing of a shard that was interrupted is finished");
     tail.tiles.sync()?;
