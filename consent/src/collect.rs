@@ -183,6 +183,16 @@ pub fn renews(current: &Consent, next: &Consent, by_person: bool) -> bool {
         && next.consumer == current.consumer
         && next.procedure == current.procedure
         && next.attributes.is_subset(&current.attributes)
+        && (next.not_before == next.granted_at || next.not_before == renewed_from(current, next.granted_at))
+}
+
+/// From when a consent counts that is given again at `now`. The windows of a periodic one go on: giving it again is no way to
+/// ask more often. Renewals before that was so count from their entry.
+pub fn renewed_from(current: &Consent, now: Timestamp) -> Timestamp {
+    match current.usage {
+        ConsentUse::Periodic(_) => current.not_before.min(now),
+        ConsentUse::OneTime | ConsentUse::Repeated => now,
+    }
 }
 
 /// Whether `mandate`, recorded at `now`, is bounded, for procedures that exist, and between two persons.

@@ -291,9 +291,7 @@ impl Engine {
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
             let Some(known) = turn.subject(&tag)? else { return Ok(Vec::new()) };
-            let mut objections = turn.state().objections_of(known.subject, MAX_OBJECTIONS)?;
-            objections.retain(|objection| objection.consumer == caller.participant());
-            Ok(objections)
+            Ok(turn.state().objections_to(known.subject, caller.participant(), MAX_OBJECTIONS)?)
         };
         self.run_step(deadline, step).await
     }

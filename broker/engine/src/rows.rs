@@ -199,7 +199,9 @@ mod tests {
                     1 if on_the_way.is_none() => on_the_way = Some(rows.take_chunk(position)),
                     2 => {
                         if let Some(chunk) = on_the_way.take() {
-                            fold.apply(chunk.into_changes(), position).unwrap();
+                            let changes = chunk.into_changes();
+                            prop_assert!(changes.windows(2).all(|two| two[0].0 < two[1].0), "not in order, or a key twice");
+                            fold.apply(changes, position).unwrap();
                             rows.folded(position);
                         }
                     }

@@ -69,11 +69,13 @@ pub(crate) fn dpo_contact<'a>(registry: &'a Registry, consent: &Consent) -> Opti
     registry.habilitations_of(consent.consumer).find(covers).map(|h| h.dpo_contact.as_str())
 }
 
-/// A consent as its person may have it: all of its record but the reference that stands for the person.
+/// A consent as its person may have it: all of its record but what stands for the person, the agent who recorded it, and how a
+/// representative was proven.
 pub(crate) fn ours(found: &LedgerConsent, now: Timestamp) -> Value {
     let mut value = serde_json::to_value(&found.consent).unwrap_or_default();
+    hide_persons(&mut value);
     if let Value::Object(fields) = &mut value {
-        fields.remove("subject");
+        fields.insert("mandate_lost".to_owned(), json!(found.has_lost_its_mandate(now)));
         fields.insert("state".to_owned(), json!(found.consent.state(now)));
         fields.insert("log_index".to_owned(), json!(found.log_index));
     }
@@ -91,26 +93,35 @@ pub(crate) fn mandate(mine: &MyMandate) -> Value {
     value
 }
 
-/// An event of the ledger as its person may have it: its record, but the reference that stands for the person, and who
-/// recorded it for an administration.
+/// An event of the ledger as its person may have it: its record, but for what [`ours`] leaves out.
 pub(crate) fn event(event: &MyEvent) -> Value {
     let mut record = serde_json::to_value(&event.event).unwrap_or_default();
     if let Value::Object(kinds) = &mut record {
         for value in kinds.values_mut() {
-            hide_person(value);
+            hide_persons(value);
         }
     }
     json!({ "log_index": event.index, "at": event.at, "event": record })
 }
 
-/// Takes out what stands for the person, and the agents of administrations.
-fn hide_person(value: &mut Value) {
-    if let Value::Object(fields) = value {
-        for name in ["subject", "new_subject", "agent"] {
-            fields.remove(name);
-        }
-        fields.values_mut().for_each(hide_person);
+/// Takes out what stands for the person, the agents of administrations, and how somebody else was proven who decided for the
+/// person.
+fn hide_persons(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    let for_another = ["/mandate", "/grantor/representative", "/consent/grantor/representative"];
+    let fields_of = Value::Object(std::mem::take(fields));
+    let is_for_another = for_another.iter().any(|place| fields_of.pointer(place).is_some_and(|found| !found.is_null()));
+    if let Value::Object(given_back) = fields_of {
+        *fields = given_back;
     }
+    for name in ["subject", "new_subject", "agent"] {
+        fields.remove(name);
+    }
+    if is_for_another {
+        fields.remove("person");
+        fields.remove("assurance");
+    }
+    fields.values_mut().for_each(hide_persons);
 }
 
 /// An exchange as its person may have it.

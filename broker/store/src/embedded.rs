@@ -66,6 +66,9 @@ pub struct Options {
     /// The fold's tree merges its new tables when there are so many of them. More of them means fewer merges, and a look into
     /// the filter of each at every read.
     pub fold_merge_at: u8,
+    /// A chunk of so many rows is written as a table at once: they come in order, and bringing them into order again in memory
+    /// would take most of the time of a rebuild.
+    pub fold_written_at_once: usize,
     /// At most so long a tree's files hold rows after they were removed.
     pub fold_forget_every: Duration,
     /// Where the newest head is kept, on another disk for choice; `FOLDER.head` beside the data folder where `None`.
@@ -83,6 +86,7 @@ impl Default for Options {
             fold_cache_bytes: 128 << 20,
             fold_memory_bytes: 16 << 20,
             fold_merge_at: 8,
+            fold_written_at_once: 50_000,
             fold_forget_every: Duration::from_secs(24 * 3600),
             head: None,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),

@@ -29,27 +29,33 @@ trait Subject: Sized {
 }
 
 /// With its fold in sled, or in a tree.
-struct Embedded<const SLED: bool> {
+struct Embedded<const FOLD: u8> {
     store: EmbeddedStore,
     folder: TempDir,
 }
 
 /// Small segments, so that a test crosses several.
-fn options(sled: bool) -> Options {
-    let fold = if sled { FoldEngine::Sled } else { FoldEngine::Tree };
-    Options { segment_bytes: 64 << 10, min_free_bytes: 0, fold, ..Options::default() }
+fn options(kind: u8) -> Options {
+    let fold = if kind == SLED { FoldEngine::Sled } else { FoldEngine::Tree };
+    let small = Options { segment_bytes: 64 << 10, min_free_bytes: 0, fold, ..Options::default() };
+    // Each chunk becomes tables of its own, and they are merged all the time.
+    if kind == TABLES { Options { fold_written_at_once: 1, fold_merge_at: 2, ..small } } else { small }
 }
 
-impl<const SLED: bool> Subject for Embedded<SLED> {
+const TREE: u8 = 0;
+const TABLES: u8 = 1;
+const SLED: u8 = 2;
+
+impl<const FOLD: u8> Subject for Embedded<FOLD> {
     fn create() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(SLED)).unwrap(), folder }
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(FOLD)).unwrap(), folder }
     }
 
     fn reopen(self) -> Self {
         let Self { store, folder } = self;
         drop(store);
-        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(SLED)).unwrap(), folder }
+        Self { store: EmbeddedStore::open(&folder.path().join("data"), &options(FOLD)).unwrap(), folder }
     }
 
     fn journal(&self) -> &dyn Journal {
@@ -396,8 +402,9 @@ macro_rules! contract {
     };
 }
 
-contract!(embedded, crate::Embedded<false>);
-contract!(embedded_with_sled, crate::Embedded<true>);
+contract!(embedded, crate::Embedded<{ crate::TREE }>);
+contract!(embedded_with_tables, crate::Embedded<{ crate::TABLES }>);
+contract!(embedded_with_sled, crate::Embedded<{ crate::SLED }>);
 contract!(memory, unefois_store::MemoryStore);
 
 #[test]

@@ -16,6 +16,11 @@ impl Event {
     /// The kind byte of [`Event::Purged`], likewise.
     pub const PURGED: u8 = 8;
 
+    /// Whether a kind byte is of what becomes of consents and objections.
+    pub fn is_of_consents(kind: u8) -> bool {
+        matches!(kind, 3..=6 | 9..=15)
+    }
+
     /// The kind byte of the entry's public leaf.
     pub fn kind(&self) -> u8 {
         match self {

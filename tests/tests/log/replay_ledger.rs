@@ -8,7 +8,7 @@ use unefois_proto::common::identity;
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_tests::ask::{
-    allow_proactive, allowance, exchange, grant, granted, object, person, terms, withdraw, within,
+    allow_proactive, allowance, exchange, grant, granted, object, person, renewal, terms, withdraw, within,
 };
 use unefois_tests::forger::{Entry, Log, remove, repeat, swap_with_next};
 use unefois_tests::sandbox::Sandbox;
@@ -61,15 +61,7 @@ async fn whole_ledger() -> Log {
     decide(department.clone(), asked.clone(), v1::Decision::Pause).await;
     decide(department.clone(), asked.clone(), v1::Decision::Resume).await;
     exchange(&department, allowance("MARCHAND", Some(&asked))).await.unwrap();
-    let renewal = v1::RenewConsentRequest {
-        agent: "agent-7".to_owned(),
-        consent_id: asked.clone(),
-        notice_version: 1,
-        language: v1::Language::French as i32,
-        expires_at: Some(wire_instant(SystemClock.now().plus(std::time::Duration::from_secs(3_600)))),
-        channel: v1::Channel::Phone as i32,
-        ..Default::default()
-    };
+    let renewal = renewal(&asked, SystemClock.now().plus(std::time::Duration::from_secs(3_600)));
     department.consent().renew_consent(within(renewal)).await.unwrap();
     withdraw(&department, &asked).await;
     let revoked = granted(&department, grant("PETIT")).await;
@@ -183,6 +175,11 @@ async fn an_entry_of_the_ledger_that_was_dropped_repeated_or_moved_is_named() {
     ] {
         log.assert_caught("repeated", at(kind) + 1, why, |entries| repeat(entries, at(kind)));
     }
+    log.assert_caught("begins in its past", at(RENEWED), "renews a consent that is not there to renew", |entries| {
+        recorded(entries, at(RENEWED), |event| {
+            event.consent.not_before = Timestamp::from_millis(event.consent.not_before.as_millis() - 1);
+        });
+    });
     let second = log.find(REQUESTED, 1);
     log.assert_caught("asked for twice", second + 1, "asks for a consent twice", |entries| repeat(entries, second));
     log.assert_caught("resumed before it was paused", at(PAUSED), "state does not allow", |entries| {

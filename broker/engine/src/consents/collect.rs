@@ -1,12 +1,12 @@
 //! The steps that record a consent: asked for, given, renewed.
 
-use unefois_consent::collect::{answers, check_answer_by, check_consent, renews};
+use unefois_consent::collect::{answers, check_answer_by, check_consent, renewed_from, renews};
 use unefois_consent::consent::CONSENT_SCHEMA;
 use unefois_consent::event::{ConsentRecorded, Event};
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    Channel, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, Grantor, Language, Malformed, Mandate, MandateId,
-    ProcedureId, SubjectRef, Timestamp,
+    Channel, Consent, ConsentId, ConsentStatus, Digest, Grantor, Language, Malformed, Mandate, MandateId, ProcedureId,
+    SubjectRef,
 };
 
 use super::standing::{Word, is_kept};
@@ -118,7 +118,7 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         notice_digest: notice_digest(turn, &current.procedure, call.notice_version, call.language)?,
         language: call.language,
         sources: turn.state().registry().sources(&current.attributes),
-        not_before: begins(&current, now),
+        not_before: renewed_from(&current, now),
         expires_at: call.expires_at,
         agent: call.agent.clone(),
         granted_at: now,
@@ -136,14 +136,6 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         return Err(EngineError::WrongState(rule));
     }
     append(turn, Event::ConsentRenewed, Person::known(next.subject), word, next)
-}
-
-/// From when a renewal counts. The windows of a periodic consent go on: giving it again is no way to ask more often.
-fn begins(current: &Consent, now: Timestamp) -> Timestamp {
-    match current.usage {
-        ConsentUse::Periodic(_) => current.not_before.min(now),
-        ConsentUse::OneTime | ConsentUse::Repeated => now,
-    }
 }
 
 /// A consent of whoever stands there, in whatever state. What is not theirs reads as if there were none.
@@ -165,15 +157,12 @@ fn notice_digest(
     version: u32,
     language: Language,
 ) -> Result<Digest, EngineError> {
-    let procedure = turn
-        .state()
-        .registry()
-        .procedure(procedure)
-        .ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
-    let notice = procedure
-        .notice(version)
-        .ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?;
-    Ok(notice.digest(language))
+    let registry = turn.state().registry();
+    if registry.procedure(procedure).is_none() {
+        return Err(Malformed::new("procedure", "the registry has no such procedure").into());
+    }
+    let digest = registry.notice_digest(procedure, version, language);
+    Ok(digest.ok_or(Malformed::new("notice_version", "the procedure has no notice of this version"))?)
 }
 
 /// A consent of these terms as of now, given; or what was asked for, given by other means.

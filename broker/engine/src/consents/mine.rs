@@ -201,9 +201,8 @@ impl Engine {
         let Some((subject, traces)) = self.run_step(deadline, look).await? else { return Ok((Vec::new(), None)) };
         let next = traces.last().map(|trace| trace.index).filter(|_| traces.len() == LOOKED_THROUGH);
         let mut events = Vec::new();
-        for trace in traces {
+        for trace in traces.into_iter().filter(|trace| Event::is_of_consents(trace.kind)) {
             if let Some((at, event)) = self.read_event(trace.index).await?
-                && is_of_ledger(&event)
                 && about(&event) == Some(subject)
             {
                 events.push(MyEvent { index: trace.index, at, event });
@@ -315,10 +314,6 @@ fn end_of(event: Event) -> Option<MyExchangeEnd> {
     } else {
         None
     }
-}
-
-fn is_of_ledger(event: &Event) -> bool {
-    !matches!(event, Event::Answered(_) | Event::Dropped(_) | Event::Failed(_))
 }
 
 /// Whom an entry is about that may be shown to that person with its whole record. Questions name the agent who asked, and

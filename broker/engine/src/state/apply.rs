@@ -1,5 +1,6 @@
 //! How each event changes the state.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use unefois_consent::decide::Earlier;
@@ -193,12 +194,12 @@ impl State {
     }
 
     fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
-        let mut consent = event.consent.clone();
+        let mut consent = Cow::Borrowed(&event.consent);
         if let Some(before) = self.consent(consent.id)? {
             self.rows.remove(keys::consent_place(&before));
             // The windows go on where they are the same: what was used of one stays used.
-            if (before.usage, before.not_before) == (consent.usage, consent.not_before) {
-                consent.window = before.window;
+            if before.window.is_some() && (before.usage, before.not_before) == (consent.usage, consent.not_before) {
+                consent.to_mut().window = before.window;
             }
         }
         self.rows.put(keys::consent_place(&consent), stamp.row(&[]));

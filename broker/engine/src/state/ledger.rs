@@ -156,6 +156,18 @@ impl State {
         rows.iter().map(|(_, row)| decode(row)).collect()
     }
 
+    /// The objections of a person to proactive use by `consumer`, at most `limit`.
+    pub(crate) fn objections_to(
+        &self,
+        subject: SubjectRef,
+        consumer: Siret,
+        limit: usize,
+    ) -> Result<Vec<Objection>, StoreError> {
+        // The key of the objection to all procedures is what those of each begin with.
+        let rows = self.live_rows(&keys::objection(subject, consumer, None), None, limit)?;
+        rows.iter().map(|(_, row)| decode(row)).collect()
+    }
+
     /// The entries about a person before the one of index `before`, newest first: at most `limit`.
     pub(crate) fn traces(
         &self,

@@ -36,9 +36,6 @@ const DAMAGED: &str = "tree-damaged";
 /// Since when a removed row may be in a table, in milliseconds; absent where none is.
 const REMOVED_SINCE: &[u8] = b"\0removed-since";
 
-/// A chunk of so many rows is written as a table at once: they come in order, and bringing them into order again in memory
-/// would take most of the time of a rebuild.
-const WRITTEN_AT_ONCE: usize = 50_000;
 /// With so many tables waiting to be written, chunks wait.
 const MAX_WAITING: usize = 3;
 /// The same, with so many times as many tables waiting to be merged as are merged at once.
@@ -69,6 +66,7 @@ struct Tree {
     folder: PathBuf,
     memory_bytes: u64,
     merge_at: u8,
+    written_at_once: usize,
     forget_every: Duration,
     min_free_bytes: u64,
     has_room: AtomicBool,
@@ -102,7 +100,8 @@ fn open_tree(
         .data_block_hash_ratio_policy(HashRatioPolicy::all(HASHED))
         .data_block_compression_policy(CompressionPolicy::disabled())
         .index_block_compression_policy(CompressionPolicy::disabled())
-        // Filters and indexes stay in memory, beside the cache: 4 bytes a row.
+        // Filters and indexes stay in memory, beside the cache: 4 bytes a row. Those of a chunk that was written at once come
+        // through the cache until it is merged.
         .filter_policy(FilterPolicy::all(filter))
         .filter_block_pinning_policy(PinningPolicy::all(true))
         .index_block_pinning_policy(PinningPolicy::all(true))
@@ -259,6 +258,13 @@ impl Tree {
         changes.push((FOLDED.to_vec(), Some(folded.to_be_bytes().to_vec())));
         // They are in order but for the last few.
         changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // The last of a key counts, as in memory.
+        changes.dedup_by(|later, earlier| {
+            later.0 == earlier.0 && {
+                std::mem::swap(later, earlier);
+                true
+            }
+        });
         let mut tables = self.tree.ingestion()?;
         for (key, value) in changes {
             match value {
@@ -328,6 +334,7 @@ impl Engine for TreeRows {
             folder: folder.to_owned(),
             memory_bytes: options.fold_memory_bytes,
             merge_at: options.fold_merge_at.max(1),
+            written_at_once: options.fold_written_at_once,
             forget_every: options.fold_forget_every,
             min_free_bytes: options.min_free_bytes,
             has_room: AtomicBool::new(true),
@@ -385,8 +392,9 @@ impl Fold for TreeRows {
     fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
         let apply = || {
             self.tree.wait_for_room()?;
-            if changes.len() >= WRITTEN_AT_ONCE {
-                self.tree.write_chunk(changes, folded).map_err(std::io::Error::other)?;
+            if changes.len() >= self.tree.written_at_once {
+                let written = self.tree.write_chunk(changes, folded);
+                written.map_err(|error| std::io::Error::other(self.tree.fault(&error)))?;
                 self.writes.wake();
             } else if self.tree.put_chunk(changes, folded) {
                 self.writes.wake();
