@@ -95,10 +95,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// For a fold that a replay builds and throws away: 256 MiB of what was read, 256 MiB, or four times as much, of what is not
-    /// written yet, and hardly a merge. What does not fit lies in the folder.
+    /// For a fold that a replay builds and throws away: 256 MiB of what was read, and no merge before there are 255 tables, of a
+    /// chunk each: merging would take more time than the few reads that look into many of them.
     pub fn scratch() -> Self {
-        Self { fold_cache_bytes: 256 << 20, fold_memory_bytes: 256 << 20, fold_merge_at: 64, ..Self::default() }
+        Self { fold_cache_bytes: 256 << 20, fold_memory_bytes: 256 << 20, fold_merge_at: u8::MAX, ..Self::default() }
     }
 
     /// The head file of the data folder `folder`.
