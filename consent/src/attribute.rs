@@ -18,7 +18,13 @@ pub struct DatasetId(Arc<str>);
 pub struct AttributeId(Arc<str>);
 
 fn parts_are_names(text: &str, at_least: usize) -> bool {
-    is_name(text) && text.split('.').all(is_name) && text.split('.').count() >= at_least
+    // All characters are those of a name, so each part is one that begins like a name.
+    let bytes = text.as_bytes();
+    let begins_part = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    is_name(text)
+        && bytes.last() != Some(&b'.')
+        && bytes.windows(2).all(|two| !matches!(two, [b'.', next] if !begins_part(next)))
+        && bytes.iter().filter(|byte| **byte == b'.').count() + 1 >= at_least
 }
 
 impl DatasetId {
@@ -116,7 +122,9 @@ mod tests {
 
     #[test]
     fn an_attribute_has_three_parts_or_more() {
-        for bad in ["", "valeur", "dss.valeur", "dss..valeur", ".a.b", "a.b.", "dss.QF.valeur"] {
+        for bad in
+            ["", "valeur", "dss.valeur", "dss..valeur", ".a.b", "a.b.", "a.b.c.", "dss.QF.valeur", "a.b.-c", "a._b.c"]
+        {
             assert!(bad.parse::<AttributeId>().is_err(), "{bad}");
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use unefois_audit::{Frontier, VerifierKey};
 use unefois_consent::Event;
-use unefois_engine::replay::{BatchSource, JournalSource, Report, fold_digest, replay, verify};
+use unefois_engine::replay::{BatchSource, JournalSource, Report, replay, verify};
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{Fold, Visit};
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
@@ -19,9 +19,28 @@ fn opener(data: &Path) -> Opener {
 
 /// The log in `data` verifies and replays.
 pub fn check_log(data: &Path, key: &VerifierKey) -> Report {
+    replayed(data, key, MemoryStore::default())
+}
+
+/// The same; the state is in `scratch` then.
+fn replayed(data: &Path, key: &VerifierKey, scratch: MemoryStore) -> Report {
     let files = JournalReader::open(data).unwrap();
     verify(&files, key, &opener(data), &mut |_, _| {}).unwrap();
-    replay(&files, key, &opener(data), Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap()
+    replay(&files, key, &opener(data), Arc::new(scratch), &mut |_, _| {}).unwrap()
+}
+
+/// Both folds hold the same state.
+fn assert_same_state(fold: &dyn Fold, replayed: &dyn Fold) {
+    // Without rows of the store itself (their first byte is zero) and those that tie a fold to its journal.
+    let rows = |fold: &dyn Fold| {
+        let rows = fold.scan(b"", Some(&[0, 0xff]), usize::MAX).unwrap();
+        rows.into_iter().filter(|(key, _)| ![&b"h"[..], b"v"].contains(&&**key))
+    };
+    let mut replayed = rows(replayed);
+    for row in rows(fold) {
+        assert!(replayed.next().as_ref() == Some(&row), "the row {} is not what a replay gives", hex::encode(row.0));
+    }
+    assert!(replayed.next().is_none(), "the fold lacks a row");
 }
 
 /// The tiles on the disk are those of the journal, in each shard.
@@ -62,13 +81,14 @@ fn check_tiles_of(reader: &JournalReader, shard: Range<u64>, tiles: &Path) {
 /// The log verifies and replays, its tiles are those of the journal, no exchange is left open, and the fold is what the
 /// replay gives. The store is closed.
 pub fn check(data: &Path, key: &VerifierKey) -> Report {
-    let report = check_log(data, key);
+    let scratch = MemoryStore::default();
+    let report = replayed(data, key, scratch.clone());
     check_tiles(data);
     assert_eq!(report.open, 0, "an exchange was left without its end");
     let fold = open_fold(&data.join("fold"), &Options::default()).unwrap();
     assert_eq!(fold.folded().unwrap(), report.entries, "the fold is behind after closing");
     if report.purged == 0 {
-        assert_eq!(fold_digest(&*fold).unwrap(), report.state, "the fold is not what a replay gives");
+        assert_same_state(&*fold, &scratch);
     }
     report
 }
@@ -76,10 +96,11 @@ pub fn check(data: &Path, key: &VerifierKey) -> Report {
 /// Like [`check`], of a store in memory.
 pub fn check_memory(store: &MemoryStore, key: &VerifierKey) -> Report {
     let opener = Opener::new(Arc::new(store.clone()));
-    let report = replay(&JournalSource(store), key, &opener, Arc::new(MemoryStore::default()), &mut |_, _| {}).unwrap();
+    let scratch = MemoryStore::default();
+    let report = replay(&JournalSource(store), key, &opener, Arc::new(scratch.clone()), &mut |_, _| {}).unwrap();
     assert_eq!(report.open, 0, "an exchange was left without its end");
     if store.folded().unwrap() == report.entries && report.purged == 0 {
-        assert_eq!(fold_digest(store).unwrap(), report.state, "the fold is not what a replay gives");
+        assert_same_state(store, &scratch);
     }
     report
 }

@@ -222,11 +222,12 @@ impl FoldWriter {
         if gone.is_empty() {
             return Ok(());
         }
-        self.fold.apply(gone.into_iter().map(|key| (key, None)).collect(), self.position)
+        let changes: Vec<_> = gone.iter().map(|key| (&**key, None)).collect();
+        self.fold.apply(&changes, self.position)
     }
 
     fn apply(&mut self, chunk: FoldChunk) -> Result<(), StoreError> {
-        self.fold.apply(chunk.rows.into_changes(), chunk.position)?;
+        self.fold.apply(&chunk.rows.changes(), chunk.position)?;
         self.position = chunk.position;
         // The sequencer may have ended.
         let _ = self.folded.send(chunk.position);

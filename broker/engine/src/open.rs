@@ -144,9 +144,9 @@ fn catch_up(
     }
     let mut folding = Folding { opener: Opener::new(parts.keys.clone()), journal: &*parts.journal, past: None };
     let mut fault = None;
+    state.build();
     parts.journal.read(begin, &mut |batch| match folding.batch(state, &batch) {
         Ok(()) => {
-            state.gather();
             if state.waiting().1 >= BUILT_AT_ONCE
                 && let Err(error) = flush(parts, state, &batch.root)
             {
@@ -167,13 +167,15 @@ fn catch_up(
     if state.size() != end {
         return Err(EngineError::Log(format!("the journal ends at {} and its head says {end}", state.size())));
     }
-    flush(parts, state, &head.root)
+    flush(parts, state, &head.root)?;
+    state.built();
+    Ok(())
 }
 
 fn flush(parts: &EngineParts, state: &mut State, root: &Hash) -> Result<(), EngineError> {
     let mut chunk = state.take_chunk()?;
     chunk.extend(tie_rows(root));
-    parts.fold.apply(chunk.into_changes(), state.size())?;
+    parts.fold.apply(&chunk.changes(), state.size())?;
     state.folded(state.size());
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! decided, and names the first entry that does not follow. Both read batch by batch, beside a running broker, in memory
 //! that does not grow with the log: all cores hash, open and parse batches, one thread puts them in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::purge::Past;
@@ -15,14 +16,12 @@ use unefois_audit::{Frontier, Hash, VerifierKey};
 use unefois_consent::event::Event;
 
 mod derive;
-mod digest;
 mod folder;
 mod ledger;
 mod past;
 mod prepare;
 
 use derive::{Derivation, Derived};
-pub use digest::fold_digest;
 use prepare::{Depth, Prepared, PreparedEntry, Record, in_order};
 
 /// Reads a journal's batches in order.
@@ -70,8 +69,8 @@ pub struct Report {
     pub underived: u64,
     /// Exchanges under way at the end.
     pub open: u64,
-    /// Digest of all rows of the state, zero where nothing was replayed or a record was purged (what it counted is gone);
-    /// equal to [`fold_digest`] of a fold of this log.
+    /// SHA-256 over all changes of the state in the order of the log, zero where nothing was replayed or a record was purged
+    /// (what it counted is gone): equal in all replays of one log by one version of this code.
     pub state: [u8; 32],
 }
 
@@ -121,7 +120,7 @@ pub fn verify(
 }
 
 /// Checks all that [`verify`] checks, and that every decision follows from the entries before it. `scratch` is an empty
-/// fold that the state is built in; it holds references of persons, so throw it away afterwards.
+/// fold that the state is built in, and has all its rows in the end; it holds references of persons, so throw it away afterwards.
 pub fn replay(
     source: &dyn BatchSource,
     key: &VerifierKey,
@@ -144,7 +143,7 @@ fn walk(
     let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
     let shards = &Shards::read(source, key, opener)?;
     let (report, past, tree) = (Report::default(), None, Tree::default());
-    let mut walk = Walk { source, shards, opener, tree, time_ms: 0, report, past, derivation };
+    let mut walk = Walk { source, total, shards, opener, tree, time_ms: 0, report, past, derivation };
     in_order(source, shards, opener, depth, &mut |batch| {
         walk.batch(batch)?;
         progress(walk.report.entries, total);
@@ -153,9 +152,9 @@ fn walk(
     if walk.report.entries != total {
         return fault(walk.report.entries, format!("is missing: the journal should hold {total} entries"));
     }
-    if let Some(derivation) = &mut walk.derivation {
+    if let Some(derivation) = walk.derivation {
         walk.report.open = derivation.open();
-        let state = derivation.digest()?;
+        let state = derivation.end()?;
         if walk.report.purged == 0 {
             walk.report.state = state;
         }
@@ -176,6 +175,8 @@ struct Tree {
 
 struct Walk<'a> {
     source: &'a dyn BatchSource,
+    /// How many entries there are to walk.
+    total: u64,
     shards: &'a Shards,
     opener: &'a Opener,
     tree: Tree,
@@ -192,13 +193,14 @@ impl<'a> Walk<'a> {
         for (level, root) in &batch.subtrees {
             self.tree.frontier.append_subtree(*level, *root);
         }
+        let end = self.shards.after(batch.first).map_or(self.total, |next| next.first);
         for (index, entry) in (batch.first..).zip(&batch.entries) {
             if entry.leaf.time_ms < self.time_ms {
                 return fault(index, "its time is before the time of the entry before it");
             }
             self.time_ms = entry.leaf.time_ms;
-            self.place(index, entry.leaf.kind)?;
-            self.record(index, entry)?;
+            self.place(index, entry.leaf.kind, shard.first..end)?;
+            self.record(index, entry, &shard.key)?;
             self.report.entries += 1;
         }
         let last = self.report.entries.saturating_sub(1);
@@ -235,20 +237,19 @@ impl<'a> Walk<'a> {
     }
 
     /// The ends of shards are where the journal has them.
-    fn place(&self, index: u64, kind: u8) -> Result<(), LogFault> {
-        if (kind == Event::LOG_OPENED) != self.shards.begins(index) {
+    fn place(&self, index: u64, kind: u8, shard: Range<u64>) -> Result<(), LogFault> {
+        if (kind == Event::LOG_OPENED) != (index == shard.start) {
             return fault(index, "a shard opens with its first entry and no other");
         }
-        let next = index.saturating_add(1);
-        let ends = next == self.source.size() || self.shards.begins(next);
+        let is_last = index.saturating_add(1) == shard.end;
         match kind == Event::SHARD_CLOSED {
-            true if !ends => fault(index, "closes its shard, which goes on"),
-            false if ends && next != self.source.size() => fault(index, "ends its shard and does not close it"),
+            true if !is_last => fault(index, "closes its shard, which goes on"),
+            false if is_last && shard.end != self.total => fault(index, "ends its shard and does not close it"),
             true | false => Ok(()),
         }
     }
 
-    fn record(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {
+    fn record(&mut self, index: u64, entry: &PreparedEntry, key: &VerifierKey) -> Result<(), LogFault> {
         match entry.record.as_ref().map_err(LogFault::clone)? {
             Record::Purged => self.purged(index, entry),
             Record::Committed => {
@@ -258,10 +259,7 @@ impl<'a> Walk<'a> {
             Record::Event(event) => {
                 self.report.records += 1;
                 let Some(derivation) = &mut self.derivation else { return Ok(()) };
-                match derivation
-                    .entry(index, (entry, &self.shards.of(index).key), event)
-                    .map_err(|fault| at(index, fault))?
-                {
+                match derivation.entry(index, (entry, key), event).map_err(|fault| at(index, fault))? {
                     Derived::Decision => self.report.decisions += 1,
                     Derived::Rests => self.report.underived += 1,
                     Derived::Nothing => {}

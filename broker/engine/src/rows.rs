@@ -12,47 +12,96 @@ use smallvec::SmallVec;
 
 use crate::store::{Fold, Row, RowChange, StoreError};
 
+mod log;
+
+use log::RowLog;
+
 /// A key; nearly all of them fit without an allocation.
 pub(crate) type Key = SmallVec<[u8; 56]>;
-/// Rows by key; `None` removes one.
-type Changes = BTreeMap<Key, Option<Vec<u8>>>;
+/// A change that is on nobody else's account.
+pub(crate) type OwnChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// Changed rows.
+#[derive(Debug)]
+enum Recent {
+    /// By key; `None` removes one.
+    Ordered(BTreeMap<Key, Option<Vec<u8>>>),
+    /// While a fold is built.
+    Logged(RowLog),
+}
+
+impl Recent {
+    fn put(&mut self, key: Key, value: Option<Vec<u8>>) {
+        match self {
+            Self::Ordered(rows) => drop(rows.insert(key, value)),
+            Self::Logged(log) => log.push(&key, value.as_deref()),
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        match self {
+            Self::Ordered(rows) => rows.get(key).map(Option::as_deref),
+            Self::Logged(log) => log.get(key),
+        }
+    }
+
+    /// How many rows changed, at most.
+    fn len(&self) -> usize {
+        match self {
+            Self::Ordered(rows) => rows.len(),
+            Self::Logged(log) => log.len(),
+        }
+    }
+
+    /// The changes under `prefix` from `start` on, and those of a row newest first; in the order of keys where they are kept so.
+    fn under<'a>(&'a self, prefix: &'a [u8], start: Bound<&'a [u8]>) -> impl Iterator<Item = RowChange<'a>> {
+        let (ordered, logged) = match self {
+            Self::Ordered(rows) => (Some(rows.range::<[u8], _>((start, Bound::Unbounded))), None),
+            Self::Logged(log) => (None, Some(log.under(prefix))),
+        };
+        let ordered = ordered.into_iter().flatten().map(|(key, value)| (&**key, value.as_deref()));
+        let ordered = ordered.take_while(move |(key, _)| key.starts_with(prefix));
+        let is_from_start = move |key: &[u8]| match start {
+            Bound::Included(start) => key >= start,
+            Bound::Excluded(start) => key > start,
+            Bound::Unbounded => true,
+        };
+        ordered.chain(logged.into_iter().flatten().filter(move |(key, _)| is_from_start(key)))
+    }
+}
 
 /// Rows on their way to the fold.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    /// Oldest first.
-    runs: Vec<Arc<Changes>>,
-    more: Vec<RowChange>,
+    rows: Arc<Recent>,
+    more: Vec<OwnChange>,
 }
-
-/// Where many rows are gathered, so many are kept in one map: a larger one does not fit into the processor's caches.
-const RUN: usize = 16_384;
 
 impl Chunk {
     /// Adds rows that are not read through [`Rows`].
-    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = RowChange>) {
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = OwnChange>) {
         self.more.extend(more);
     }
 
-    /// The changes, for the fold. Copies them: the sequencer goes on reading.
-    pub(crate) fn into_changes(self) -> Vec<RowChange> {
-        let of_run = |run: &Arc<Changes>| {
-            run.iter().map(|(key, value)| (key.to_vec(), value.clone())).collect::<Vec<RowChange>>()
+    /// The changes, as the fold takes them.
+    pub(crate) fn changes(&self) -> Vec<RowChange<'_>> {
+        let mut changes: Vec<RowChange<'_>> = match &*self.rows {
+            Recent::Ordered(rows) => rows.iter().map(|(key, value)| (&**key, value.as_deref())).collect(),
+            Recent::Logged(log) => log.in_order(),
         };
-        let mut rows: Vec<RowChange> = self.runs.iter().flat_map(of_run).collect();
-        if self.runs.len() > 1 {
-            // Runs are in order already, and a later one comes behind an earlier one: of equal keys the last counts.
-            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
-            rows.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    std::mem::swap(&mut later.1, &mut earlier.1);
-                }
-                same
-            });
+        for (key, value) in &self.more {
+            let place = changes.partition_point(|(before, _)| *before < key.as_slice());
+            changes.insert(place, (key, value.as_deref()));
         }
-        rows.extend(self.more);
-        rows
+        changes
+    }
+
+    /// The changes in the order in which they came, where they are kept so.
+    pub(crate) fn logged(&self) -> &[u8] {
+        match &*self.rows {
+            Recent::Ordered(_) => &[],
+            Recent::Logged(log) => log.bytes(),
+        }
     }
 }
 
@@ -60,28 +109,42 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct Rows {
     fold: Arc<dyn Fold>,
+    is_building: bool,
     /// Since the last chunk was taken.
-    current: Changes,
-    /// Older ones of them, oldest first.
-    gathered: Vec<Arc<Changes>>,
+    current: Recent,
     /// Of the chunk that was taken, which brings the fold to this position.
-    taken: Option<(u64, Vec<Arc<Changes>>)>,
+    taken: Option<(u64, Arc<Recent>)>,
 }
 
 impl Rows {
     pub(crate) fn new(fold: Arc<dyn Fold>) -> Self {
-        Self { fold, current: Changes::new(), gathered: Vec::new(), taken: None }
+        Self { fold, is_building: false, current: Recent::Ordered(BTreeMap::new()), taken: None }
+    }
+
+    /// From here on the fold is built: many rows change and few are read, until [`Rows::built`]. Nothing may be waiting.
+    pub(crate) fn build(&mut self) {
+        self.is_building = true;
+        self.current = self.no_changes();
+    }
+
+    /// The fold is built. Nothing may be waiting.
+    pub(crate) fn built(&mut self) {
+        self.is_building = false;
+        self.current = self.no_changes();
+    }
+
+    fn no_changes(&self) -> Recent {
+        if self.is_building { Recent::Logged(RowLog::new()) } else { Recent::Ordered(BTreeMap::new()) }
     }
 
     /// Newest first.
-    fn recent_changes(&self) -> impl Iterator<Item = &Changes> {
-        let taken = self.taken.iter().flat_map(|(_, runs)| runs.iter().rev());
-        std::iter::once(&self.current).chain(self.gathered.iter().rev().chain(taken).map(|run| &**run))
+    fn recent_changes(&self) -> impl Iterator<Item = &Recent> {
+        std::iter::once(&self.current).chain(self.taken.iter().map(|(_, rows)| &**rows))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.recent_changes().find_map(|rows| rows.get(key)) {
-            Some(value) => Ok(value.clone()),
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.fold.get(key),
         }
     }
@@ -92,13 +155,13 @@ impl Rows {
         let mut found: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         for rows in self.recent_changes() {
             let mut live = 0;
-            for (key, value) in under(rows, prefix, start) {
-                if !found.contains_key(&**key) {
+            for (key, value) in rows.under(prefix, start) {
+                if !found.contains_key(key) {
                     live += usize::from(value.is_some());
-                    found.insert(key.to_vec(), value.clone());
+                    found.insert(key.to_vec(), value.map(<[u8]>::to_vec));
                 }
                 // Whatever older rows add up to here sorts into the page already.
-                if live > limit {
+                if live > limit && matches!(rows, Recent::Ordered(_)) {
                     break;
                 }
             }
@@ -113,59 +176,44 @@ impl Rows {
     pub(crate) fn recent<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut found = BTreeMap::new();
         for rows in self.recent_changes() {
-            for (key, value) in under(rows, prefix, Bound::Included(prefix)) {
-                found.entry(&**key).or_insert(value.as_deref());
+            for (key, value) in rows.under(prefix, Bound::Included(prefix)) {
+                found.entry(key).or_insert(value);
             }
         }
         found.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
     pub(crate) fn put(&mut self, key: Key, value: Vec<u8>) {
-        self.current.insert(key, Some(value));
+        self.current.put(key, Some(value));
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
-        self.current.insert(key, None);
+        self.current.put(key, None);
     }
 
     /// How many rows wait for the fold, at most.
     pub(crate) fn waiting(&self) -> usize {
-        self.recent_changes().map(BTreeMap::len).sum()
+        self.recent_changes().map(Recent::len).sum()
     }
 
     /// How many rows changed since the last chunk, at most.
     pub(crate) fn dirty(&self) -> usize {
-        self.current.len() + self.gathered.iter().map(|run| run.len()).sum::<usize>()
-    }
-
-    /// Where a chunk of very many rows is gathered: begins another map when this one is large.
-    pub(crate) fn gather(&mut self) {
-        if self.current.len() >= RUN {
-            self.gathered.push(Arc::new(std::mem::take(&mut self.current)));
-        }
+        self.current.len()
     }
 
     /// The rows that changed since the last chunk, which bring the fold to `position`. They stay visible here until
     /// [`Rows::folded`]; only then may the next chunk be taken.
     pub(crate) fn take_chunk(&mut self, position: u64) -> Chunk {
-        let mut runs = std::mem::take(&mut self.gathered);
-        runs.push(Arc::new(std::mem::take(&mut self.current)));
-        self.taken = Some((position, runs.clone()));
-        Chunk { runs, more: Vec::new() }
+        let fresh = self.no_changes();
+        let rows = Arc::new(std::mem::replace(&mut self.current, fresh));
+        self.taken = Some((position, Arc::clone(&rows)));
+        Chunk { rows, more: Vec::new() }
     }
 
     /// The fold has all entries before `position`.
     pub(crate) fn folded(&mut self, position: u64) {
         self.taken.take_if(|(taken, _)| *taken <= position);
     }
-}
-
-fn under<'a>(
-    rows: &'a Changes,
-    prefix: &'a [u8],
-    start: Bound<&'a [u8]>,
-) -> impl Iterator<Item = (&'a Key, &'a Option<Vec<u8>>)> {
-    rows.range::<[u8], _>((start, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -175,33 +223,40 @@ mod tests {
     use super::*;
     use crate::testing::MemoryRows;
 
+    /// Keys of three owners, of whom two share what their keys begin with, and some that are shorter.
     fn key(n: u8) -> Key {
-        Key::from_slice(&[b'k', n])
+        match n % 4 {
+            0 => Key::from_slice(&[b'k', n]),
+            owner => [&[b'k'][..], &[owner / 2; 16], &[n]].concat().into_iter().collect(),
+        }
     }
 
     proptest! {
         #[test]
         fn what_is_read_is_what_was_written_last_wherever_it_lies(
-            steps in prop::collection::vec((0_u8..12, 0_u8..6, 0_u8..8), 1..120),
+            steps in prop::collection::vec((0_u8..24, 0_u8..6, 0_u8..24, prop::bool::ANY), 1..120),
             limit in 1_usize..8,
+            is_building in prop::bool::ANY,
         ) {
             let fold = Arc::new(MemoryRows::default());
             let mut rows = Rows::new(fold.clone());
+            if is_building {
+                rows.build();
+            }
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             let mut on_the_way: Option<Chunk> = None;
-            for (position, (n, what, after)) in (1_u64..).zip(steps) {
+            for (position, (n, what, after, is_of_owner)) in (1_u64..).zip(steps) {
                 match what {
                     0 => {
                         rows.remove(key(n));
                         model.remove(&key(n).to_vec());
                     }
-                    3 => rows.gathered.push(Arc::new(std::mem::take(&mut rows.current))),
                     1 if on_the_way.is_none() => on_the_way = Some(rows.take_chunk(position)),
                     2 => {
-                        if let Some(chunk) = on_the_way.take() {
-                            let changes = chunk.into_changes();
-                            prop_assert!(changes.windows(2).all(|two| two[0].0 < two[1].0), "not in order, or a key twice");
-                            fold.apply(changes, position).unwrap();
+                        if let Some(mut chunk) = on_the_way.take() {
+                            chunk.extend([(b"a".to_vec(), Some(vec![1])), (b"z".to_vec(), None)]);
+                            // Which checks that they are in order, each key once.
+                            fold.apply(&chunk.changes(), position).unwrap();
                             rows.folded(position);
                         }
                     }
@@ -212,10 +267,32 @@ mod tests {
                 }
                 prop_assert_eq!(rows.get(&key(n)).unwrap(), model.get(&key(n).to_vec()).cloned());
                 let after = key(after);
-                let page = rows.scan(b"k", Some(&after), limit).unwrap();
-                let expected = model.iter().filter(|(key, _)| key.as_slice() > &after[..]).take(limit);
-                prop_assert_eq!(page, expected.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>());
+                let prefix = if is_of_owner { after.get(..17).unwrap_or(b"k") } else { b"k" };
+                let page = rows.scan(prefix, Some(&after), limit).unwrap();
+                let expected = model.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_slice() > &after[..]);
+                let expected = expected.take(limit).map(|(key, value)| (key.clone(), value.clone()));
+                prop_assert_eq!(page, expected.collect::<Vec<_>>());
             }
+            let known: Vec<_> = rows.recent(b"k").map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            prop_assert!(known.iter().all(|(key, value)| model.get(key) == Some(value)), "a recent row is an old one");
         }
+    }
+
+    #[test]
+    fn a_fold_that_is_built_gives_its_changes_in_the_order_in_which_they_came() {
+        let mut rows = Rows::new(Arc::new(MemoryRows::default()));
+        rows.build();
+        rows.put(key(8), vec![1]);
+        rows.put(key(4), vec![2, 2]);
+        rows.remove(key(8));
+        let logged = rows.take_chunk(1).logged().to_vec();
+        assert_eq!(
+            hex::encode(logged),
+            "020001000000 6b08 01 020002000000 6b04 0202 0200ffffffff 6b08".replace(' ', "")
+        );
+        rows.folded(1);
+        rows.built();
+        rows.put(key(8), vec![1]);
+        assert!(rows.take_chunk(2).logged().is_empty());
     }
 }

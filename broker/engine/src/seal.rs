@@ -136,6 +136,16 @@ impl Opener {
     /// The record of entry `index`, or `None` where its key was destroyed. A record that does not open, or that
     /// its leaf does not commit to, is `Corrupt`.
     pub fn open(&self, index: u64, entry: &SealedEntry) -> Result<Option<OpenRecord>, StoreError> {
+        self.read(index, entry, |salt, record| Ok(OpenRecord { salt, record: record.to_owned() }))
+    }
+
+    /// Gives the salt and the text of such a record to `read`.
+    pub(crate) fn read<T>(
+        &self,
+        index: u64,
+        entry: &SealedEntry,
+        read: impl FnOnce(Salt, &str) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         let Some(cipher) = self.cipher(entry.period())? else { return Ok(None) };
         let damaged = || {
             StoreError::Corrupt(format!("the record of entry {index} does not open or is not what its leaf commits to"))
@@ -150,17 +160,17 @@ impl Opener {
         if commitment(&salt, record) != entry.leaf.commitment {
             return Err(damaged());
         }
-        let record = String::from_utf8(record.to_vec()).map_err(|_| damaged())?;
-        Ok(Some(OpenRecord { salt, record }))
+        let record = std::str::from_utf8(record).map_err(|_| damaged())?;
+        read(salt, record).map(Some)
     }
 
     /// What the record of entry `index` says, or `None` where its key was destroyed. One that does not open or parse is
     /// `Corrupt`.
     pub(crate) fn event(&self, index: u64, entry: &SealedEntry) -> Result<Option<Event>, StoreError> {
-        let Some(opened) = self.open(index, entry)? else { return Ok(None) };
-        let event = serde_json::from_str(&opened.record)
-            .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))?;
-        Ok(Some(event))
+        self.read(index, entry, |_, record| {
+            serde_json::from_str(record)
+                .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))
+        })
     }
 
     /// Forgets the cipher of a period whose key was destroyed.

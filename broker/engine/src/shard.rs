@@ -69,10 +69,19 @@ impl Shards {
         Ok(Self { closed, open })
     }
 
+    /// All of them, in order.
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Shard> {
+        self.closed.iter().map(|(shard, _)| shard).chain([&self.open])
+    }
+
     /// The shard that entry `index` is in, or will be.
     pub fn of(&self, index: u64) -> &Shard {
-        let closed = self.closed.iter().map(|(shard, _)| shard);
-        std::iter::once(&self.open).chain(closed.rev()).find(|shard| shard.first <= index).unwrap_or(&self.open)
+        self.all().rev().find(|shard| shard.first <= index).unwrap_or(&self.open)
+    }
+
+    /// The shard that comes after the one that entry `index` is in.
+    pub(crate) fn after(&self, index: u64) -> Option<&Shard> {
+        self.all().find(|shard| shard.first > index)
     }
 
     /// The shard that is open.
@@ -91,21 +100,15 @@ impl Shards {
         self.closed.iter().find(|(closed, _)| closed == shard).map(|(_, head)| head)
     }
 
-    /// Whether a shard begins with entry `index`.
-    pub(crate) fn begins(&self, index: u64) -> bool {
-        self.of(index).first == index
-    }
-
     /// Index of the first entry of the shard of this origin.
     pub fn first_of(&self, origin: &str) -> Option<u64> {
-        let mut all = self.closed.iter().map(|(shard, _)| shard).chain([&self.open]);
-        all.find(|shard| shard.key.name() == origin).map(|shard| shard.first)
+        self.all().find(|shard| shard.key.name() == origin).map(|shard| shard.first)
     }
 
     /// Why the log cannot go on in a shard of this key.
     fn why_not(&self, next: &VerifierKey) -> Option<&'static str> {
-        let mut all = self.closed.iter().map(|(shard, _)| shard).chain([&self.open]);
-        let same = all.find(|shard| shard.key.name() == next.name() || shard.key.public_key() == next.public_key())?;
+        let same =
+            self.all().find(|shard| shard.key.name() == next.name() || shard.key.public_key() == next.public_key())?;
         Some(if same.key.name() == next.name() {
             "this log had a shard of that name; give the next one another"
         } else {

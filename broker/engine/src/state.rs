@@ -16,8 +16,8 @@ use unefois_consent::{
     ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
 };
 
-use crate::rows::{Chunk, Rows};
-use crate::store::{Fold, RowChange, StoreError};
+use crate::rows::{Chunk, OwnChange, Rows};
+use crate::store::{Fold, StoreError};
 
 mod apply;
 mod consent_row;
@@ -43,13 +43,8 @@ use stamp::Stamp;
 const LAYOUT: &[u8] = b"9";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
-pub(crate) fn tie_rows(root: &Hash) -> [RowChange; 2] {
+pub(crate) fn tie_rows(root: &Hash) -> [OwnChange; 2] {
     [(keys::ROOT.to_vec(), Some(root.0.to_vec())), (keys::LAYOUT.to_vec(), Some(LAYOUT.to_vec()))]
-}
-
-/// Whether `key` is one of those rows, which are not state.
-pub(crate) fn is_tie_row(key: &[u8]) -> bool {
-    key == keys::ROOT || key == keys::LAYOUT
 }
 
 /// An exchange that was permitted and has not ended.
@@ -274,9 +269,14 @@ impl State {
         self.time = self.time.max(time);
     }
 
-    /// Where a chunk of very many rows is gathered: to be called after each entry.
-    pub(crate) fn gather(&mut self) {
-        self.rows.gather();
+    /// From here on the fold is built from the log, in chunks of [`BUILT_AT_ONCE`] rows, until [`State::built`].
+    pub(crate) fn build(&mut self) {
+        self.rows.build();
+    }
+
+    /// The fold is built, and has all that was derived.
+    pub(crate) fn built(&mut self) {
+        self.rows.built();
     }
 
     /// Rows that wait for the fold, and how many of them no chunk has taken.
@@ -288,14 +288,31 @@ impl State {
     /// chunk be taken.
     pub(crate) fn take_chunk(&mut self) -> Result<Chunk, StoreError> {
         let mut chunk = self.rows.take_chunk(self.size);
-        chunk.extend([(keys::OPEN.to_vec(), Some(encode(&self.open)?))]);
+        chunk.extend([self.open_row()?]);
         if std::mem::take(&mut self.purged_dirty) {
-            chunk.extend([(keys::PURGED.to_vec(), Some(encode(&self.purged.all())?))]);
+            chunk.extend([self.purged_row()?]);
         }
         if std::mem::take(&mut self.registry_dirty) {
-            chunk.extend([(keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?))]);
+            chunk.extend([self.registry_row()?]);
         }
         Ok(chunk)
+    }
+
+    fn open_row(&self) -> Result<OwnChange, StoreError> {
+        Ok((keys::OPEN.to_vec(), Some(encode(&self.open)?)))
+    }
+
+    fn purged_row(&self) -> Result<OwnChange, StoreError> {
+        Ok((keys::PURGED.to_vec(), Some(encode(&self.purged.all())?)))
+    }
+
+    fn registry_row(&self) -> Result<OwnChange, StoreError> {
+        Ok((keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?)))
+    }
+
+    /// What lies in memory and is written with each chunk, as the fold has it.
+    pub(crate) fn rows_in_memory(&self) -> Result<[OwnChange; 3], StoreError> {
+        Ok([self.open_row()?, self.purged_row()?, self.registry_row()?])
     }
 
     /// The fold has all entries before `position`.

@@ -193,8 +193,8 @@ pub trait HeadFile: Send + Sync + fmt::Debug {
 /// One row of the fold: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// A change of one row of the fold; `None` removes it.
-pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
+/// A change of one row of the fold: key and value; `None` removes it.
+pub type RowChange<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The fold: ordered rows derived from the journal. Losing it costs time, not data.
 ///
@@ -212,8 +212,8 @@ pub trait Fold: Send + Sync + fmt::Debug {
     /// At most `limit` rows whose key starts with `prefix` and comes after `after`.
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Applies `changes` and moves the position to `folded`.
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError>;
+    /// Applies `changes`, which are in the order of their keys and have each key once, and moves the position to `folded`.
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError>;
 
     /// Removes every row and moves the position to 0.
     fn clear(&self) -> Result<(), StoreError>;

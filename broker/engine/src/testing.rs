@@ -35,12 +35,13 @@ impl Fold for MemoryRows {
         Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
+        assert!(changes.windows(2).all(|two| two[0].0 < two[1].0), "not in order, or a key twice");
         let mut rows = self.lock();
         for (key, value) in changes {
             match value {
-                Some(value) => rows.0.insert(key, value),
-                None => rows.0.remove(&key),
+                Some(value) => rows.0.insert(key.to_vec(), value.to_vec()),
+                None => rows.0.remove(*key),
             };
         }
         rows.1 = folded;

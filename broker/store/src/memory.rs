@@ -238,12 +238,12 @@ impl Fold for MemoryStore {
         Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         let (mut disk, fails) = self.enter(Operation::FoldApply)?;
         for (key, value) in changes {
             match value {
-                Some(value) => disk.rows.insert(key, value),
-                None => disk.rows.remove(&key),
+                Some(value) => disk.rows.insert(key.to_vec(), value.to_vec()),
+                None => disk.rows.remove(*key),
             };
         }
         disk.folded = folded;

@@ -270,9 +270,8 @@ fn a_chunk_of_rows_comes_whole_with_its_position<S: Subject>() {
     let store = S::create();
     let fold = store.fold();
     assert_eq!(fold.folded().unwrap(), 0);
-    let put = |key: &str, value: &str| (key.as_bytes().to_vec(), Some(value.as_bytes().to_vec()));
-    fold.apply(vec![put("c1", "a"), put("c3", "c"), put("c2", "b"), put("d", "x")], 4).unwrap();
-    fold.apply(vec![put("c2", "B"), (b"d".to_vec(), None), put("c20", "z")], 9).unwrap();
+    fold.apply(&[(b"c1", Some(b"a")), (b"c2", Some(b"b")), (b"c3", Some(b"c")), (b"d", Some(b"x"))], 4).unwrap();
+    fold.apply(&[(b"c2", Some(b"B")), (b"c20", Some(b"z")), (b"d", None)], 9).unwrap();
     let store = store.reopen();
     let fold = store.fold();
     // No durability is promised, and none is lost by closing.
@@ -312,7 +311,8 @@ fn many_chunks_leave_what_a_map_of_them_holds<S: Subject>() {
                 None => map.remove(key),
             };
         }
-        store.fold().apply(chunk.into_iter().collect(), position).unwrap();
+        let changes: Vec<_> = chunk.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
+        store.fold().apply(&changes, position).unwrap();
         if position % 20 == 0 {
             store = store.reopen();
         }

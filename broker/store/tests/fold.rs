@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use unefois_engine::store::{Fold, RowChange};
+use unefois_engine::store::Fold;
 use unefois_store::Options;
 use unefois_store::embedded::{FoldEngine, open_fold};
 
@@ -31,10 +31,12 @@ fn place() -> (TempDir, PathBuf) {
     (root, folder)
 }
 
-/// Rows of about `bytes` bytes in all, each of which says its chunk.
-fn chunk(number: u64, rows: u64, bytes: usize) -> Vec<RowChange> {
+/// Applies rows whose values have `bytes` bytes and say their chunk.
+fn put(fold: &dyn Fold, number: u64, rows: u64, bytes: usize) {
     let value = [number.to_be_bytes().as_slice(), &vec![7; bytes]].concat();
-    (0..rows).map(|row| (format!("k{row:04}").into_bytes(), Some(value.clone()))).collect()
+    let keys: Vec<_> = (0..rows).map(|row| format!("k{row:04}")).collect();
+    let changes: Vec<_> = keys.iter().map(|key| (key.as_bytes(), Some(&*value))).collect();
+    fold.apply(&changes, number).unwrap();
 }
 
 /// Gives the position after it has seen that all rows are of one chunk.
@@ -74,7 +76,7 @@ fn a_closed_fold_is_trusted_in_any_boot_and_an_open_one_in_its_own() {
     for engine in ENGINES {
         let (_root, folder) = place();
         let another = Options { boot: "another".to_owned(), ..options(engine) };
-        open_fold(&folder, &options(engine)).unwrap().apply(chunk(3, 5, 10), 3).unwrap();
+        put(&*open_fold(&folder, &options(engine)).unwrap(), 3, 5, 10);
         let fold = open_fold(&folder, &another).unwrap();
         assert_eq!(whole(&*fold, 5), 3, "{engine:?}: closed before the boot");
         // Left open by that boot, as a power cut leaves it.
@@ -100,10 +102,10 @@ fn a_closed_fold_is_trusted_in_any_boot_and_an_open_one_in_its_own() {
 fn a_fold_of_the_other_engine_is_set_aside_and_begins_again() {
     for (before, after) in [(FoldEngine::Sled, FoldEngine::Tree), (FoldEngine::Tree, FoldEngine::Sled)] {
         let (_root, folder) = place();
-        open_fold(&folder, &options(before)).unwrap().apply(chunk(3, 5, 10), 3).unwrap();
+        put(&*open_fold(&folder, &options(before)).unwrap(), 3, 5, 10);
         let fold = open_fold(&folder, &options(after)).unwrap();
         assert_eq!(whole(&*fold, 5), 0, "{after:?}");
-        fold.apply(chunk(4, 5, 10), 4).unwrap();
+        put(&*fold, 4, 5, 10);
         drop(fold);
         assert_eq!(whole(&*open_fold(&folder, &options(after)).unwrap(), 5), 4, "{after:?}");
     }
@@ -114,7 +116,7 @@ fn a_damaged_fold_begins_again_at_once_or_at_the_next_start_after_the_damage_was
     for damage in ["zeros", "cut", "gone", "flipped"] {
         let (_root, folder) = place();
         let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
-        fold.apply(chunk(3, 2_000, 1_000), 3).unwrap();
+        put(&*fold, 3, 2_000, 1_000);
         drop(fold);
         for path in files(&folder) {
             let mut bytes = fs::read(&path).unwrap();
@@ -155,7 +157,7 @@ fn what_a_killed_process_leaves_is_the_fold_of_one_chunk() {
     let mut found = Vec::new();
     for position in 1..=40 {
         // 2 MB each, so that memory is handed over every now and then.
-        fold.apply(chunk(position, 100, 20_000), position).unwrap();
+        put(&*fold, position, 100, 20_000);
         if position % 4 == 0 {
             let copy = root.path().join(format!("copy-{position}"));
             killed(&folder, &copy);
@@ -176,7 +178,7 @@ fn a_fold_that_was_killed_often_takes_chunks_at_once() {
     for kill in 0..40 {
         let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
         let begun = Instant::now();
-        fold.apply(chunk(1, 5, 10), 1).unwrap();
+        put(&*fold, 1, 5, 10);
         assert!(begun.elapsed() < Duration::from_secs(20), "after {kill} kills");
         let copy = root.path().join(format!("killed-{kill}"));
         killed(&folder, &copy);
@@ -190,11 +192,11 @@ fn a_cleared_fold_is_empty_and_goes_on() {
         let (_root, folder) = place();
         let fold = open_fold(&folder, &options(engine)).unwrap();
         for position in 1..=20 {
-            fold.apply(chunk(position, 100, 20_000), position).unwrap();
+            put(&*fold, position, 100, 20_000);
         }
         fold.clear().unwrap();
         assert_eq!(whole(&*fold, 0), 0, "{engine:?}");
-        fold.apply(chunk(7, 5, 10), 7).unwrap();
+        put(&*fold, 7, 5, 10);
         drop(fold);
         assert_eq!(whole(&*open_fold(&folder, &options(engine)).unwrap(), 5), 7, "{engine:?}");
     }
@@ -210,14 +212,13 @@ fn files_hold(folder: &Path, text: &[u8]) -> bool {
 #[test]
 fn a_removed_row_is_gone_from_the_files_within_the_time() {
     let (_root, folder) = place();
-    let put = |key: &str, value: &str| vec![(key.as_bytes().to_vec(), Some(value.as_bytes().to_vec()))];
     let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
-    fold.apply(put("person-of-old", "reference-of-old"), 1).unwrap();
-    fold.apply(put("person-that-stays", "reference-that-stays"), 2).unwrap();
+    fold.apply(&[(b"person-of-old", Some(b"reference-of-old"))], 1).unwrap();
+    fold.apply(&[(b"person-that-stays", Some(b"reference-that-stays"))], 2).unwrap();
     drop(fold);
     assert!(files_hold(&folder, b"reference-of-old"));
     let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
-    fold.apply(vec![(b"person-of-old".to_vec(), None)], 3).unwrap();
+    fold.apply(&[(b"person-of-old", None)], 3).unwrap();
     drop(fold);
     assert!(files_hold(&folder, b"reference-of-old"), "the time is not over");
     // The removal is remembered over the restart.
@@ -238,9 +239,9 @@ fn a_removed_row_is_gone_from_the_files_within_the_time() {
 fn readers_beside_a_writer_see_each_row_of_some_chunk() {
     let (_root, folder) = place();
     let fold = open_fold(&folder, &options(FoldEngine::Tree)).unwrap();
-    fold.apply(chunk(1, 100, 2_000), 1).unwrap();
+    put(&*fold, 1, 100, 2_000);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (2..=200).for_each(|n| fold.apply(chunk(n, 100, 2_000), n).unwrap()));
+        let writer = scope.spawn(|| (2..=200).for_each(|n| put(&*fold, n, 100, 2_000)));
         let mut last = 0;
         while !writer.is_finished() {
             let value = fold.get(b"k0050").unwrap().expect("the row is always there");

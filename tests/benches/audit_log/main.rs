@@ -184,7 +184,7 @@ impl Fold for Slow {
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         self.0.scan(prefix, after, limit)
     }
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         std::thread::sleep(self.1);
         self.0.apply(changes, folded)
     }

@@ -11,7 +11,6 @@ use unefois_consent::event::{
 use unefois_consent::registry::Role;
 use unefois_consent::{ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
 
-use super::digest::fold_digest;
 use super::folder::Folder;
 use super::past::PurgedPast;
 use super::prepare::PreparedEntry;
@@ -51,7 +50,6 @@ pub(super) fn must(holds: bool, what: &str) -> Result<(), Fault> {
 
 /// The state after the entries so far, and the permits of the exchanges under way.
 pub(super) struct Derivation {
-    fold: Arc<dyn Fold>,
     folder: Folder,
     pub(super) state: State,
     permits: BTreeMap<u64, Permit>,
@@ -66,10 +64,11 @@ impl Derivation {
         if fold.folded()? != 0 {
             return Err(StoreError::NotWritten("a replay needs an empty fold to build its state in".to_owned()));
         }
-        let state = State::load(Arc::clone(&fold))?;
-        let folder = Folder::start(Arc::clone(&fold))?;
+        let mut state = State::load(Arc::clone(&fold))?;
+        state.build();
+        let folder = Folder::start(fold)?;
         let (permits, past) = (BTreeMap::new(), PurgedPast::default());
-        Ok(Self { fold, folder, state, permits, past, first_registry: true })
+        Ok(Self { folder, state, permits, past, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -77,11 +76,19 @@ impl Derivation {
         self.permits.len() as u64
     }
 
-    /// Digest of the state after the last entry.
-    pub(super) fn digest(&mut self) -> Result<[u8; 32], StoreError> {
+    /// After the last entry: the fold has all rows. SHA-256 over all changes of rows, in the order of the log, and over what of
+    /// the state lies in memory.
+    pub(super) fn end(mut self) -> Result<[u8; 32], StoreError> {
         self.flush()?;
-        self.settle()?;
-        fold_digest(&*self.fold)
+        let Self { folder, state, .. } = self;
+        let mut context = folder.end()?;
+        for (key, value) in state.rows_in_memory()? {
+            context.update(&key);
+            context.update(&value.unwrap_or_default());
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Ok(digest)
     }
 
     /// Derives one entry, of the shard whose key is `key`, and folds it.
@@ -103,7 +110,6 @@ impl Derivation {
             "is kept for another time than the law says",
         )?;
         self.state.apply(index, time, entry.retention, event)?;
-        self.state.gather();
         if self.state.waiting().1 >= BUILT_AT_ONCE {
             self.flush()?;
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ring::digest::{Context, SHA256};
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::rows::Chunk;
@@ -13,7 +15,8 @@ pub(super) struct Folder {
     chunks: Option<Sender<(Chunk, u64)>>,
     folded: Receiver<Result<u64, StoreError>>,
     is_busy: bool,
-    thread: Option<JoinHandle<()>>,
+    /// Gives the digest of all changes.
+    thread: Option<JoinHandle<Context>>,
 }
 
 impl Folder {
@@ -21,12 +24,15 @@ impl Folder {
         let (chunks, to_fold) = bounded::<(Chunk, u64)>(1);
         let (told, folded) = bounded(1);
         let run = move || {
+            let mut changes = Context::new(&SHA256);
             for (chunk, position) in to_fold {
-                let applied = fold.apply(chunk.into_changes(), position).map(|()| position);
+                changes.update(chunk.logged());
+                let applied = fold.apply(&chunk.changes(), position).map(|()| position);
                 if told.send(applied).is_err() {
                     break;
                 }
             }
+            changes
         };
         let thread = std::thread::Builder::new().name("unefois-replay-f".to_owned()).spawn(run);
         let thread = thread.map_err(|error| StoreError::NotWritten(format!("no thread for the fold: {error}")))?;
@@ -46,6 +52,14 @@ impl Folder {
         self.is_busy = true;
         let sent = self.chunks.as_ref().map(|chunks| chunks.send((chunk, position)));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
+    }
+
+    /// Waits for the last chunk: the digest of all changes, in the order in which they came.
+    pub(super) fn end(mut self) -> Result<Context, StoreError> {
+        self.wait()?;
+        self.chunks = None;
+        let changes = self.thread.take().map(JoinHandle::join);
+        changes.and_then(Result::ok).ok_or_else(gone)
     }
 }
 

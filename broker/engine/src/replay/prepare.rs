@@ -136,14 +136,13 @@ fn prepare(batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Pre
 }
 
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {
-    let opened = opener.open(index, entry).map_err(|error| LogFault::at(index, error))?;
-    let Some(opened) = opened else { return Ok(Record::Purged) };
-    if depth == Depth::Records {
-        return Ok(Record::Committed);
-    }
-    match serde_json::from_str::<Event>(&opened.record) {
-        Ok(event) if event.kind() == entry.leaf.kind => Ok(Record::Event(Box::new(event))),
-        Ok(_) => fault(index, "its leaf says another kind than its record"),
-        Err(error) => fault(index, format!("its record does not parse: {error}")),
-    }
+    let read = |_, record: &str| match depth {
+        Depth::Records => Ok(Ok(Record::Committed)),
+        Depth::Events => Ok(match serde_json::from_str::<Event>(record) {
+            Ok(event) if event.kind() == entry.leaf.kind => Ok(Record::Event(Box::new(event))),
+            Ok(_) => fault(index, "its leaf says another kind than its record"),
+            Err(error) => fault(index, format!("its record does not parse: {error}")),
+        }),
+    };
+    opener.read(index, entry, read).map_err(|error| LogFault::at(index, error))?.unwrap_or(Ok(Record::Purged))
 }

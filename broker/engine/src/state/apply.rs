@@ -195,7 +195,11 @@ impl State {
 
     fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
         let mut consent = Cow::Borrowed(&event.consent);
-        if let Some(before) = self.consent(consent.id)? {
+        let before = self.consent(consent.id)?;
+        if before.is_none() {
+            self.met.add(&keys::consent(consent.id));
+        }
+        if let Some(before) = before {
             self.rows.remove(keys::consent_place(&before));
             // The windows go on where they are the same: what was used of one stays used.
             if before.window.is_some() && (before.usage, before.not_before) == (consent.usage, consent.not_before) {
@@ -213,12 +217,11 @@ impl State {
         if let Some((key, terms)) = new_terms {
             self.rows.put(key, terms);
         }
-        let key = keys::consent(consent.id);
-        if !self.met.may_have(&key) {
-            self.met.add(&key);
+        self.rows.put(keys::consent(consent.id), stamp.row(&row));
+        // Only what was looked at is kept at hand: most consents are not, for a long time after they are given.
+        if let Some(mut at_hand) = self.consents.get_mut().get_mut(&consent.id) {
+            *at_hand = (stamp, row.into());
         }
-        self.rows.put(key, stamp.row(&row));
-        self.consents.get_mut().insert(consent.id, (stamp, row.into()));
         Ok(())
     }
 

@@ -117,8 +117,9 @@ mod tests {
 
     fn fold(count: u32) -> MemoryRows {
         let fold = MemoryRows::default();
-        let rows = (0..count).map(|n| (key(n), Some(vec![1]))).chain([(b"r".to_vec(), Some(vec![2]))]);
-        fold.apply(rows.collect(), 0).unwrap();
+        let keys: std::collections::BTreeSet<_> = (0..count).map(key).collect();
+        let rows = keys.iter().map(|key| (&**key, Some(&[1][..])));
+        fold.apply(&rows.chain([(&b"r"[..], Some(&[2][..]))]).collect::<Vec<_>>(), 0).unwrap();
         fold
     }
 

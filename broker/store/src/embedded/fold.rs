@@ -143,7 +143,7 @@ impl<E: Engine> Fold for Marked<E> {
         self.0.scan(prefix, after, limit)
     }
 
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         self.0.apply(changes, folded)
     }
 

@@ -101,9 +101,7 @@ impl FileJournal {
     /// Goes on in a new segment.
     fn rotate(&self, tail: &mut Tail, needed: u64, end: &JournalEnd) -> Result<(), StoreError> {
         let mut room = self.room();
-        self.ensure_spare(&mut room, needed)?;
-        let spare = segment::find_spare(&self.folder, needed)
-            .ok_or_else(|| StoreError::NotWritten("the spare segment has gone".to_owned()))?;
+        let spare = self.spare(&mut room, needed)?;
         // ORDER: a segment that can be seen promises that the tiles of all before it are durable.
         tail.tiles.sync()?;
         let (file, path) = segment::begin(&self.folder, &spare, end)?;
@@ -121,9 +119,7 @@ impl FileJournal {
         frame::encode(next, &mut buffer).ok_or_else(|| StoreError::NotWritten("the batch is too large".to_owned()))?;
         let needed = buffer.len() as u64 + segment::FRAMES;
         let mut room = self.room();
-        self.ensure_spare(&mut room, needed)?;
-        let spare = segment::find_spare(&self.folder, needed)
-            .ok_or_else(|| StoreError::NotWritten("the spare segment has gone".to_owned()))?;
+        let spare = self.spare(&mut room, needed)?;
         segment::draft_next(&self.folder, &spare, end, &buffer)
     }
 
@@ -141,13 +137,25 @@ impl FileJournal {
         Ok(())
     }
 
-    /// A spare segment of at least `needed` bytes is there; waits for the one under way.
-    fn ensure_spare(&self, room: &mut Room, needed: u64) -> Result<(), StoreError> {
-        room.wait_for_maker();
-        if segment::find_spare(&self.folder, needed).is_none() {
-            segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), &Pace::now())?;
+    /// Drops the next shard's first segment where `error` says that this shard was not closed; else opening finds out.
+    fn drop_draft(&self, error: &StoreError) {
+        match error {
+            StoreError::Full(_) | StoreError::NotWritten(_) => {
+                if let Err(error) = segment::drop_next(&self.folder) {
+                    tracing::warn!(%error, "the next shard's first segment stays until the journal is opened again");
+                }
+            }
+            StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {}
         }
-        Ok(())
+    }
+
+    /// A spare segment of at least `needed` bytes, made where there is none; waits for the one under way.
+    fn spare(&self, room: &mut Room, needed: u64) -> Result<PathBuf, StoreError> {
+        room.wait_for_maker();
+        match segment::find_spare(&self.folder, needed) {
+            Some(spare) => Ok(spare),
+            None => segment::make_spare(&self.folder, needed.max(self.options.segment_bytes), &Pace::now()),
+        }
     }
 
     /// Makes the next spare segment beside the work.
@@ -199,7 +207,7 @@ impl Journal for FileJournal {
         {
             return Ok(());
         }
-        self.ensure_spare(&mut room, needed)
+        self.spare(&mut room, needed).map(drop)
     }
 
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
@@ -234,7 +242,7 @@ impl Journal for FileJournal {
         // The next shard first, under a name that nobody reads: the last batch of this one is the point of no return, and
         // opening finishes from there.
         self.draft_next(change.next, &end)?;
-        self.append(change.last, change.after, change.closed)?;
+        self.append(change.last, change.after, change.closed).inspect_err(|error| self.drop_draft(error))?;
         let mut tail = self.tail();
         let entered = self.enter_next(&mut tail, change.next, end);
         entered.map_err(|error| {

@@ -108,12 +108,12 @@ impl Fold for SledRows {
         Ok(rows)
     }
 
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => batch.insert(*key, *value),
+                None => batch.remove(*key),
             }
         }
         batch.insert(FOLDED, &folded.to_be_bytes());

@@ -240,11 +240,11 @@ impl Tree {
     }
 
     /// Puts a chunk into memory; `true` where memory was handed over.
-    fn put_chunk(&self, changes: Vec<RowChange>, folded: u64) -> bool {
+    fn put_chunk(&self, changes: &[RowChange<'_>], folded: u64) -> bool {
         let _writing = lock(&self.writing);
-        self.note_removal(&changes);
+        self.note_removal(changes);
         for (key, value) in changes {
-            self.put(&key, value.as_deref());
+            self.put(key, *value);
         }
         self.put(FOLDED, Some(&folded.to_be_bytes()));
         // ORDER: only between two chunks.
@@ -252,24 +252,17 @@ impl Tree {
     }
 
     /// Writes a chunk, whose memory is in tables already, as tables of its own. They and the position appear in one step.
-    fn write_chunk(&self, mut changes: Vec<RowChange>, folded: u64) -> lsm_tree::Result<()> {
+    fn write_chunk(&self, changes: &[RowChange<'_>], folded: u64) -> lsm_tree::Result<()> {
         let _writing = lock(&self.writing);
-        self.note_removal(&changes);
-        changes.push((FOLDED.to_vec(), Some(folded.to_be_bytes().to_vec())));
-        // They are in order but for the last few.
-        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
-        // The last of a key counts, as in memory.
-        changes.dedup_by(|later, earlier| {
-            later.0 == earlier.0 && {
-                std::mem::swap(later, earlier);
-                true
-            }
-        });
+        self.note_removal(changes);
+        let folded = folded.to_be_bytes();
+        // In its place among the rows.
+        let (before, after) = changes.split_at(changes.partition_point(|(key, _)| *key < FOLDED));
         let mut tables = self.tree.ingestion()?;
-        for (key, value) in changes {
+        for (key, value) in before.iter().chain([&(FOLDED, Some(&folded[..]))]).chain(after) {
             match value {
-                Some(value) => tables.write(key, value)?,
-                None => tables.write_tombstone(key)?,
+                Some(value) => tables.write(*key, *value)?,
+                None => tables.write_tombstone(*key)?,
             }
         }
         tables.finish()?;
@@ -277,7 +270,7 @@ impl Tree {
         Ok(())
     }
 
-    fn note_removal(&self, changes: &[RowChange]) {
+    fn note_removal(&self, changes: &[RowChange<'_>]) {
         let mut since = lock(&self.removed_since);
         if since.is_none() && changes.iter().any(|(_, value)| value.is_none()) {
             let now = SystemTime::now();
@@ -389,7 +382,7 @@ impl Fold for TreeRows {
         Ok(rows)
     }
 
-    fn apply(&self, changes: Vec<RowChange>, folded: u64) -> Result<(), StoreError> {
+    fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         let apply = || {
             self.tree.wait_for_room()?;
             if changes.len() >= self.tree.written_at_once {

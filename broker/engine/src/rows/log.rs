@@ -1,0 +1,124 @@
+//! Changes of rows in the order in which they came.
+//!
+//! A fold that is built from the beginning of a log gets millions of rows and reads few of them. To keep each in an ordered
+//! map costs more than to derive it, so here a change is written behind the one before it and is found by what its key begins
+//! with. All are put in order once, when the fold gets them.
+
+use crate::store::RowChange;
+
+/// What keys begin with that are looked up together: the letter of a table and the 16 bytes of a person, a consent or a digest.
+const OWNER: usize = 17;
+/// Owners share slots; what is found is compared.
+const SLOT_BITS: u32 = 18;
+const NONE: u32 = u32::MAX;
+/// The length of a value that is not there.
+const REMOVED: u32 = u32::MAX;
+
+/// Changes in the order in which they came.
+#[derive(Debug)]
+pub(super) struct RowLog {
+    /// Each change: length of the key u16 ‖ length of the value u32, or [`REMOVED`] ‖ key ‖ value.
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+    /// The last place of each slot.
+    slots: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: usize,
+    /// The place before it in the same slot.
+    before: u32,
+}
+
+impl RowLog {
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), places: Vec::new(), slots: vec![NONE; 1 << SLOT_BITS] }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All changes as they are kept.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let at = self.bytes.len();
+        // Keys have some ten bytes, values some hundred, and a chunk fewer than a million of both.
+        let key_length = u16::try_from(key.len()).unwrap_or(u16::MAX);
+        let value_length = value.map_or(REMOVED, |value| u32::try_from(value.len()).unwrap_or(REMOVED - 1));
+        self.bytes.extend_from_slice(&key_length.to_le_bytes());
+        self.bytes.extend_from_slice(&value_length.to_le_bytes());
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        let number = u32::try_from(self.places.len()).unwrap_or(NONE);
+        if let Some(last) = self.slots.get_mut(slot(key)) {
+            self.places.push(Place { at, before: std::mem::replace(last, number) });
+        }
+    }
+
+    fn place(&self, number: u32) -> Option<Place> {
+        self.places.get(usize::try_from(number).ok()?).copied()
+    }
+
+    fn change(&self, place: Place) -> Option<RowChange<'_>> {
+        let (key_length, rest) = self.bytes.get(place.at..)?.split_first_chunk::<2>()?;
+        let (value_length, rest) = rest.split_first_chunk::<4>()?;
+        let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*key_length)))?;
+        match u32::from_le_bytes(*value_length) {
+            REMOVED => Some((key, None)),
+            length => Some((key, Some(rest.get(..usize::try_from(length).ok()?)?))),
+        }
+    }
+
+    /// The changes of rows whose keys may begin like `key`, newest first.
+    fn of_owner(&self, key: &[u8]) -> impl Iterator<Item = RowChange<'_>> {
+        let last = self.slots.get(slot(key)).and_then(|last| self.place(*last));
+        std::iter::successors(last, |place| self.place(place.before)).filter_map(|place| self.change(place))
+    }
+
+    /// What became of the row of `key` last.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.of_owner(key).find(|(changed, _)| *changed == key).map(|(_, value)| value)
+    }
+
+    /// The changes of rows under `prefix`, newest first.
+    pub(super) fn under<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = RowChange<'a>> {
+        let of_owner = (prefix.len() >= OWNER).then(|| self.of_owner(prefix));
+        let all = of_owner.is_none().then(|| self.places.iter().rev().filter_map(|place| self.change(*place)));
+        let both = of_owner.into_iter().flatten().chain(all.into_iter().flatten());
+        both.filter(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// The last change of each row, in the order of keys.
+    pub(super) fn in_order(&self) -> Vec<RowChange<'_>> {
+        let changes = self.places.iter().filter_map(|place| self.change(*place));
+        // Most keys differ in their first eight bytes, and those need not be fetched to compare.
+        let mut ordered: Vec<(u64, usize, RowChange<'_>)> =
+            changes.enumerate().map(|(number, change)| (first_bytes(change.0), number, change)).collect();
+        ordered.sort_unstable_by(|(first, number, (key, _)), (other_first, other, (other_key, _))| {
+            first.cmp(other_first).then_with(|| key.cmp(other_key)).then_with(|| other.cmp(number))
+        });
+        ordered.dedup_by(|later, earlier| later.2.0 == earlier.2.0);
+        ordered.into_iter().map(|(_, _, change)| change).collect()
+    }
+}
+
+/// The first eight bytes of `key`, which sort as it does but for equal ones.
+fn first_bytes(key: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(first)
+}
+
+/// The slot of the owner in `key`. Owners are digests or of chance, so no hashing is needed to scatter them.
+fn slot(key: &[u8]) -> usize {
+    let mut words = [[0; 8]; 3];
+    words.as_flattened_mut().iter_mut().zip(key.iter().take(OWNER)).for_each(|(to, from)| *to = *from);
+    let [a, b, c] = words.map(u64::from_le_bytes);
+    let mixed = (a ^ b.rotate_left(21) ^ c.rotate_left(42)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    usize::try_from(mixed >> (u64::BITS - SLOT_BITS)).unwrap_or(0)
+}
