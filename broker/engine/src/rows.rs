@@ -109,7 +109,8 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct Rows {
     fold: Arc<dyn Fold>,
-    is_building: bool,
+    /// Rows of a chunk, while the fold is built.
+    building: Option<usize>,
     /// Since the last chunk was taken.
     current: Recent,
     /// Of the chunk that was taken, which brings the fold to this position.
@@ -118,23 +119,27 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn new(fold: Arc<dyn Fold>) -> Self {
-        Self { fold, is_building: false, current: Recent::Ordered(BTreeMap::new()), taken: None }
+        Self { fold, building: None, current: Recent::Ordered(BTreeMap::new()), taken: None }
     }
 
-    /// From here on the fold is built: many rows change and few are read, until [`Rows::built`]. Nothing may be waiting.
-    pub(crate) fn build(&mut self) {
-        self.is_building = true;
+    /// From here on the fold is built, in chunks of about `rows`: many rows change and few are read, until [`Rows::built`].
+    /// Nothing may be waiting.
+    pub(crate) fn build(&mut self, rows: usize) {
+        self.building = Some(rows);
         self.current = self.no_changes();
     }
 
     /// The fold is built. Nothing may be waiting.
     pub(crate) fn built(&mut self) {
-        self.is_building = false;
+        self.building = None;
         self.current = self.no_changes();
     }
 
     fn no_changes(&self) -> Recent {
-        if self.is_building { Recent::Logged(RowLog::new()) } else { Recent::Ordered(BTreeMap::new()) }
+        match self.building {
+            None => Recent::Ordered(BTreeMap::new()),
+            Some(rows) => Recent::Logged(RowLog::with_room_for(rows)),
+        }
     }
 
     /// Newest first.
@@ -241,7 +246,7 @@ mod tests {
             let fold = Arc::new(MemoryRows::default());
             let mut rows = Rows::new(fold.clone());
             if is_building {
-                rows.build();
+                rows.build(4);
             }
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             let mut on_the_way: Option<Chunk> = None;
@@ -281,7 +286,7 @@ mod tests {
     #[test]
     fn a_fold_that_is_built_gives_its_changes_in_the_order_in_which_they_came() {
         let mut rows = Rows::new(Arc::new(MemoryRows::default()));
-        rows.build();
+        rows.build(1);
         rows.put(key(8), vec![1]);
         rows.put(key(4), vec![2, 2]);
         rows.remove(key(8));

@@ -271,7 +271,7 @@ impl State {
 
     /// From here on the fold is built from the log, in chunks of [`BUILT_AT_ONCE`] rows, until [`State::built`].
     pub(crate) fn build(&mut self) {
-        self.rows.build();
+        self.rows.build(BUILT_AT_ONCE);
     }
 
     /// The fold is built, and has all that was derived.
@@ -324,8 +324,8 @@ impl State {
 /// Rows that are kept in memory because they are looked at again and again.
 type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
 type ConsentRows = AtHand<ConsentId, (Stamp, Box<[u8]>)>;
-/// A fold that is built anew gets its rows in chunks of so many: enough for a table of their own.
-pub(crate) const BUILT_AT_ONCE: usize = 250_000;
+/// A fold that is built anew gets its rows in chunks of so many, about 120 MB: each is a table that a look into the fold asks.
+pub(crate) const BUILT_AT_ONCE: usize = 1_000_000;
 /// Subjects that are kept at hand: about 90 bytes each. Every exchange begins with one, and a read from the fold takes longer
 /// than the decision.
 const MAX_SUBJECTS_AT_HAND: usize = 4_000_000;

@@ -13,6 +13,8 @@ const SLOT_BITS: u32 = 18;
 const NONE: u32 = u32::MAX;
 /// The length of a value that is not there.
 const REMOVED: u32 = u32::MAX;
+/// Room for a change: most take less.
+const CHANGE_BYTES: usize = 128;
 
 /// Changes in the order in which they came.
 #[derive(Debug)]
@@ -32,8 +34,13 @@ struct Place {
 }
 
 impl RowLog {
-    pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), places: Vec::new(), slots: vec![NONE; 1 << SLOT_BITS] }
+    /// With room for about `rows` changes.
+    pub(super) fn with_room_for(rows: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(rows.saturating_mul(CHANGE_BYTES)),
+            places: Vec::with_capacity(rows),
+            slots: vec![NONE; 1 << SLOT_BITS],
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -95,15 +102,25 @@ impl RowLog {
 
     /// The last change of each row, in the order of keys.
     pub(super) fn in_order(&self) -> Vec<RowChange<'_>> {
-        let changes = self.places.iter().filter_map(|place| self.change(*place));
-        // Most keys differ in their first eight bytes, and those need not be fetched to compare.
-        let mut ordered: Vec<(u64, usize, RowChange<'_>)> =
-            changes.enumerate().map(|(number, change)| (first_bytes(change.0), number, change)).collect();
-        ordered.sort_unstable_by(|(first, number, (key, _)), (other_first, other, (other_key, _))| {
-            first.cmp(other_first).then_with(|| key.cmp(other_key)).then_with(|| other.cmp(number))
+        // Most keys differ in their first eight bytes, and so need not be fetched to compare.
+        let mut ordered: Vec<(u64, u32)> = (0..)
+            .zip(&self.places)
+            .map(|(number, place)| (self.change(*place).map_or(0, |(key, _)| first_bytes(key)), number))
+            .collect();
+        let key = |number: u32| self.place(number).and_then(|place| self.change(place)).map_or(&[][..], |(key, _)| key);
+        ordered.sort_unstable_by(|(first, number), (other_first, other)| {
+            first.cmp(other_first).then_with(|| key(*number).cmp(key(*other))).then_with(|| other.cmp(number))
         });
-        ordered.dedup_by(|later, earlier| later.2.0 == earlier.2.0);
-        ordered.into_iter().map(|(_, _, change)| change).collect()
+        let mut changes: Vec<RowChange<'_>> = Vec::with_capacity(ordered.len());
+        for (_, number) in ordered {
+            // The last change of a row comes first.
+            changes.extend(
+                self.place(number)
+                    .and_then(|place| self.change(place))
+                    .filter(|(key, _)| changes.last().is_none_or(|(before, _)| before != key)),
+            );
+        }
+        changes
     }
 }
 

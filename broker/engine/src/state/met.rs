@@ -17,9 +17,12 @@ use crate::store::{Fold, StoreError};
 const WORDS: usize = 1 << 17;
 /// All of them have 255 MiB, for 200 million keys. Beyond, the last one fills up, and more new ones cost a look.
 const LAYERS: usize = 8;
-/// Bits of a layer for each key in it: one in 85 new ones costs a look into the store.
+/// Bits of a layer for each key in it: one in some 60 new ones costs a look into the store.
 const BITS_EACH: u64 = 10;
-/// Bits for each id.
+/// Words of a block. All bits of a key are in one block, which is one line of the processor's caches: with millions of keys
+/// each line that is looked at has to come from memory.
+const BLOCK_WORDS: usize = 8;
+/// Bits for each key.
 const PROBES: usize = 4;
 
 /// The ids and tags met, by the keys of their rows.
@@ -45,14 +48,16 @@ impl MetIds {
         filled.min(LAYERS - 1)
     }
 
-    /// Places of the bits of a key in a layer of so many words. Keys end in 16 bytes of a digest or of chance, which are as good
-    /// as random.
+    /// Places of the bits of a key in a layer of so many words, a power of two. Keys end in 16 bytes of a digest or of chance,
+    /// which are as good as random: eight of them choose the block, two each a bit in it.
     fn places(key: &[u8], words: usize) -> impl Iterator<Item = (usize, u64)> {
-        key.rchunks_exact(4).take(PROBES).map(move |part| {
-            let drawn = part.try_into().map_or(0, u32::from_le_bytes);
-            let bit = u64::from(drawn) % (words as u64 * 64);
-            ((bit / 64) as usize, 1 << (bit % 64))
-        })
+        let (bits, block) = key.last_chunk::<16>().map_or((&[][..], 0), |drawn| {
+            let (block, bits) = drawn.split_at(8);
+            (bits, block.try_into().map_or(0, usize::from_le_bytes))
+        });
+        let first = (block & (words / BLOCK_WORDS).saturating_sub(1)) * BLOCK_WORDS;
+        let bits = bits.chunks_exact(2).take(PROBES).map(|drawn| drawn.try_into().map_or(0, u16::from_le_bytes));
+        bits.map(move |bit| (first + usize::from(bit / 64) % BLOCK_WORDS, 1 << (bit % 64)))
     }
 
     pub(super) fn add(&self, key: &[u8]) {
