@@ -144,7 +144,7 @@ fn catch_up(
     }
     let mut folding = Folding { opener: Opener::new(parts.keys.clone()), journal: &*parts.journal, past: None };
     let mut fault = None;
-    state.build();
+    state.build(end - begin);
     parts.journal.read(begin, &mut |batch| match folding.batch(state, &batch) {
         Ok(()) => {
             if state.waiting().1 >= BUILT_AT_ONCE

@@ -69,8 +69,9 @@ pub struct Report {
     pub underived: u64,
     /// Exchanges under way at the end.
     pub open: u64,
-    /// SHA-256 over all changes of the state in the order of the log, zero where nothing was replayed or a record was purged
-    /// (what it counted is gone): equal in all replays of one log by one version of this code.
+    /// SHA-256 over all changes of the state's rows in the order of the log, and what of it lies in memory at the end; zero where
+    /// nothing was replayed or a record was purged (what it counted is gone). Equal in all replays of one log by one version of
+    /// this code; a digest of how the state came about, not of its rows at the end.
     pub state: [u8; 32],
 }
 
@@ -128,7 +129,7 @@ pub fn replay(
     scratch: Arc<dyn Fold>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    let derivation = Derivation::new(scratch)?;
+    let derivation = Derivation::new(scratch, source.size())?;
     walk(source, key, opener, Some(derivation), progress)
 }
 

@@ -12,13 +12,13 @@ use smallvec::SmallVec;
 
 use crate::store::{Fold, Row, RowChange, StoreError};
 
-mod log;
+mod appended;
 
-use log::RowLog;
+use appended::Appended;
 
 /// A key; nearly all of them fit without an allocation.
 pub(crate) type Key = SmallVec<[u8; 56]>;
-/// A change that is on nobody else's account.
+/// A change that owns its key and value.
 pub(crate) type OwnChange = (Vec<u8>, Option<Vec<u8>>);
 
 /// Changed rows.
@@ -27,21 +27,21 @@ enum Recent {
     /// By key; `None` removes one.
     Ordered(BTreeMap<Key, Option<Vec<u8>>>),
     /// While a fold is built.
-    Logged(RowLog),
+    Appended(Appended),
 }
 
 impl Recent {
     fn put(&mut self, key: Key, value: Option<Vec<u8>>) {
         match self {
             Self::Ordered(rows) => drop(rows.insert(key, value)),
-            Self::Logged(log) => log.push(&key, value.as_deref()),
+            Self::Appended(rows) => rows.push(&key, value.as_deref()),
         }
     }
 
     fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         match self {
             Self::Ordered(rows) => rows.get(key).map(Option::as_deref),
-            Self::Logged(log) => log.get(key),
+            Self::Appended(rows) => rows.get(key),
         }
     }
 
@@ -49,15 +49,15 @@ impl Recent {
     fn len(&self) -> usize {
         match self {
             Self::Ordered(rows) => rows.len(),
-            Self::Logged(log) => log.len(),
+            Self::Appended(rows) => rows.len(),
         }
     }
 
     /// The changes under `prefix` from `start` on, and those of a row newest first; in the order of keys where they are kept so.
     fn under<'a>(&'a self, prefix: &'a [u8], start: Bound<&'a [u8]>) -> impl Iterator<Item = RowChange<'a>> {
-        let (ordered, logged) = match self {
+        let (ordered, appended) = match self {
             Self::Ordered(rows) => (Some(rows.range::<[u8], _>((start, Bound::Unbounded))), None),
-            Self::Logged(log) => (None, Some(log.under(prefix))),
+            Self::Appended(rows) => (None, Some(rows.under(prefix))),
         };
         let ordered = ordered.into_iter().flatten().map(|(key, value)| (&**key, value.as_deref()));
         let ordered = ordered.take_while(move |(key, _)| key.starts_with(prefix));
@@ -66,7 +66,7 @@ impl Recent {
             Bound::Excluded(start) => key > start,
             Bound::Unbounded => true,
         };
-        ordered.chain(logged.into_iter().flatten().filter(move |(key, _)| is_from_start(key)))
+        ordered.chain(appended.into_iter().flatten().filter(move |(key, _)| is_from_start(key)))
     }
 }
 
@@ -87,7 +87,7 @@ impl Chunk {
     pub(crate) fn changes(&self) -> Vec<RowChange<'_>> {
         let mut changes: Vec<RowChange<'_>> = match &*self.rows {
             Recent::Ordered(rows) => rows.iter().map(|(key, value)| (&**key, value.as_deref())).collect(),
-            Recent::Logged(log) => log.in_order(),
+            Recent::Appended(rows) => rows.in_order(),
         };
         for (key, value) in &self.more {
             let place = changes.partition_point(|(before, _)| *before < key.as_slice());
@@ -97,10 +97,10 @@ impl Chunk {
     }
 
     /// The changes in the order in which they came, where they are kept so.
-    pub(crate) fn logged(&self) -> &[u8] {
+    pub(crate) fn appended(&self) -> &[u8] {
         match &*self.rows {
             Recent::Ordered(_) => &[],
-            Recent::Logged(log) => log.bytes(),
+            Recent::Appended(rows) => rows.bytes(),
         }
     }
 }
@@ -138,7 +138,7 @@ impl Rows {
     fn no_changes(&self) -> Recent {
         match self.building {
             None => Recent::Ordered(BTreeMap::new()),
-            Some(rows) => Recent::Logged(RowLog::with_room_for(rows)),
+            Some(rows) => Recent::Appended(Appended::with_room_for(rows)),
         }
     }
 
@@ -228,11 +228,11 @@ mod tests {
     use super::*;
     use crate::testing::MemoryRows;
 
-    /// Keys of three owners, of whom two share what their keys begin with, and some that are shorter.
+    /// Keys of two persons, one table looked through by person, and shorter ones of another.
     fn key(n: u8) -> Key {
         match n % 4 {
             0 => Key::from_slice(&[b'k', n]),
-            owner => [&[b'k'][..], &[owner / 2; 16], &[n]].concat().into_iter().collect(),
+            person => [&b"t"[..], &[person / 2; 16], &[n]].concat().into_iter().collect(),
         }
     }
 
@@ -250,7 +250,7 @@ mod tests {
             }
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             let mut on_the_way: Option<Chunk> = None;
-            for (position, (n, what, after, is_of_owner)) in (1_u64..).zip(steps) {
+            for (position, (n, what, after, is_of_person)) in (1_u64..).zip(steps) {
                 match what {
                     0 => {
                         rows.remove(key(n));
@@ -272,13 +272,13 @@ mod tests {
                 }
                 prop_assert_eq!(rows.get(&key(n)).unwrap(), model.get(&key(n).to_vec()).cloned());
                 let after = key(after);
-                let prefix = if is_of_owner { after.get(..17).unwrap_or(b"k") } else { b"k" };
+                let prefix = if is_of_person { after.get(..17).unwrap_or(b"k") } else { &after[..1] };
                 let page = rows.scan(prefix, Some(&after), limit).unwrap();
                 let expected = model.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_slice() > &after[..]);
                 let expected = expected.take(limit).map(|(key, value)| (key.clone(), value.clone()));
                 prop_assert_eq!(page, expected.collect::<Vec<_>>());
             }
-            let known: Vec<_> = rows.recent(b"k").map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            let known: Vec<_> = rows.recent(b"t").map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
             prop_assert!(known.iter().all(|(key, value)| model.get(key) == Some(value)), "a recent row is an old one");
         }
     }
@@ -290,14 +290,14 @@ mod tests {
         rows.put(key(8), vec![1]);
         rows.put(key(4), vec![2, 2]);
         rows.remove(key(8));
-        let logged = rows.take_chunk(1).logged().to_vec();
+        let appended = rows.take_chunk(1).appended().to_vec();
         assert_eq!(
-            hex::encode(logged),
+            hex::encode(appended),
             "020001000000 6b08 01 020002000000 6b04 0202 0200ffffffff 6b08".replace(' ', "")
         );
         rows.folded(1);
         rows.built();
         rows.put(key(8), vec![1]);
-        assert!(rows.take_chunk(2).logged().is_empty());
+        assert!(rows.take_chunk(2).appended().is_empty());
     }
 }

@@ -30,6 +30,7 @@ mod stamp;
 mod tables;
 
 use consent_row::SharedTerms;
+pub(crate) use keys::BY_PERSON;
 pub use ledger::LedgerConsent;
 pub(crate) use ledger::{Trace, Wanted};
 pub(crate) use met::{Learner, MetIds};
@@ -269,9 +270,10 @@ impl State {
         self.time = self.time.max(time);
     }
 
-    /// From here on the fold is built from the log, in chunks of [`BUILT_AT_ONCE`] rows, until [`State::built`].
-    pub(crate) fn build(&mut self) {
-        self.rows.build(BUILT_AT_ONCE);
+    /// From here on the fold is built from so many entries, in chunks of [`BUILT_AT_ONCE`] rows, until [`State::built`].
+    pub(crate) fn build(&mut self, entries: u64) {
+        let rows = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ROWS_OF_ENTRY);
+        self.rows.build(rows.min(BUILT_AT_ONCE));
     }
 
     /// The fold is built, and has all that was derived.
@@ -326,6 +328,8 @@ type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;
 type ConsentRows = AtHand<ConsentId, (Stamp, Box<[u8]>)>;
 /// A fold that is built anew gets its rows in chunks of so many, about 120 MB: each is a table that a look into the fold asks.
 pub(crate) const BUILT_AT_ONCE: usize = 1_000_000;
+/// Most entries change fewer rows.
+const ROWS_OF_ENTRY: usize = 5;
 /// Subjects that are kept at hand: about 90 bytes each. Every exchange begins with one, and a read from the fold takes longer
 /// than the decision.
 const MAX_SUBJECTS_AT_HAND: usize = 4_000_000;

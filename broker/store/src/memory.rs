@@ -239,6 +239,7 @@ impl Fold for MemoryStore {
     }
 
     fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
+        debug_assert!(changes.is_sorted_by(|(before, _), (key, _)| before < key), "not in order, or a key twice");
         let (mut disk, fails) = self.enter(Operation::FoldApply)?;
         for (key, value) in changes {
             match value {

@@ -59,13 +59,13 @@ pub(super) struct Derivation {
 }
 
 impl Derivation {
-    /// Begins before the first entry; `fold` must be empty.
-    pub(super) fn new(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
+    /// Begins before the first of `total` entries; `fold` must be empty.
+    pub(super) fn new(fold: Arc<dyn Fold>, total: u64) -> Result<Self, StoreError> {
         if fold.folded()? != 0 {
             return Err(StoreError::NotWritten("a replay needs an empty fold to build its state in".to_owned()));
         }
         let mut state = State::load(Arc::clone(&fold))?;
-        state.build();
+        state.build(total);
         let folder = Folder::start(fold)?;
         let (permits, past) = (BTreeMap::new(), PurgedPast::default());
         Ok(Self { folder, state, permits, past, first_registry: true })
@@ -237,6 +237,9 @@ impl Derivation {
     fn purge(&mut self, time: Timestamp, purged: &Purged) -> Result<Derived, Fault> {
         must(purged.period.is_over(time.month()), "purges records before their time")?;
         must(!self.state.purged().contains(purged.period), "purges records twice")?;
+        // What is recent is in no order while a fold is built: a look through all objections is one into the fold.
+        self.flush()?;
+        self.settle()?;
         let forgotten = self.state.has_objection_of(purged.period)?;
         must(!forgotten, "purges an objection that is in force and was not carried over")?;
         Ok(Derived::Nothing)

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use ring::digest::{Context, SHA256};
-
 use crossbeam_channel::{Receiver, Sender, bounded};
+use ring::digest::{Context, SHA256};
 
 use crate::rows::Chunk;
 use crate::store::{Fold, StoreError};
@@ -26,7 +25,7 @@ impl Folder {
         let run = move || {
             let mut changes = Context::new(&SHA256);
             for (chunk, position) in to_fold {
-                changes.update(chunk.logged());
+                changes.update(chunk.appended());
                 let applied = fold.apply(&chunk.changes(), position).map(|()| position);
                 if told.send(applied).is_err() {
                     break;

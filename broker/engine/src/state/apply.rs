@@ -195,15 +195,14 @@ impl State {
 
     fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
         let mut consent = Cow::Borrowed(&event.consent);
-        let before = self.consent(consent.id)?;
-        if before.is_none() {
-            self.met.add(&keys::consent(consent.id));
-        }
-        if let Some(before) = before {
-            self.rows.remove(keys::consent_place(&before));
-            // The windows go on where they are the same: what was used of one stays used.
-            if before.window.is_some() && (before.usage, before.not_before) == (consent.usage, consent.not_before) {
-                consent.to_mut().window = before.window;
+        match self.consent(consent.id)? {
+            None => self.met.add(&keys::consent(consent.id)),
+            Some(before) => {
+                self.rows.remove(keys::consent_place(&before));
+                // The windows go on where they are the same: what was used of one stays used.
+                if before.window.is_some() && (before.usage, before.not_before) == (consent.usage, consent.not_before) {
+                    consent.to_mut().window = before.window;
+                }
             }
         }
         self.rows.put(keys::consent_place(&consent), stamp.row(&[]));

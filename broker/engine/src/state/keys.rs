@@ -116,6 +116,9 @@ pub(super) fn reference(subject: SubjectRef) -> Key {
     join(&[b"\0subject", &subject.0])
 }
 
+/// The tables that are looked through by person: their keys begin with the letter and the person's 16 bytes.
+pub(crate) const BY_PERSON: [u8; 4] = *b"cnot";
+
 /// All persons.
 pub(super) const SUBJECTS: &[u8] = b"s";
 /// All objections.

@@ -17,7 +17,7 @@ use crate::store::{Fold, StoreError};
 const WORDS: usize = 1 << 17;
 /// All of them have 255 MiB, for 200 million keys. Beyond, the last one fills up, and more new ones cost a look.
 const LAYERS: usize = 8;
-/// Bits of a layer for each key in it: one in some 60 new ones costs a look into the store.
+/// Bits of a layer for each key in it: in a full layer one in some 60 new ones costs a look into the store.
 const BITS_EACH: u64 = 10;
 /// Words of a block. All bits of a key are in one block, which is one line of the processor's caches: with millions of keys
 /// each line that is looked at has to come from memory.

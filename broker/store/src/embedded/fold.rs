@@ -144,6 +144,7 @@ impl<E: Engine> Fold for Marked<E> {
     }
 
     fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
+        debug_assert!(changes.is_sorted_by(|(before, _), (key, _)| before < key), "not in order, or a key twice");
         self.0.apply(changes, folded)
     }
 

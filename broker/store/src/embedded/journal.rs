@@ -141,7 +141,9 @@ impl FileJournal {
     fn drop_draft(&self, error: &StoreError) {
         match error {
             StoreError::Full(_) | StoreError::NotWritten(_) => {
-                if let Err(error) = segment::drop_next(&self.folder) {
+                if segment::has_next(&self.folder)
+                    && let Err(error) = segment::drop_next(&self.folder)
+                {
                     tracing::warn!(%error, "the next shard's first segment stays until the journal is opened again");
                 }
             }
@@ -241,8 +243,9 @@ impl Journal for FileJournal {
         let end = JournalEnd::of_new_shard(first, self.end().after(change.last, change.after.clone()).last_time_ms);
         // The next shard first, under a name that nobody reads: the last batch of this one is the point of no return, and
         // opening finishes from there.
-        self.draft_next(change.next, &end)?;
-        self.append(change.last, change.after, change.closed).inspect_err(|error| self.drop_draft(error))?;
+        let drafted = self.draft_next(change.next, &end);
+        let closed = drafted.and_then(|()| self.append(change.last, change.after, change.closed));
+        closed.inspect_err(|error| self.drop_draft(error))?;
         let mut tail = self.tail();
         let entered = self.enter_next(&mut tail, change.next, end);
         entered.map_err(|error| {
