@@ -6,6 +6,7 @@
 //! the entries it may have seen, for the same reason.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -259,7 +260,34 @@ enum Command {
 #[derive(Debug, Clone)]
 pub struct Sequencer {
     steps: Sender<Command>,
+    queue: Arc<Queue>,
     halt: Arc<Halt>,
+}
+
+/// The steps that wait. The channel keeps those that nobody takes any more for as long as somebody could send, so whoever
+/// comes after the thread ended takes them out, and each is told.
+#[derive(Debug)]
+struct Queue {
+    steps: Receiver<Command>,
+    has_ended: AtomicBool,
+}
+
+impl Queue {
+    /// The thread takes no more steps.
+    fn end(&self, why: &EngineError) {
+        // ORDER: before the steps are taken out; who sends looks at it afterwards. So one of the two takes each step out.
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.refuse_rest(why);
+    }
+
+    fn refuse_rest(&self, why: &EngineError) {
+        while let Ok(command) = self.steps.try_recv() {
+            if let Command::Run(step) = command {
+                // It is told, and appends nothing.
+                let _ = step(Err(why.clone()));
+            }
+        }
+    }
 }
 
 /// What the sequencer's thread works with.
@@ -283,9 +311,10 @@ impl Sequencer {
         sealer: Sealer,
     ) -> Result<(Self, std::thread::JoinHandle<()>), EngineError> {
         let (sender, steps) = crossbeam_channel::bounded(QUEUE);
-        let halt = Arc::clone(&parts.halt);
-        let thread = halt.spawn("unefois-sequence", move || Loop::new(parts, sealer, steps).run())?;
-        Ok((Self { steps: sender, halt }, thread))
+        let queue = Arc::new(Queue { steps, has_ended: AtomicBool::new(false) });
+        let (halt, of_thread) = (Arc::clone(&parts.halt), Arc::clone(&queue));
+        let thread = halt.spawn("unefois-sequence", move || Loop::new(parts, sealer, of_thread).run())?;
+        Ok((Self { steps: sender, queue, halt }, thread))
     }
 
     /// Runs `step` at its place in the log and gives its value when all that it appended, or may have seen, is durable.
@@ -350,6 +379,9 @@ impl Sequencer {
             TrySendError::Full(_) => EngineError::Overloaded,
             TrySendError::Disconnected(_) => self.halt.error(),
         })?;
+        if self.queue.has_ended.load(Ordering::SeqCst) {
+            self.queue.refuse_rest(&self.halt.error());
+        }
         reply.await.unwrap_or_else(|_| Err(self.halt.error()))
     }
 

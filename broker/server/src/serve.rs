@@ -261,7 +261,7 @@ impl Broker {
 }
 
 /// How long [`Broker::stop`] waits for whoever still holds the engine.
-const LAST_STREAMS: Duration = Duration::from_millis(500);
+const LAST_STREAMS: Duration = Duration::from_secs(5);
 
 /// As health checks name it.
 const EXCHANGE_SERVICE: &str = <ExchangeServiceServer<Exchange> as tonic::server::NamedService>::NAME;

@@ -1,13 +1,14 @@
 //! What administrations and persons see of the ledger: objections, lost mandates, windows that go on, the whole history.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_stream::StreamExt;
 use unefois::client::Client;
 use unefois::init::{DEPARTMENT, TOWN_HALL};
 use unefois_audit::Receipt;
 use unefois_consent::{Event, Timestamp};
+use unefois_engine::consents::ChangeReader;
 use unefois_engine::{Clock, ManualClock, SystemClock};
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
@@ -148,4 +149,29 @@ async fn a_persons_export_has_each_version_and_decision_with_its_entry() {
         Receipt::from_json(&receipt).unwrap().verify(&sandbox.key).unwrap();
     }
     sandbox.finish().await;
+}
+
+/// A step that is in the queue when the sequencer ends is never run, and whoever waits for it must not wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_asks_while_the_broker_stops_is_told() {
+    for _ in 0..20 {
+        let mut sandbox = Sandbox::start().await;
+        let engine = Arc::clone(sandbox.broker().engine());
+        let ask = || {
+            let engine = Arc::clone(&engine);
+            let reader = ChangeReader::Operator(TOWN_HALL.parse().unwrap());
+            tokio::spawn(async move {
+                let far = Instant::now() + Duration::from_secs(600);
+                while engine.changes(&reader, None, 10, far).await.is_ok() {}
+            })
+        };
+        let asking: Vec<_> = (0..8).map(|_| ask()).collect();
+        drop(engine);
+        let begun = Instant::now();
+        sandbox.stop().await;
+        for task in asking {
+            tokio::time::timeout(Duration::from_secs(30), task).await.expect("nobody told it").unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
 }

@@ -1,11 +1,12 @@
 //! The sequencer's thread: runs steps, closes batches, feeds the fold.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, select};
+use crossbeam_channel::{RecvTimeoutError, TryRecvError, select};
 use unefois_consent::Timestamp;
 
-use super::{BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, SequencerParts, Turn, Writer};
+use super::{BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Queue, SequencerParts, Turn, Writer};
 use crate::committer::{FoldChunk, ToCommit};
 use crate::error::EngineError;
 use crate::seal::Sealer;
@@ -47,7 +48,7 @@ enum Next {
 /// The thread's work and what it keeps between its turns.
 pub(super) struct Loop {
     parts: SequencerParts,
-    steps: Receiver<Command>,
+    queue: Arc<Queue>,
     writer: Writer,
     replies: Vec<BoxedReply>,
     committer_is_ready: bool,
@@ -57,12 +58,12 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(parts: SequencerParts, sealer: Sealer, steps: Receiver<Command>) -> Self {
+    pub(super) fn new(parts: SequencerParts, sealer: Sealer, queue: Arc<Queue>) -> Self {
         let first = parts.state.size();
         let writer = Writer::new(sealer, first);
         Self {
             parts,
-            steps,
+            queue,
             writer,
             replies: Vec::new(),
             committer_is_ready: true,
@@ -109,7 +110,7 @@ impl Loop {
             return self.look_at_fold();
         }
         let never = crossbeam_channel::never();
-        let steps = if self.takes_steps() { &self.steps } else { &never };
+        let steps = if self.takes_steps() { &self.queue.steps } else { &never };
         select! {
             recv(steps) -> step => match step {
                 Ok(Command::Run(step)) => {
@@ -191,7 +192,7 @@ impl Loop {
     /// Runs every step that waits, as long as the batch takes them.
     fn run_steps(&mut self) -> Next {
         while self.takes_steps() {
-            match self.steps.try_recv() {
+            match self.queue.steps.try_recv() {
                 Ok(Command::Run(step)) => self.run_step(step),
                 Ok(Command::Close) | Err(TryRecvError::Disconnected) => return Next::Close,
                 Err(TryRecvError::Empty) => break,
@@ -274,5 +275,11 @@ impl Loop {
         self.fold_is_idle = false;
         self.last_chunk = Instant::now();
         Ok(Some(FoldChunk { rows: self.parts.state.take_chunk()?, position: self.parts.state.size() }))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.queue.end(&self.parts.halt.error());
     }
 }
