@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois::config::Loaded;
-use unefois_audit::{Checkpoint, Frontier, Leaf, Salt, VerifierKey, commitment};
+use unefois_audit::{Checkpoint, Frontier, Hash, Leaf, Salt, VerifierKey, commitment};
 use unefois_consent::event::{Event, Refused, Requested};
 use unefois_consent::{RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::Signer;
@@ -66,6 +66,10 @@ impl BatchSource for Batches {
             }
         }
         Ok(())
+    }
+
+    fn tile_hashes(&self, _shard: u64, _level: u8, _start: u64, _count: usize) -> Result<Vec<Hash>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

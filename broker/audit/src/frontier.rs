@@ -74,14 +74,15 @@ impl Frontier {
     }
 
     /// Appends a complete subtree, as [`subtrees`] gives it: of 2^`level` leaves, where as many leaves or a multiple of that are
-    /// there already.
-    pub fn append_subtree(&mut self, level: u8, root: Hash) {
+    /// there already. Reports the larger complete subtrees that end with it, as [`Frontier::append_with`] does.
+    pub fn append_subtree(&mut self, level: u8, root: Hash, mut closed: impl FnMut(u8, u64, Hash)) {
         debug_assert_eq!(self.size % (1 << level), 0);
         let (mut hash, mut at) = (root, level);
         while (self.size >> at) & 1 == 1 {
             let Some(left) = self.nodes.pop() else { break };
             hash = node_hash(&left, &hash);
             at += 1;
+            closed(at, self.size >> at, hash);
         }
         self.nodes.push(hash);
         self.size += 1 << level;
@@ -94,8 +95,13 @@ impl Frontier {
 }
 
 /// The complete subtrees that `leaves`, from index `first` on, fall into, from left to right: level and root of each. Leaves can
-/// so be hashed together before those in front of them are known.
-pub fn subtrees(first: u64, leaves: impl IntoIterator<Item = Hash>) -> Vec<(u8, Hash)> {
+/// so be hashed together before those in front of them are known. Reports the complete subtrees on the way, larger than a leaf, as
+/// [`Frontier::append_with`] does.
+pub fn subtrees(
+    first: u64,
+    leaves: impl IntoIterator<Item = Hash>,
+    mut closed: impl FnMut(u8, u64, Hash),
+) -> Vec<(u8, Hash)> {
     let mut found: Vec<(u8, Hash)> = Vec::new();
     for (index, leaf) in (first..).zip(leaves) {
         let (mut level, mut hash) = (0, leaf);
@@ -104,6 +110,7 @@ pub fn subtrees(first: u64, leaves: impl IntoIterator<Item = Hash>) -> Vec<(u8, 
         {
             hash = node_hash(&left, &hash);
             level += 1;
+            closed(level, index >> level, hash);
         }
         found.push((level, hash));
     }
@@ -147,10 +154,23 @@ mod tests {
             for end in first..leaves.len() {
                 let mut frontier = Frontier::new();
                 leaves[..first].iter().for_each(|leaf| frontier.append(*leaf));
-                for (level, hash) in subtrees(first as u64, leaves[first..end].iter().copied()) {
-                    frontier.append_subtree(level, hash);
+                let mut expected = Vec::new();
+                let mut one_by_one = frontier.clone();
+                for leaf in &leaves[first..end] {
+                    one_by_one.append_with(*leaf, |level, index, hash| expected.push((level, index, hash)));
+                }
+                let mut closed = Vec::new();
+                let added = leaves[first..end].iter().copied();
+                for (level, hash) in
+                    subtrees(first as u64, added, |level, index, hash| closed.push((level, index, hash)))
+                {
+                    frontier.append_subtree(level, hash, |level, index, hash| closed.push((level, index, hash)));
                 }
                 assert_eq!((frontier.size(), frontier.root()), (end as u64, naive_root(&leaves[..end])));
+                expected.retain(|(level, ..)| *level > 0);
+                expected.sort_unstable();
+                closed.sort_unstable();
+                assert_eq!(closed, expected, "{first} to {end}");
             }
         }
     }

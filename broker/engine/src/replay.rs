@@ -20,9 +20,11 @@ mod folder;
 mod ledger;
 mod past;
 mod prepare;
+mod tiles;
 
 use derive::{Derivation, Derived};
 use prepare::{Depth, Prepared, PreparedEntry, Record, in_order};
+use tiles::TileHash;
 
 /// Reads a journal's batches in order.
 pub trait BatchSource: Sync {
@@ -32,6 +34,9 @@ pub trait BatchSource: Sync {
     fn shards(&self) -> Vec<u64>;
     /// Calls `visit` with each batch from the one that holds entry `from` on.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+    /// Of `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`, those that are there,
+    /// from the first one on. Tiles are derived, and some may be missing.
+    fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
 }
 
 /// A journal that is open in this process.
@@ -50,6 +55,10 @@ impl BatchSource for JournalSource<'_> {
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
         self.0.read(from, visit)
     }
+
+    fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        self.0.tile_hashes(shard, level, start, count)
+    }
 }
 
 /// What was found to be in order.
@@ -63,6 +72,10 @@ pub struct Report {
     pub records: u64,
     /// Records whose key was destroyed; their leaves are checked all the same.
     pub purged: u64,
+    /// Hashes in the tiles that are those of the journal.
+    pub tile_hashes: u64,
+    /// Entries whose hash is in no tile; the next start of the broker derives it.
+    pub without_tile: u64,
     /// Decisions derived again.
     pub decisions: u64,
     /// Decisions that rest on records that were purged, and are taken as they are.
@@ -109,7 +122,7 @@ pub(crate) fn fault<T>(index: u64, what: impl Into<String>) -> Result<T, LogFaul
     Err(LogFault::Entry { index, what: what.into() })
 }
 
-/// Checks structure, hashes, signatures and commitments. `key` is that of the last shard; the shards before it are found by
+/// Checks structure, hashes, signatures, commitments and tiles. `key` is that of the last shard; the shards before it are found by
 /// what they say of each other.
 pub fn verify(
     source: &dyn BatchSource,
@@ -129,18 +142,18 @@ pub fn replay(
     scratch: Arc<dyn Fold>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    let derivation = Derivation::new(scratch, source.size())?;
-    walk(source, key, opener, Some(derivation), progress)
+    walk(source, key, opener, Some(scratch), progress)
 }
 
 fn walk(
     source: &dyn BatchSource,
     key: &VerifierKey,
     opener: &Opener,
-    derivation: Option<Derivation>,
+    scratch: Option<Arc<dyn Fold>>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
     let total = source.size();
+    let derivation = scratch.map(|fold| Derivation::new(fold, total)).transpose()?;
     let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
     let shards = &Shards::read(source, key, opener)?;
     let (report, past, tree) = (Report::default(), None, Tree::default());
@@ -191,8 +204,9 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn batch(&mut self, batch: &Prepared) -> Result<(), LogFault> {
         let shard = self.enter_shard(batch)?;
+        let mut closed = Vec::new();
         for (level, root) in &batch.subtrees {
-            self.tree.frontier.append_subtree(*level, *root);
+            self.tree.frontier.append_subtree(*level, *root, tiles::keep(&mut closed));
         }
         let end = self.shards.after(batch.first).map_or(self.total, |next| next.first);
         for (index, entry) in (batch.first..).zip(&batch.entries) {
@@ -213,7 +227,19 @@ impl<'a> Walk<'a> {
             return fault(last, format!("the head of its batch is not signed by {}", shard.key));
         }
         self.report.heads += 1;
+        self.tiles(batch, &closed, shard.first)?;
         self.tree.head = Some((self.tree.frontier.size(), root));
+        Ok(())
+    }
+
+    /// The leaves of `batch` and the larger subtrees that it completed, some of them on its own, are in the tiles as they are.
+    fn tiles(&mut self, batch: &Prepared, closed: &[TileHash], shard: u64) -> Result<(), LogFault> {
+        let leaves = batch.leaves_in_tiles.clone()?;
+        self.report.without_tile += (batch.entries.len() as u64).saturating_sub(leaves);
+        self.report.tile_hashes += leaves;
+        for (level, number, hash) in batch.closed.iter().chain(closed) {
+            self.report.tile_hashes += tiles::compare(self.source, shard, (*level, *number), &[*hash])?;
+        }
         Ok(())
     }
 

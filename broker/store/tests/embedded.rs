@@ -40,7 +40,9 @@ fn append(journal: &dyn Journal, count: u8) {
         .collect();
     let hashes: Vec<_> = entries.iter().map(|e| e.leaf.hash()).collect();
     let proofs = BatchProofs::new(&journal.end().frontier, &hashes);
-    let batch = Batch { first, entries, root: proofs.root(), signature: [7; 64] };
+    // Each batch has another, as those of a log have.
+    let signature = std::array::from_fn(|at| first.to_be_bytes()[at % 8] ^ 0x7A);
+    let batch = Batch { first, entries, root: proofs.root(), signature };
     journal.reserve(32 << 10).unwrap();
     journal.append(&batch, proofs.after(), &proofs.closed().collect::<Vec<_>>()).unwrap();
 }
@@ -116,11 +118,37 @@ fn damage_before_the_end_refuses_to_open_or_to_read() {
 }
 
 #[test]
-fn a_missing_segment_is_noticed() {
+fn a_missing_segment_is_noticed_at_the_start() {
     let (_folder, data) = filled();
-    fs::remove_file(&segments(&data)[1]).unwrap();
-    let store = open(&data).unwrap();
-    assert_eq!(store.journal.read(0, &mut |_| Visit::Continue).unwrap_err().code(), "STORE_CORRUPT");
+    let count = segments(&data).len();
+    // Without the last one the log is shorter, which the head file tells.
+    for at in 0..count - 1 {
+        let (_folder, data) = filled();
+        let missing = segments(&data).remove(at);
+        fs::remove_file(&missing).unwrap();
+        let error = open(&data).unwrap_err();
+        assert_eq!(error.code(), "STORE_CORRUPT", "{error}");
+        let reader = JournalReader::open(&data).unwrap();
+        let read = unefois_engine::replay::BatchSource::read(&reader, 0, &mut |_| Visit::Continue);
+        assert_eq!(read.unwrap_err().code(), "STORE_CORRUPT");
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_or_exchanged_is_noticed_at_the_start() {
+    let (_folder, data) = filled();
+    let [first, second, ..] = &segments(&data)[..] else { panic!("too few segments") };
+    // Its last frame is gone, as if it had never been written.
+    let whole = fs::read(first).unwrap();
+    let end = usize::try_from(used(first)).unwrap();
+    let mut cut = whole.clone();
+    cut[end - 10_000..].fill(0);
+    fs::write(first, &cut).unwrap();
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_CORRUPT");
+    fs::write(first, fs::read(second).unwrap()).unwrap();
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_CORRUPT");
+    fs::write(first, &whole).unwrap();
+    open(&data).unwrap();
 }
 
 #[test]

@@ -129,6 +129,26 @@ fn records_of_version_1_are_read_and_printed_byte_for_byte() {
 }
 
 #[test]
+fn the_kinds_that_may_introduce_a_person_are_those_of_events_that_do() {
+    let introduce = |event: &Event| {
+        // Whoever has room for a new person, whether or not this one is there.
+        let text = serde_json::to_value(event).unwrap();
+        let record = text.as_object().unwrap().values().next().unwrap().clone();
+        let new = serde_json::json!({ "tag": "00".repeat(32), "subject": "00".repeat(16) });
+        ["new_subject", "new_principal"].into_iter().any(|member| {
+            let mut record = record.clone();
+            record[member] = new.clone();
+            let name = text.as_object().unwrap().keys().next().unwrap();
+            serde_json::from_value::<Event>(serde_json::json!({ name: record }))
+                .is_ok_and(|event| event.new_subjects().next().is_some())
+        })
+    };
+    for event in golden() {
+        assert_eq!(Event::may_introduce(event.kind()), introduce(&event), "{}", Event::kind_name(event.kind()));
+    }
+}
+
+#[test]
 fn every_event_has_the_kind_and_the_name_it_was_released_with() {
     for (event, line) in golden().iter().zip(GOLDEN.lines()) {
         let (kind, name, words) = KINDS[position(event)];

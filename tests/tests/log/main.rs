@@ -25,5 +25,6 @@ mod replay_ledger;
 mod shards;
 mod shards_crash;
 mod submitters;
+mod tiles;
 mod witness;
 mod witness_protocol;

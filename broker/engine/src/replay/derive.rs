@@ -120,11 +120,11 @@ impl Derivation {
     pub(super) fn purged(&mut self, index: u64, entry: &PreparedEntry, kept: &[Kept]) -> Result<(), Fault> {
         for Kept { carried, .. } in kept {
             must(carried.leaf_hash.0 == entry.leaf_hash.0, "is not the entry that its fact was carried over from")?;
-            let may_record: &[u8] = match carried.fact {
-                CarriedFact::Subject(_) => &[3, 5, 6, 9, 16, 17, 21],
-                CarriedFact::Objection(_) => &[5],
+            let may_record = match carried.fact {
+                CarriedFact::Subject(_) => Event::may_introduce(entry.leaf.kind),
+                CarriedFact::Objection(_) => entry.leaf.kind == Event::OBJECTION_RECORDED,
             };
-            must(may_record.contains(&entry.leaf.kind), "is no entry that records such a fact as was carried over")?;
+            must(may_record, "is no entry that records such a fact as was carried over")?;
             if let CarriedFact::Subject(new) = &carried.fact {
                 must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
             }

@@ -8,6 +8,7 @@ use unefois_audit::{Hash, Leaf, subtrees};
 use unefois_consent::event::Event;
 use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
+use super::tiles::{self, TileHash};
 use super::{BatchSource, LogFault, fault};
 use crate::committer::SignedHead;
 use crate::seal::Opener;
@@ -56,6 +57,10 @@ pub(super) struct Prepared {
     pub(super) entries: Vec<PreparedEntry>,
     /// What the leaves add to the tree of their shard.
     pub(super) subtrees: Vec<(u8, Hash)>,
+    /// Hashes of tiles above the leaves that they complete on their own.
+    pub(super) closed: Vec<TileHash>,
+    /// How many of the leaves' hashes are in the tiles.
+    pub(super) leaves_in_tiles: Result<u64, LogFault>,
     pub(super) root: Hash,
     /// Whether the checkpoint that names `root` is signed by the log.
     pub(super) signed: bool,
@@ -81,7 +86,7 @@ pub(super) fn in_order(
             scope.spawn(move || {
                 for (batch, reply) in jobs {
                     // Whoever found a fault does not wait any more.
-                    let _ = reply.send(prepare(&batch, shards, opener, depth));
+                    let _ = reply.send(prepare(source, &batch, shards, opener, depth));
                 }
             });
         }
@@ -119,7 +124,7 @@ fn visit_all(
     Ok(())
 }
 
-fn prepare(batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Prepared {
+fn prepare(source: &dyn BatchSource, batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Prepared {
     let entries = (batch.first..).zip(&batch.entries).map(|(index, entry)| PreparedEntry {
         leaf: entry.leaf,
         leaf_hash: entry.leaf.hash(),
@@ -128,11 +133,14 @@ fn prepare(batch: &Batch, shards: &Shards, opener: &Opener, depth: Depth) -> Pre
     });
     let entries: Vec<_> = entries.collect();
     let shard = shards.of(batch.first);
-    let leaves = entries.iter().map(|entry| entry.leaf_hash);
-    let subtrees = subtrees(batch.first.saturating_sub(shard.first), leaves);
+    let leaves: Vec<_> = entries.iter().map(|entry| entry.leaf_hash).collect();
+    let place = batch.first.saturating_sub(shard.first);
+    let mut closed = Vec::new();
+    let subtrees = subtrees(place, leaves.iter().copied(), tiles::keep(&mut closed));
+    let leaves_in_tiles = tiles::compare(source, shard.first, (0, place), &leaves);
     let tree = (batch.end().saturating_sub(shard.first), batch.root);
     let signed = SignedHead::verified(&shard.key, shard.first, tree, &batch.signature).is_ok();
-    Prepared { first: batch.first, entries, subtrees, root: batch.root, signed }
+    Prepared { first: batch.first, entries, subtrees, closed, leaves_in_tiles, root: batch.root, signed }
 }
 
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {

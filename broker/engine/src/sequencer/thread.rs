@@ -23,6 +23,9 @@ const FOLD_EVERY: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(2);
 /// A batch with an entry for one in so many exchanges under way does not wait.
 const LINGER_SHARE: usize = 2;
+/// With so many entries a batch no longer waits for steps that are there already, once the committer is ready: replies bring
+/// new steps as fast as they are run, and the disk would stand still beside them.
+const ENOUGH_ENTRIES: usize = 128;
 /// While a batch waits, or the one before it is being committed, the thread looks for steps so often. Nobody wakes it for
 /// each of them: at thousands a second the wake-ups cost more than the steps.
 const LOOK_FOR_STEPS: Duration = Duration::from_micros(50);
@@ -93,14 +96,20 @@ impl Loop {
         if self.committer_is_ready && !self.lingers() && !self.close_batch(false) {
             return Next::Stop;
         }
-        if self.parts.halt.check().is_err() { Next::Stop } else { self.wait() }
+        if self.parts.halt.check().is_err() {
+            return Next::Stop;
+        }
+        if self.takes_steps() && !self.queue.steps.is_empty() { self.look_at_fold() } else { self.wait() }
     }
 
     /// Waits until the thread has something to do.
     fn wait(&mut self) -> Next {
         if !self.committer_is_ready {
             return match self.parts.ready.recv_timeout(LOOK_FOR_STEPS) {
-                Ok(()) => self.committer_is_back(),
+                Ok(()) => {
+                    self.committer_is_back();
+                    self.look_at_fold()
+                }
                 Err(RecvTimeoutError::Timeout) => self.look_at_fold(),
                 Err(RecvTimeoutError::Disconnected) => Next::Stop,
             };
@@ -147,10 +156,9 @@ impl Loop {
         Next::GoOn
     }
 
-    fn committer_is_back(&mut self) -> Next {
+    fn committer_is_back(&mut self) {
         self.committer_is_ready = true;
         self.ready_since = Instant::now();
-        self.look_at_fold()
     }
 
     /// Makes the last batch durable and gives the fold what it has not got.
@@ -189,9 +197,9 @@ impl Loop {
             && self.parts.state.waiting().0 < MAX_WAITING_ROWS
     }
 
-    /// Runs every step that waits, as long as the batch takes them.
+    /// Runs the steps that wait, as long as the batch takes them and the committer does not wait for it.
     fn run_steps(&mut self) -> Next {
-        while self.takes_steps() {
+        while self.takes_steps() && !self.committer_waits() {
             match self.queue.steps.try_recv() {
                 Ok(Command::Run(step)) => self.run_step(step),
                 Ok(Command::Close) | Err(TryRecvError::Disconnected) => return Next::Close,
@@ -199,6 +207,17 @@ impl Loop {
             }
         }
         Next::GoOn
+    }
+
+    /// Whether the batch is large enough, and the committer ready for it.
+    fn committer_waits(&mut self) -> bool {
+        if self.writer.entries.len() < ENOUGH_ENTRIES {
+            return false;
+        }
+        if !self.committer_is_ready && self.parts.ready.try_recv().is_ok() {
+            self.committer_is_back();
+        }
+        self.committer_is_ready && !self.lingers()
     }
 
     fn run_step(&mut self, step: BoxedStep) {

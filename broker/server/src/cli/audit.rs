@@ -28,7 +28,7 @@ pub(crate) enum AuditCommand {
     /// List entries with their records; the reading is logged
     #[command(after_help = "Example:\n  unefois audit list --profile clients/dpo.toml --start 0 --count 50")]
     List(ListArgs),
-    /// Verify the log: order, hashes, roots, signatures, records
+    /// Verify the log: order, hashes, roots, signatures, records, tiles
     ///
     /// Reads the journal's files beside a running broker. Says the first entry that does not hold.
     #[command(after_help = "Example:\n  unefois audit verify --config unefois.toml")]
@@ -326,12 +326,16 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
 /// A report for people.
 pub(crate) fn report_text(report: &Report, check: Check) -> String {
     let mut text = format!(
-        "{} {} entries: in order, {} heads signed, {} records are what their leaves commit to",
+        "{} {} entries: in order, {} heads signed, {} records are what their leaves commit to, {} tile hashes agree",
         check.done(),
         report.entries,
         report.heads,
-        report.records
+        report.records,
+        report.tile_hashes
     );
+    if report.without_tile > 0 {
+        text.push_str(&format!(", {} entries are in no tile yet", report.without_tile));
+    }
     if report.purged > 0 {
         text.push_str(&format!(", {} records were purged", report.purged));
     }
@@ -349,6 +353,8 @@ fn report_json(report: &Report) -> serde_json::Value {
         "entries": report.entries,
         "heads": report.heads,
         "records": report.records,
+        "tile_hashes": report.tile_hashes,
+        "entries_without_tile": report.without_tile,
         "purged": report.purged,
         "decisions": report.decisions,
         "decisions_on_purged_records": report.underived,

@@ -7,9 +7,9 @@ use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use unefois_consent::Malformed;
 use unefois_consent::event::Decision;
 use unefois_consent::registry::Role;
+use unefois_consent::{Event, Malformed};
 use unefois_engine::consents::{
     Change, ChangeReader, DecideCall, Indication, LedgerConsent, MAX_CHANGES, MandateCall, RecordCall, RenewCall,
     RequestCall, Standing, Terms,
@@ -426,19 +426,19 @@ async fn wire_webhook(webhook: &Webhook) -> v1::Webhook {
 pub(crate) fn wire_change(engine: &SharedEngine, change: Change) -> v1::WatchConsentsResponse {
     use v1::ChangeKind as Kind;
     let kind = match change.kind {
-        9 => Kind::ConsentRequested,
-        3 => Kind::ConsentGranted,
-        10 => Kind::ConsentRefused,
-        11 => Kind::ConsentPaused,
-        12 => Kind::ConsentResumed,
-        13 => Kind::ConsentRenewed,
-        4 => Kind::ConsentWithdrawn,
-        14 => Kind::ConsentRevoked,
-        15 => Kind::ConsentInvalidated,
-        5 => Kind::ObjectionRecorded,
-        6 => Kind::ObjectionLifted,
-        21 => Kind::MandateGranted,
-        22 => Kind::MandateEnded,
+        Event::CONSENT_REQUESTED => Kind::ConsentRequested,
+        Event::CONSENT_GRANTED => Kind::ConsentGranted,
+        Event::CONSENT_REFUSED => Kind::ConsentRefused,
+        Event::CONSENT_PAUSED => Kind::ConsentPaused,
+        Event::CONSENT_RESUMED => Kind::ConsentResumed,
+        Event::CONSENT_RENEWED => Kind::ConsentRenewed,
+        Event::CONSENT_WITHDRAWN => Kind::ConsentWithdrawn,
+        Event::CONSENT_REVOKED => Kind::ConsentRevoked,
+        Event::CONSENT_INVALIDATED => Kind::ConsentInvalidated,
+        Event::OBJECTION_RECORDED => Kind::ObjectionRecorded,
+        Event::OBJECTION_LIFTED => Kind::ObjectionLifted,
+        Event::MANDATE_GRANTED => Kind::MandateGranted,
+        Event::MANDATE_ENDED => Kind::MandateEnded,
         _ => Kind::Unspecified,
     };
     let now = engine.now();

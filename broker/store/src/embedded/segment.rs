@@ -304,6 +304,38 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// The end of a segment is read in pieces of so many bytes.
+const PIECE: u64 = 64 << 10;
+
+/// Whether the frames in `file` lead to where a segment that begins with `next` goes on: to the head that is repeated there or,
+/// before another shard, to the entry that closed the one before. Reads the end of the file and not the frames before it.
+pub(super) fn leads_to(file: &File, path: &Path, next: &JournalEnd) -> Result<bool, StoreError> {
+    let failed = |error| files::read_error(path, &error);
+    let length = file.metadata().map_err(failed)?.len();
+    let read = |start: u64, end: u64| {
+        let mut piece = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
+        file.read_exact_at(&mut piece, start).map(|()| piece).map_err(failed)
+    };
+    let mut end = length;
+    while end > FRAMES {
+        let start = end.saturating_sub(PIECE).max(FRAMES);
+        let Some(last) = read(start, end)?.iter().rposition(|byte| *byte != 0) else {
+            end = start;
+            continue;
+        };
+        // A checksum may end with zeros, so a little more than the last byte that is none.
+        let last = start.saturating_add(last as u64);
+        let piece = read(last.saturating_sub(PIECE).max(FRAMES), last.saturating_add(frame::ALIGN as u64).min(length))?;
+        let mark = match &next.signature {
+            Some(signature) => signature.to_vec(),
+            // The first entry and the count of the frame that closes a shard.
+            None => [&next.entries().saturating_sub(1).to_be_bytes()[..], &1_u32.to_be_bytes()].concat(),
+        };
+        return Ok(piece.windows(mark.len()).any(|bytes| bytes == mark));
+    }
+    Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

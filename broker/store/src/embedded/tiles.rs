@@ -101,6 +101,15 @@ impl Tiles {
         files::sync_folder(&self.folder).map_err(|error| files::unknown(&self.folder, &error))
     }
 
+    /// As many of these hashes as there are, from the first one on.
+    pub(super) fn read_what_is_there(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        let there = (self.length(level)? / HASH).saturating_sub(start);
+        match usize::try_from(there).unwrap_or(usize::MAX).min(count) {
+            0 => Ok(Vec::new()),
+            count => self.read(level, start, count),
+        }
+    }
+
     pub(super) fn read(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
         let mut bytes = vec![0; count.saturating_mul(HASH as usize)];
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,7 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
     let firsts = segment::list(folder)?;
     let Some(last) = firsts.last() else { return begin_empty(folder, tiles_folder, options) };
+    check_order(folder, &firsts)?;
     let shards = open_shards(folder, tiles_folder, &firsts)?;
     let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
     let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
@@ -50,6 +51,31 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Res
     open(folder, tiles_folder, options)
 }
 
+/// Each segment begins where the one before it ends, and the first one with entry 0: none was taken out.
+fn check_order(folder: &Path, firsts: &[u64]) -> Result<(), StoreError> {
+    let missing = |first: u64, what: String| {
+        Err(StoreError::Corrupt(format!(
+            "entries before {first} are missing: {what} Put the newest copy of journal/ back; `unefois audit verify` says which \
+             entry is the first that is missing"
+        )))
+    };
+    if let Some(first) = firsts.first().filter(|first| **first != 0) {
+        return missing(
+            *first,
+            format!("{} does not begin the first shard of the log.", segment::path(folder, *first).display()),
+        );
+    }
+    for (before, first) in firsts.iter().zip(firsts.iter().skip(1)) {
+        let (file, path) = open_segment(folder, *first, Access::Read)?;
+        let next = segment::read_header(&file, &path)?;
+        let (file, path) = open_segment(folder, *before, Access::Read)?;
+        if next.entries() != *first || !segment::leads_to(&file, &path, &next)? {
+            return missing(*first, format!("{} does not end where the next segment begins.", path.display()));
+        }
+    }
+    Ok(())
+}
+
 fn begin_empty(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
     let end = JournalEnd::of_new_shard(0, 0);
     let spare = segment::make_spare(folder, options.segment_bytes, &Pace::now())?;
@@ -59,9 +85,14 @@ fn begin_empty(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<
     Ok(Opened { tail, end, shards: vec![(0, tiles)] })
 }
 
-/// The tiles of the shard that begins with entry `shard`: those of the first one lie in `tiles` itself.
-pub(super) fn tiles_of(tiles_folder: &Path, shard: u64) -> Result<Arc<Tiles>, StoreError> {
-    let folder = if shard == 0 { tiles_folder.to_owned() } else { tiles_folder.join(format!("{shard:020}")) };
+/// Where the tiles of the shard lie that begins with entry `shard`: those of the first one in `tiles` itself.
+pub(super) fn folder_of_tiles(tiles: &Path, shard: u64) -> PathBuf {
+    if shard == 0 { tiles.to_owned() } else { tiles.join(format!("{shard:020}")) }
+}
+
+/// The tiles of that shard, in a folder that is made where there is none.
+pub(super) fn tiles_of(tiles: &Path, shard: u64) -> Result<Arc<Tiles>, StoreError> {
+    let folder = folder_of_tiles(tiles, shard);
     files::make_private_folder(&folder)?;
     Ok(Arc::new(Tiles::open(&folder, Access::Write)?))
 }

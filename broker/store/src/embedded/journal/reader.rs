@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use unefois_audit::Hash;
 use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
 
-use super::open::{follow, open_segment, shards_of};
+use super::open::{folder_of_tiles, follow, open_segment, shards_of};
 use crate::embedded::segment::{self, Frames};
-use crate::embedded::tiles::Access;
+use crate::embedded::tiles::{Access, Tiles};
 
 /// Visits the batches that hold the entries `from..size`.
 pub(super) fn read_segments(
@@ -58,7 +59,8 @@ pub(super) fn read_segments(
 #[derive(Debug)]
 pub struct JournalReader {
     folder: PathBuf,
-    shards: Vec<u64>,
+    /// First entries of the shards, with their tiles.
+    shards: Vec<(u64, Tiles)>,
     end: JournalEnd,
     torn_bytes: u64,
 }
@@ -79,7 +81,9 @@ impl JournalReader {
         if torn_bytes > 0 && frames.whole_frame_follows()? {
             return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
         }
-        let shards = shards_of(&folder, &firsts)?;
+        let tiles = |shard| Tiles::open(&folder_of_tiles(&root.join("tiles"), shard), Access::Read);
+        let shards = shards_of(&folder, &firsts)?.into_iter().map(|shard| Ok((shard, tiles(shard)?)));
+        let shards = shards.collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self { folder, shards, end, torn_bytes })
     }
 
@@ -101,10 +105,15 @@ impl BatchSource for JournalReader {
     }
 
     fn shards(&self) -> Vec<u64> {
-        self.shards.clone()
+        self.shards.iter().map(|(first, _)| *first).collect()
     }
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
         read_segments(&self.folder, from, self.end.entries(), visit)
+    }
+
+    fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        let tiles = self.shards.iter().find(|(first, _)| *first == shard).map(|(_, tiles)| tiles);
+        tiles.map_or(Ok(Vec::new()), |tiles| tiles.read_what_is_there(level, start, count))
     }
 }
