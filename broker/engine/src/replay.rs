@@ -34,8 +34,8 @@ pub trait BatchSource: Sync {
     fn shards(&self) -> Vec<u64>;
     /// Calls `visit` with each batch from the one that holds entry `from` on.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
-    /// Of `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`, those that are there,
-    /// from the first one on. Tiles are derived, and some may be missing.
+    /// `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`; fewer where those behind
+    /// them were lost, or may have been and are not what anybody was served.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
 }
 
@@ -74,8 +74,8 @@ pub struct Report {
     pub purged: u64,
     /// Hashes in the tiles that are those of the journal.
     pub tile_hashes: u64,
-    /// Entries whose hash is in no tile; the next start of the broker derives it.
-    pub without_tile: u64,
+    /// Hashes that the tiles should have and have not; the next start of the broker derives them.
+    pub tile_hashes_missing: u64,
     /// Decisions derived again.
     pub decisions: u64,
     /// Decisions that rest on records that were purged, and are taken as they are.
@@ -234,12 +234,13 @@ impl<'a> Walk<'a> {
 
     /// The leaves of `batch` and the larger subtrees that it completed, some of them on its own, are in the tiles as they are.
     fn tiles(&mut self, batch: &Prepared, closed: &[TileHash], shard: u64) -> Result<(), LogFault> {
-        let leaves = batch.leaves_in_tiles.clone()?;
-        self.report.without_tile += (batch.entries.len() as u64).saturating_sub(leaves);
-        self.report.tile_hashes += leaves;
+        let mut found = batch.leaves_in_tiles.clone()?;
         for (level, number, hash) in batch.closed.iter().chain(closed) {
-            self.report.tile_hashes += tiles::compare(self.source, shard, (*level, *number), &[*hash])?;
+            found += tiles::compare(self.source, shard, (*level, *number), &[*hash])?;
         }
+        let wanted = batch.entries.len() + batch.closed.len() + closed.len();
+        self.report.tile_hashes += found;
+        self.report.tile_hashes_missing += (wanted as u64).saturating_sub(found);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The sequencer: one thread that decides, in the order of the log.
 //!
 //! A use case is a *step*: a closure that looks at the state, decides and appends entries through a [`Turn`]. Steps run
-//! one after the other; what they append forms a batch; a batch closes when the previous commit ends. The reply of a step
+//! one after the other; what they append forms a batch; a batch closes when the previous commit has ended, and no step waits or
+//! it is large enough. The reply of a step
 //! is sent when its batch is durable, so nobody ever sees a decision that could be lost. A step that only reads waits for
 //! the entries it may have seen, for the same reason.
 

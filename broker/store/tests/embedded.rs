@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Hash, Leaf};
-use unefois_consent::{RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Journal, RecordKeys, SealedEntry, StoreError, Visit};
+use unefois_consent::{Event, RecordPeriod, Retention};
+use unefois_engine::store::{Batch, Journal, JournalEnd, RecordKeys, SealedEntry, ShardChange, StoreError, Visit};
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -140,15 +140,58 @@ fn a_segment_that_was_cut_or_exchanged_is_noticed_at_the_start() {
     let [first, second, ..] = &segments(&data)[..] else { panic!("too few segments") };
     // Its last frame is gone, as if it had never been written.
     let whole = fs::read(first).unwrap();
-    let end = usize::try_from(used(first)).unwrap();
+    let last = whole.windows(4).rposition(|bytes| bytes == b"UFR2").unwrap();
     let mut cut = whole.clone();
-    cut[end - 10_000..].fill(0);
+    cut[last..].fill(0);
     fs::write(first, &cut).unwrap();
     assert_eq!(open(&data).unwrap_err().code(), "STORE_CORRUPT");
     fs::write(first, fs::read(second).unwrap()).unwrap();
     assert_eq!(open(&data).unwrap_err().code(), "STORE_CORRUPT");
     fs::write(first, &whole).unwrap();
     open(&data).unwrap();
+}
+
+/// Closes the shard with an entry alone and opens the next one.
+fn close_shard(journal: &dyn Journal) {
+    let end = journal.end();
+    let alone = |end: &JournalEnd, kind| {
+        let first = end.entries();
+        let leaf = Leaf { kind, time_ms: first + 1, commitment: Hash([9; 32]) };
+        let proofs = BatchProofs::new(&end.frontier, &[leaf.hash()]);
+        let entries = vec![SealedEntry { leaf, retention: Retention::TRACES, sealed: vec![9; 500] }];
+        (Batch { first, entries, root: proofs.root(), signature: [8; 64] }, proofs)
+    };
+    let (last, proofs) = alone(&end, Event::SHARD_CLOSED);
+    let (next, _) = alone(&JournalEnd::of_new_shard(last.end(), last.first + 1), Event::LOG_OPENED);
+    let closed: Vec<_> = proofs.closed().collect();
+    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next }).unwrap();
+}
+
+#[test]
+fn a_missing_end_of_a_closed_shard_is_noticed_at_the_start() {
+    let (_folder, data) = filled();
+    let store = open(&data).unwrap();
+    close_shard(&*store.journal);
+    drop(store);
+    open(&data).unwrap();
+    let mut paths = segments(&data);
+    fs::remove_file(paths.remove(paths.len() - 2)).unwrap();
+    let error = open(&data).unwrap_err();
+    assert_eq!(error.code(), "STORE_CORRUPT", "{error}");
+}
+
+#[test]
+fn a_spare_segment_that_something_was_written_in_is_not_used() {
+    let (_folder, data) = filled();
+    let spare = data.join("journal/spare.seg");
+    let first = fs::read(&segments(&data)[0]).unwrap();
+    fs::write(&spare, &first).unwrap();
+    let store = open(&data).unwrap();
+    for _ in 0..10 {
+        append(&*store.journal, 30);
+    }
+    drop(store);
+    assert_eq!(open(&data).unwrap().journal.end().entries(), 600);
 }
 
 #[test]

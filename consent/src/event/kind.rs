@@ -4,10 +4,10 @@ use super::Event;
 
 /// The one list of kinds: constant, event, byte, name. A byte is never given to another kind.
 macro_rules! kinds {
-    ($($constant:ident $event:ident $kind:literal $name:literal)*) => {
+    ($($(#[doc = $more:literal])? $constant:ident $event:ident $kind:literal $name:literal)*) => {
         impl Event {
             $(
-                #[doc = concat!("The kind byte of [`Event::", stringify!($event), "`].")]
+                #[doc = concat!("The kind byte of [`Event::", stringify!($event), "`].", $($more)?)]
                 pub const $constant: u8 = $kind;
             )*
 
@@ -30,13 +30,16 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// The first entry of a shard and no other.
     LOG_OPENED LogOpened 1 "log opened"
     REGISTRY_CHANGED RegistryChanged 2 "registry changed"
     CONSENT_GRANTED ConsentGranted 3 "consent granted"
     CONSENT_WITHDRAWN ConsentWithdrawn 4 "consent withdrawn"
     OBJECTION_RECORDED ObjectionRecorded 5 "objection recorded"
     OBJECTION_LIFTED ObjectionLifted 6 "objection lifted"
+    /// It tells a reader which records to open first.
     CARRIED Carried 7 "carried over"
+    /// It tells a reader which records to open first.
     PURGED Purged 8 "purged"
     CONSENT_REQUESTED ConsentRequested 9 "consent requested"
     CONSENT_REFUSED ConsentRefused 10 "consent refused"
@@ -45,6 +48,7 @@ kinds! {
     CONSENT_RENEWED ConsentRenewed 13 "consent renewed"
     CONSENT_REVOKED ConsentRevoked 14 "consent revoked"
     CONSENT_INVALIDATED ConsentInvalidated 15 "consent invalidated"
+    /// It tells of a purged record that it began an exchange.
     REQUESTED Requested 16 "requested"
     REFUSED Refused 17 "refused"
     ANSWERED Answered 18 "answered"
@@ -52,6 +56,7 @@ kinds! {
     FAILED Failed 20 "failed"
     MANDATE_GRANTED MandateGranted 21 "mandate granted"
     MANDATE_ENDED MandateEnded 22 "mandate ended"
+    /// The last entry of a shard and no other.
     SHARD_CLOSED ShardClosed 23 "shard closed"
     TRACES_READ TracesRead 32 "traces read"
 }

@@ -1,12 +1,18 @@
 //! Ten thousand submitters at once: no gap, no duplicate, the order of the log is the order of the acknowledgements.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use unefois_consent::{Event, ExchangeId};
+use unefois_consent::{Event, ExchangeId, Timestamp};
+use unefois_engine::replay::BatchSource;
+use unefois_engine::store::Visit;
+use unefois_engine::{Clock, SystemClock};
 use unefois_proto::v1::ExchangeRequest;
+use unefois_store::embedded::JournalReader;
 use unefois_tests::ask::*;
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::world;
@@ -70,4 +76,55 @@ async fn ten_thousand_submitters_get_one_place_each_in_the_order_they_were_told(
     assert!(segments >= 3, "the load changed no segment");
     let report = sandbox.finish().await;
     assert_eq!(report.entries, first + SUBMITTERS * EACH);
+}
+
+/// A clock that does not tell the time while somebody holds it: the sequencer waits in the step that it runs.
+#[derive(Debug, Default)]
+struct HeldClock(AtomicBool);
+
+impl Clock for HeldClock {
+    fn now(&self) -> Timestamp {
+        while self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        SystemClock.now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_goes_to_the_disk_while_steps_still_wait() {
+    const STEPS: u64 = 1_000;
+    let clock = Arc::new(HeldClock::default());
+    let sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    let template = refusal(&sandbox).await;
+    let engine = Arc::clone(sandbox.broker().engine());
+    let first = engine.head().size;
+    clock.0.store(true, Ordering::SeqCst);
+    let calls = (0..STEPS).map(|number| {
+        let mut event = template.clone();
+        let Event::Refused(refused) = &mut event else { panic!("{event:?}") };
+        refused.exchange = ExchangeId([number.to_be_bytes(), [7; 8]].concat().try_into().unwrap());
+        let engine = Arc::clone(&engine);
+        Box::pin(async move { engine.append(event, Instant::now() + Duration::from_secs(60)).await })
+    });
+    let mut calls: Vec<_> = calls.collect();
+    // Each is in the queue when it was polled once.
+    for call in &mut calls {
+        assert!(poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await);
+    }
+    clock.0.store(false, Ordering::SeqCst);
+    for call in calls {
+        call.await.unwrap();
+    }
+    drop(engine);
+    let mut batches = Vec::new();
+    let reader = JournalReader::open(&sandbox.data()).unwrap();
+    let read = reader.read(first, &mut |batch| {
+        batches.push((batch.first, batch.entries.len()));
+        Visit::Continue
+    });
+    read.unwrap();
+    assert_eq!(batches[0], (first, 128), "the disk stands still while steps are run");
+    assert_eq!(batches.iter().map(|(_, entries)| *entries as u64).sum::<u64>(), STEPS);
+    sandbox.finish().await;
 }

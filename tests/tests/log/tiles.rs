@@ -53,21 +53,51 @@ async fn a_changed_hash_in_a_tile_of_any_shard_is_named_and_a_lost_one_is_counte
             flip(file, number * 32 + 31);
             let entry = shard + if level_1 { number * TILE } else { number };
             let fault = check(&data, &sandbox).unwrap_err().to_string();
-            assert!(fault.starts_with(&format!("entry {entry}: hash {number} in {name} is not")), "{fault}");
+            let level = u8::from(level_1);
+            assert!(fault.starts_with(&format!("entry {entry}: hash {number} of tile level {level} is")), "{fault}");
             flip(file, number * 32 + 31);
         }
     }
     assert_eq!(check(&data, &sandbox), Ok(live));
 
-    // What is not there is not wrong.
-    fs::OpenOptions::new().write(true).open(&tiles[0]).unwrap().set_len(100 * 32).unwrap();
-    let some = check(&data, &sandbox).unwrap();
-    assert_eq!((some.without_tile, some.entries), (second - 100, live.entries));
+    // What is not there, or was not durable when the power was cut, is not wrong.
+    let write = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap();
+    let missing = || check(&data, &sandbox).map(|report| report.tile_hashes_missing);
+    let of_second = data.join(format!("tiles/{second:020}"));
+    let second_0 = &of_second.join("0");
+    write(second_0).write_all_at(&[0; 10 * 32], (live.entries - second - 10) * 32).unwrap();
+    assert_eq!(missing(), Ok(10));
+    write(second_0).set_len(100 * 32).unwrap();
+    assert_eq!(missing(), Ok(live.entries - second - 100));
+    fs::remove_file(data.join("tiles/1")).unwrap();
+    fs::remove_file(of_second.join("1")).unwrap();
+    assert_eq!(missing(), Ok(live.entries - second - 100 + in_first + in_second));
+    // In a shard that is closed all were durable.
+    write(&data.join("tiles/0")).write_all_at(&[0; 32], 32).unwrap();
+    assert!(missing().unwrap_err().to_string().starts_with("entry 1: hash 1 of tile level 0"));
     fs::remove_dir_all(data.join("tiles")).unwrap();
-    let none = check(&data, &sandbox).unwrap();
-    assert_eq!((none.without_tile, none.tile_hashes), (live.entries, 0));
+    assert_eq!(missing(), Ok(live.tile_hashes));
     sandbox.restart().await.unwrap();
     let again = check(&data, &sandbox).unwrap();
-    assert_eq!((again.tile_hashes, again.without_tile), (live.tile_hashes, 0));
+    assert_eq!((again.tile_hashes, again.tile_hashes_missing), (live.tile_hashes, 0));
     sandbox.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_verifies_at_any_moment_while_entries_come() {
+    let sandbox = Arc::new(Sandbox::start().await);
+    let growing = tokio::spawn({
+        let sandbox = Arc::clone(&sandbox);
+        async move { sandbox.grow(1_500).await }
+    });
+    let (mut checks, mut grew) = (0, 0);
+    while !growing.is_finished() {
+        let sandbox = Arc::clone(&sandbox);
+        let report = tokio::task::spawn_blocking(move || check(&sandbox.data(), &sandbox)).await.unwrap().unwrap();
+        assert!(report.entries >= grew, "{report:?}");
+        (checks, grew) = (checks + 1, report.entries);
+    }
+    growing.await.unwrap();
+    assert!(checks > 3 && grew > 256, "{checks} checks to {grew} entries");
+    Arc::into_inner(sandbox).unwrap().finish().await;
 }

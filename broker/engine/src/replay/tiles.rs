@@ -1,11 +1,10 @@
-//! The tiles, which the public log is served from, have the hashes of the journal.
+//! The tiles, which the public log is served from, have the hashes of the journal. One that is not there is no fault: tiles are
+//! derived, and the broker makes it again. What lies behind the end of the journal is not looked at.
 
 use unefois_audit::Hash;
+use unefois_audit::tile::TILE_HEIGHT;
 
 use super::{BatchSource, LogFault, fault};
-
-/// Levels of the tree in a level of tiles.
-const TILE_LEVELS: u8 = 8;
 
 /// A hash that tiles hold: tile level, its number there, and the hash.
 pub(super) type TileHash = (u8, u64, Hash);
@@ -13,8 +12,8 @@ pub(super) type TileHash = (u8, u64, Hash);
 /// Keeps of the complete subtrees that are reported those that tiles hold.
 pub(super) fn keep(kept: &mut Vec<TileHash>) -> impl FnMut(u8, u64, Hash) {
     |level, number, hash| {
-        if level % TILE_LEVELS == 0 {
-            kept.push((level / TILE_LEVELS, number, hash));
+        if level.is_multiple_of(TILE_HEIGHT) {
+            kept.push((level / TILE_HEIGHT, number, hash));
         }
     }
 }
@@ -32,13 +31,11 @@ pub(super) fn compare(
         return Ok(found.len() as u64);
     };
     let number = start.saturating_add(other as u64);
-    let entry = shard.saturating_add(number << (level * TILE_LEVELS));
-    let folder = if shard == 0 { "tiles/".to_owned() } else { format!("tiles/{shard:020}/") };
     fault(
-        entry,
+        shard.saturating_add(number << (level * TILE_HEIGHT)),
         format!(
-            "hash {number} in {folder}{level} is not that of the journal, so the public log does not show what was signed. Stop \
-             the broker, move {folder} away and start it: tiles are derived again"
+            "hash {number} of tile level {level} is not that of the journal, so the public log does not show what was signed. Stop \
+             the broker, move its folder tiles/ away and start it: tiles are derived again"
         ),
     )
 }

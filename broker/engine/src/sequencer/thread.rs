@@ -23,9 +23,9 @@ const FOLD_EVERY: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(2);
 /// A batch with an entry for one in so many exchanges under way does not wait.
 const LINGER_SHARE: usize = 2;
-/// With so many entries a batch no longer waits for steps that are there already, once the committer is ready: replies bring
-/// new steps as fast as they are run, and the disk would stand still beside them.
-const ENOUGH_ENTRIES: usize = 128;
+/// With so many entries or replies a batch no longer waits for steps that are there already, once the committer is ready:
+/// replies bring new steps as fast as they are run, and the disk would stand still beside them.
+const ENOUGH: usize = 128;
 /// While a batch waits, or the one before it is being committed, the thread looks for steps so often. Nobody wakes it for
 /// each of them: at thousands a second the wake-ups cost more than the steps.
 const LOOK_FOR_STEPS: Duration = Duration::from_micros(50);
@@ -99,7 +99,11 @@ impl Loop {
         if self.parts.halt.check().is_err() {
             return Next::Stop;
         }
-        if self.takes_steps() && !self.queue.steps.is_empty() { self.look_at_fold() } else { self.wait() }
+        if !self.takes_steps() || self.queue.steps.is_empty() {
+            return self.wait();
+        }
+        self.look_at_committer();
+        self.look_at_fold()
     }
 
     /// Waits until the thread has something to do.
@@ -114,7 +118,8 @@ impl Loop {
                 Err(RecvTimeoutError::Disconnected) => Next::Stop,
             };
         }
-        if self.lingers() {
+        // The committer would have the batch if it did not linger. The clock is not asked again: its time may be over since.
+        if !self.writer.entries.is_empty() {
             std::thread::sleep(LOOK_FOR_STEPS);
             return self.look_at_fold();
         }
@@ -211,13 +216,17 @@ impl Loop {
 
     /// Whether the batch is large enough, and the committer ready for it.
     fn committer_waits(&mut self) -> bool {
-        if self.writer.entries.len() < ENOUGH_ENTRIES {
+        if self.writer.entries.len().max(self.replies.len()) < ENOUGH {
             return false;
         }
+        self.look_at_committer();
+        self.committer_is_ready && !self.lingers()
+    }
+
+    fn look_at_committer(&mut self) {
         if !self.committer_is_ready && self.parts.ready.try_recv().is_ok() {
             self.committer_is_back();
         }
-        self.committer_is_ready && !self.lingers()
     }
 
     fn run_step(&mut self, step: BoxedStep) {

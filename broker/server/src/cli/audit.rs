@@ -333,8 +333,8 @@ pub(crate) fn report_text(report: &Report, check: Check) -> String {
         report.records,
         report.tile_hashes
     );
-    if report.without_tile > 0 {
-        text.push_str(&format!(", {} entries are in no tile yet", report.without_tile));
+    if report.tile_hashes_missing > 0 {
+        text.push_str(&format!(", {} are missing until the broker's next start", report.tile_hashes_missing));
     }
     if report.purged > 0 {
         text.push_str(&format!(", {} records were purged", report.purged));
@@ -354,7 +354,7 @@ fn report_json(report: &Report) -> serde_json::Value {
         "heads": report.heads,
         "records": report.records,
         "tile_hashes": report.tile_hashes,
-        "entries_without_tile": report.without_tile,
+        "tile_hashes_missing": report.tile_hashes_missing,
         "purged": report.purged,
         "decisions": report.decisions,
         "decisions_on_purged_records": report.underived,

@@ -5,7 +5,8 @@
 //!   ‖ zeros to 4096 ‖ frames ‖ zeros
 //! ```
 //! In a later shard than the first one it begins with `"UNEFSEG2"`, and the shard's first entry, u64, comes behind `first`.
-//! The header repeats the tree's right edge and signed head at its beginning, so that opening reads one segment only.
+//! The header repeats the tree's right edge and signed head at its beginning, so that opening reads one segment alone, and of the
+//! others where they begin and end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -28,6 +29,8 @@ const MAGIC: [u8; 8] = *b"UNEFSEG1";
 const MAGIC_LATER: [u8; 8] = *b"UNEFSEG2";
 /// Where the frames begin.
 pub(super) const FRAMES: u64 = 4096;
+/// The end of a segment is read in pieces of so many bytes.
+const PIECE: u64 = 64 << 10;
 const SPARE: &str = "spare.seg";
 /// The first segment of the next shard, while the one before it is being closed.
 const NEXT: &str = "next.seg";
@@ -173,11 +176,15 @@ pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathB
     Ok(path)
 }
 
-/// The spare segment, where a whole one of at least `bytes` is there.
+/// The spare segment, where a whole one of at least `bytes` is there and nothing was written where its frames will be: the
+/// closing of a shard that was interrupted may have left a frame.
 pub(super) fn find_spare(folder: &Path, bytes: u64) -> Option<PathBuf> {
     let path = folder.join(SPARE);
-    let length = std::fs::metadata(&path).ok()?.len();
-    (length >= bytes).then_some(path)
+    let file = File::open(&path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut frames = vec![0; usize::try_from(PIECE.min(length.saturating_sub(FRAMES))).unwrap_or(0)];
+    file.read_exact_at(&mut frames, FRAMES).ok()?;
+    (length >= bytes && frames.iter().all(|byte| *byte == 0)).then_some(path)
 }
 
 /// Turns the spare segment into the one that goes on at `end`.
@@ -303,9 +310,6 @@ impl<'a> Frames<'a> {
         Ok(rest.iter().rposition(|b| *b != 0).map_or(0, |at| at as u64 + 1))
     }
 }
-
-/// The end of a segment is read in pieces of so many bytes.
-const PIECE: u64 = 64 << 10;
 
 /// Whether the frames in `file` lead to where a segment that begins with `next` goes on: to the head that is repeated there or,
 /// before another shard, to the entry that closed the one before. Reads the end of the file and not the frames before it.

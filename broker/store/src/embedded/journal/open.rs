@@ -1,4 +1,5 @@
-//! Opening a journal: its last segment is verified, and what a crash interrupted is finished or dropped.
+//! Opening a journal: each segment leads to the next, the last one is verified, and what a crash interrupted is finished or
+//! dropped.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -51,27 +52,25 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Res
     open(folder, tiles_folder, options)
 }
 
-/// Each segment begins where the one before it ends, and the first one with entry 0: none was taken out.
+/// Each segment leads to the next one, and the first one begins a shard: none was taken out. That this is the first shard is
+/// told by what the shards say of each other.
 fn check_order(folder: &Path, firsts: &[u64]) -> Result<(), StoreError> {
-    let missing = |first: u64, what: String| {
-        Err(StoreError::Corrupt(format!(
-            "entries before {first} are missing: {what} Put the newest copy of journal/ back; `unefois audit verify` says which \
-             entry is the first that is missing"
-        )))
-    };
-    if let Some(first) = firsts.first().filter(|first| **first != 0) {
-        return missing(
-            *first,
-            format!("{} does not begin the first shard of the log.", segment::path(folder, *first).display()),
-        );
-    }
-    for (before, first) in firsts.iter().zip(firsts.iter().skip(1)) {
+    let mut before: Option<(File, PathBuf)> = None;
+    for first in firsts {
         let (file, path) = open_segment(folder, *first, Access::Read)?;
-        let next = segment::read_header(&file, &path)?;
-        let (file, path) = open_segment(folder, *before, Access::Read)?;
-        if next.entries() != *first || !segment::leads_to(&file, &path, &next)? {
-            return missing(*first, format!("{} does not end where the next segment begins.", path.display()));
+        let begin = segment::read_header(&file, &path)?;
+        let fits = match &before {
+            None => begin.shard == *first,
+            Some((file, path)) => segment::leads_to(file, path, &begin)?,
+        };
+        if begin.entries() != *first || !fits {
+            return Err(StoreError::Corrupt(format!(
+                "{} does not go on where the segment before it ends: one is missing, cut or damaged, and `unefois audit verify` says \
+                 with which entry. Put the newest copy of journal/ back",
+                path.display()
+            )));
         }
+        before = Some((file, path));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
 
 use super::open::{folder_of_tiles, follow, open_segment, shards_of};
 use crate::embedded::segment::{self, Frames};
-use crate::embedded::tiles::{Access, Tiles};
+use crate::embedded::tiles::{Access, Tiles, count_at};
 
 /// Visits the batches that hold the entries `from..size`.
 pub(super) fn read_segments(
@@ -61,6 +61,8 @@ pub struct JournalReader {
     folder: PathBuf,
     /// First entries of the shards, with their tiles.
     shards: Vec<(u64, Tiles)>,
+    /// First entry of the last segment: the tiles of all before it are durable.
+    last_segment: u64,
     end: JournalEnd,
     torn_bytes: u64,
 }
@@ -84,7 +86,7 @@ impl JournalReader {
         let tiles = |shard| Tiles::open(&folder_of_tiles(&root.join("tiles"), shard), Access::Read);
         let shards = shards_of(&folder, &firsts)?.into_iter().map(|shard| Ok((shard, tiles(shard)?)));
         let shards = shards.collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(Self { folder, shards, end, torn_bytes })
+        Ok(Self { folder, shards, last_segment: *last, end, torn_bytes })
     }
 
     /// Where the journal stood when it was opened.
@@ -114,6 +116,13 @@ impl BatchSource for JournalReader {
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
         let tiles = self.shards.iter().find(|(first, _)| *first == shard).map(|(_, tiles)| tiles);
-        tiles.map_or(Ok(Vec::new()), |tiles| tiles.read_what_is_there(level, start, count))
+        let mut hashes = tiles.map_or(Ok(Vec::new()), |tiles| tiles.read_what_is_there(level, start, count))?;
+        // What was not durable yet reads as zeros after a power cut, and is derived again before anybody is served it.
+        let durable = count_at(level, self.last_segment.saturating_sub(shard)).saturating_sub(start);
+        let durable = usize::try_from(durable).unwrap_or(usize::MAX);
+        if let Some(lost) = hashes.iter().skip(durable).position(|hash| hash.0 == [0; 32]) {
+            hashes.truncate(durable.saturating_add(lost));
+        }
+        Ok(hashes)
     }
 }
