@@ -186,12 +186,14 @@ fn a_spare_segment_that_something_was_written_in_is_not_used() {
     let spare = data.join("journal/spare.seg");
     let first = fs::read(&segments(&data)[0]).unwrap();
     fs::write(&spare, &first).unwrap();
-    let store = open(&data).unwrap();
-    for _ in 0..10 {
+    let (store, before) = (open(&data).unwrap(), segments(&data).len());
+    // The frames that come lie over the first of those that were there, not over all.
+    while segments(&data).len() == before {
         append(&*store.journal, 30);
     }
+    let end = store.journal.end().entries();
     drop(store);
-    assert_eq!(open(&data).unwrap().journal.end().entries(), 600);
+    assert_eq!(open(&data).unwrap().journal.end().entries(), end);
 }
 
 #[test]
