@@ -104,6 +104,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+const CLOSED_WITHOUT_A_WORD: &str = "the connection was closed without a word: the broker does not accept your certificate \
+                                     (another CA, expired, revoked), or it was stopping";
+
 /// What an error of the transport means. TLS 1.3 lets the client finish its handshake before the server has judged its
 /// certificate, so the refusal comes as an alert on the first call.
 pub fn explain_transport(text: &str, endpoint: &str) -> String {
@@ -124,6 +127,10 @@ pub fn explain_transport(text: &str, endpoint: &str) -> String {
         ("UnknownIssuer", "the broker's certificate is not from the CA in your profile (ca)"),
         ("NotValidForName", "the broker's certificate is for another name; set server_name in your profile"),
         ("Connection refused", "nothing listens there; is the broker running?"),
+        // The alert may be lost when the connection ends while the client still writes.
+        ("broken pipe", CLOSED_WITHOUT_A_WORD),
+        ("Broken pipe", CLOSED_WITHOUT_A_WORD),
+        ("Connection reset", CLOSED_WITHOUT_A_WORD),
     ];
     let advice = known.iter().find(|(sign, _)| text.contains(sign)).map(|(_, advice)| *advice);
     match advice {
@@ -173,5 +180,22 @@ impl Client {
     /// AuditService.
     pub fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.channel()).max_decoding_message_size(crate::rpc::MAX_MESSAGE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_whose_reason_was_lost_says_what_it_may_have_been() {
+        let lost = "transport error: connection error: stream closed because of a broken pipe";
+        let text = explain_transport(lost, "the broker");
+        assert!(
+            text.starts_with("the broker: the connection was closed without a word") && text.contains(lost),
+            "{text}"
+        );
+        let alert = "transport error: connection error: received fatal alert: UnknownCA";
+        assert!(explain_transport(alert, "the broker").contains("CA of your certificate"));
     }
 }

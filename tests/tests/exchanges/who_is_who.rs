@@ -15,14 +15,26 @@ use unefois_proto::v1::{self, AttributeStatus};
 use unefois_tests::ask::*;
 use unefois_tests::sandbox::{FIRST_ENTRIES, Sandbox};
 
-/// The refusal that a client sees whose certificate the handshake does not accept: at once, or at its first call.
+/// The refusal that a client sees whose certificate the handshake does not accept. Its reason may be lost when the connection
+/// ends while the client still writes; then it asks again.
 async fn refused_at_the_handshake(profile: &Profile) -> String {
+    for _ in 0..20 {
+        let text = refused_once(profile).await;
+        if !text.contains("closed without a word") {
+            return text;
+        }
+    }
+    panic!("the reason of the refusal was lost twenty times");
+}
+
+/// That refusal: at once, or at its first call.
+async fn refused_once(profile: &Profile) -> String {
     match profile.connect().await {
         Err(ClientError::Connect(text)) => text,
         Err(ClientError::Profile(text)) => panic!("{text}"),
         Ok(client) => {
             let status = exchange(&client, canteen("MARCHAND")).await.unwrap_err();
-            assert_eq!(status.code(), Code::Unknown, "{status:?}");
+            assert!(matches!(status.code(), Code::Unknown | Code::Unavailable), "{status:?}");
             unefois::client::explain_transport(&format!("{status:?}"), client.endpoint())
         }
     }
