@@ -205,7 +205,7 @@ impl Journal for FileJournal {
         }
         let needed = bytes as u64 + segment::FRAMES;
         if room.maker.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
-            && segment::find_spare(&self.folder, needed).is_some()
+            && segment::has_spare(&self.folder, needed)
         {
             return Ok(());
         }

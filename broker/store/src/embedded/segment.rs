@@ -176,8 +176,13 @@ pub(super) fn make_spare(folder: &Path, bytes: u64, pace: &Pace) -> Result<PathB
     Ok(path)
 }
 
-/// The spare segment, where a whole one of at least `bytes` is there and nothing was written where its frames will be: the
-/// closing of a shard that was interrupted may have left a frame.
+/// Whether a spare segment of at least `bytes` is there.
+pub(super) fn has_spare(folder: &Path, bytes: u64) -> bool {
+    std::fs::metadata(folder.join(SPARE)).is_ok_and(|spare| spare.len() >= bytes)
+}
+
+/// The spare segment, where one of at least `bytes` is there and nothing was written where its frames will be: the closing of a
+/// shard that was interrupted may have left a frame.
 pub(super) fn find_spare(folder: &Path, bytes: u64) -> Option<PathBuf> {
     let path = folder.join(SPARE);
     let file = File::open(&path).ok()?;
