@@ -143,7 +143,8 @@ fn permit(dataset: &str, attributes: &[&str], filter: &[(&str, &str)]) -> Permit
     };
     let person = PersonFacts::default();
     let registry = registry(dataset, attributes, filter.keys().cloned().collect());
-    let facts = Facts { registry: &registry, person: &person, used_today: &NoneUsed, earlier: None };
+    let rules = unefois_consent::Rules::NEWEST;
+    let facts = Facts { rules, registry: &registry, person: &person, used_today: &NoneUsed, earlier: None };
     decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap()
 }
 

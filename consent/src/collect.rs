@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::frequency::WindowUses;
 use crate::registry::{Habilitation, Procedure, Registry};
 use crate::{
     Consent, ConsentStatus, ConsentUse, DataLife, GroundKind, Malformed, Mandate, ProcedureId, TimeUnit, Timestamp,
@@ -12,6 +13,8 @@ use crate::{
 pub const MAX_ANSWER_TIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Longest validity of a mandate: from birth to majority.
 pub const MAX_MANDATE_YEARS: u32 = 18;
+/// How long before its start a consent may be given. It keeps the retention of a record, in months, within a byte.
+const MAX_AHEAD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// How far the clock of an identity provider may run ahead.
 const CLOCK_SKEW: Duration = Duration::from_secs(120);
 
@@ -99,6 +102,9 @@ fn check_bounded(procedure: &Procedure, consent: &Consent, now: Timestamp) -> Re
     if consent.expires_at <= consent.not_before || consent.expires_at <= now {
         return Err(Malformed::new("expires_at", "after not_before and after now"));
     }
+    if consent.not_before.since(now) > MAX_AHEAD {
+        return Err(Malformed::new("not_before", "within a year"));
+    }
     let longest = Duration::from_secs(u64::from(procedure.consent_max_days) * 24 * 60 * 60);
     if consent.expires_at.since(consent.not_before.max(now)) > longest {
         return Err(Malformed::new("expires_at", "within the procedure's consent_max_days"));
@@ -183,16 +189,24 @@ pub fn renews(current: &Consent, next: &Consent, by_person: bool) -> bool {
         && next.consumer == current.consumer
         && next.procedure == current.procedure
         && next.attributes.is_subset(&current.attributes)
-        && (next.not_before == next.granted_at || next.not_before == renewed_from(current, next.granted_at))
+        && next.not_before == renewed_from(current, next.granted_at)
+        && next.window == renewed_window(current, next)
 }
 
 /// From when a consent counts that is given again at `now`. The windows of a periodic one go on: giving it again is no way to
-/// ask more often. Renewals before that was so count from their entry.
+/// ask more often.
 pub fn renewed_from(current: &Consent, now: Timestamp) -> Timestamp {
     match current.usage {
         ConsentUse::Periodic(_) => current.not_before.min(now),
         ConsentUse::OneTime | ConsentUse::Repeated => now,
     }
+}
+
+/// What is used of the window under way when `current` is given again as `next`: where the windows go on, what was used stays
+/// used. It stands in the record, because the exchanges that used it are destroyed earlier.
+pub fn renewed_window(current: &Consent, next: &Consent) -> Option<WindowUses> {
+    let go_on = (current.usage, current.not_before) == (next.usage, next.not_before);
+    current.window.filter(|_| go_on)
 }
 
 /// Whether `mandate`, recorded at `now`, is bounded, for procedures that exist, and between two persons.
@@ -206,7 +220,7 @@ pub fn check_mandate(registry: &Registry, mandate: &Mandate, now: Timestamp) -> 
     if mandate.expires_at <= mandate.not_before || mandate.expires_at <= now {
         return Err(Malformed::new("expires_at", "after not_before and after now"));
     }
-    if mandate.expires_at > TimeUnit::Year.after(mandate.not_before.max(now), MAX_MANDATE_YEARS) {
+    if mandate.expires_at > TimeUnit::Year.after(now, MAX_MANDATE_YEARS) {
         return Err(Malformed::new("expires_at", "within 18 years"));
     }
     Ok(())

@@ -9,8 +9,8 @@ use crate::event::Decision;
 use crate::frequency::{Frequency, TimeUnit, WindowUses};
 use crate::id::RequestCode;
 use crate::{
-    AttributeId, Channel, ConsentId, DatasetId, Digest, Filter, Language, MandateId, Month, ProcedureId, Siret,
-    SubjectRef, Timestamp,
+    AttributeId, Channel, ConsentId, DatasetId, Digest, Filter, Language, MandateId, Month, ProcedureId, Retention,
+    Siret, SubjectRef, Timestamp,
 };
 
 /// How often a consent may be used.
@@ -222,7 +222,7 @@ impl DataPeriod {
 }
 
 /// Layout of [`Consent`] that this code writes.
-pub const CONSENT_SCHEMA: u32 = 2;
+pub const CONSENT_SCHEMA: u32 = 1;
 
 fn one() -> u32 {
     1
@@ -435,6 +435,33 @@ pub struct Objection {
     /// The person, proven, objected: only they lift it then (GDPR 21).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_person: bool,
+    /// When it lapses, unless the person confirms it before: what keeps an objection is kept 24 months at most.
+    pub lapses_at: Timestamp,
+}
+
+/// So long before an objection lapses, to say it again confirms it; earlier, saying it again changes nothing.
+const CONFIRMED_WITHIN_MONTHS: u32 = 6;
+
+impl Objection {
+    /// When an objection lapses that is recorded at `now`.
+    pub fn lapses_after(now: Timestamp) -> Timestamp {
+        now.plus_months(u32::from(Retention::OBJECTIONS.months()))
+    }
+
+    /// Whether it counts at `now`.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        now < self.lapses_at
+    }
+
+    /// The objection that is there once the person says at `now` that they object, where `self` was there before: `None` where
+    /// it stays as it is.
+    #[must_use]
+    pub fn confirmed(&self, by_person: bool, now: Timestamp) -> Option<Self> {
+        let is_late = now.plus_months(CONFIRMED_WITHIN_MONTHS) >= self.lapses_at;
+        let becomes_theirs = by_person && !self.by_person;
+        let next = Self { by_person: by_person || self.by_person, lapses_at: Self::lapses_after(now), ..self.clone() };
+        (is_late || becomes_theirs).then_some(next)
+    }
 }
 
 #[cfg(test)]

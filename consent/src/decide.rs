@@ -10,17 +10,17 @@ use std::time::Duration;
 use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Registry, Role};
 use crate::{
     AttributeId, Consent, ConsentId, Digest, ExchangeId, Filter, GroundKind, HabilitationId, Mandate, MandateId,
-    Objection, ProcedureId, Question, Reason, RequestId, Siret, SubjectRef, Timestamp,
+    Objection, ProcedureId, Question, Reason, RequestId, Rules, Siret, SubjectRef, Timestamp,
 };
 
 mod ground;
+mod rests;
 
 use ground::{check_consent_in_force, check_ground, check_mandate, objects};
+pub use rests::{explained_by, rests_on};
 
 /// How long a request id may be tried again after its first request.
 pub const RETRY_WINDOW: Duration = Duration::from_secs(15 * 60);
-/// How often one exchange may be tried in all.
-pub const MAX_ATTEMPTS: u32 = 5;
 /// How far a consumer's clock may run ahead of the log's.
 const CLOCK_SKEW: Duration = Duration::from_secs(120);
 
@@ -28,11 +28,37 @@ const CLOCK_SKEW: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PersonFacts {
     /// The person's consents to this consumer, newest first.
-    pub consents: Vec<Consent>,
+    pub consents: Vec<Recorded<Consent>>,
     /// The person's objections against this consumer.
-    pub objections: Vec<Objection>,
+    pub objections: Vec<Recorded<Objection>>,
     /// Mandates to act for the person: that of the question, and those under which the consents were given.
-    pub mandates: Vec<Mandate>,
+    pub mandates: Vec<Recorded<Mandate>>,
+}
+
+/// A fact and the entry that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded<T> {
+    /// The fact as it stands.
+    pub fact: T,
+    /// Index of the entry that recorded it.
+    pub index: u64,
+    /// Of a consent: index of the entry that used this version last.
+    pub last_use: Option<u64>,
+}
+
+impl<T> Recorded<T> {
+    /// What entry `index` recorded.
+    pub fn by(index: u64, fact: T) -> Self {
+        Self { fact, index, last_use: None }
+    }
+}
+
+impl<T> std::ops::Deref for Recorded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fact
+    }
 }
 
 /// An earlier request with the same request id by the same consumer.
@@ -48,11 +74,15 @@ pub struct Earlier {
     pub attempts: u32,
     /// The consent that its first attempt used.
     pub consent: Option<ConsentId>,
+    /// Index of the entry of its last attempt.
+    pub index: u64,
 }
 
 /// All that a decision depends on besides the question and the time.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
+    /// The version of the rules at this point of the log.
+    pub rules: Rules,
     /// The registry at this point of the log.
     pub registry: &'a Registry,
     /// The person at this point of the log.
@@ -185,11 +215,11 @@ impl Refusal {
 pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now: Timestamp) -> Result<Permit, Refusal> {
     let mut failed = BTreeSet::new();
     if let Some(earlier) = facts.earlier {
-        check_retry(earlier, question, now, &mut failed);
+        check_retry(facts.rules, earlier, question, now, &mut failed);
     }
     check_names(facts.registry, question, &mut failed);
     let procedure = facts.registry.procedure(&question.procedure);
-    let habilitation = choose_habilitation(facts.registry, question, &mut failed);
+    let habilitation = choose_habilitation(facts.registry, question, now, &mut failed);
     if let Some(habilitation) = habilitation {
         let asked = Asked {
             procedure: &question.procedure,
@@ -265,13 +295,13 @@ pub fn still_permitted(
     if let Some(mandate) = permit.mandate {
         check_mandate(person, mandate, (permit.subject, permit.consumer, &permit.procedure), now, &mut failed);
     }
-    if permit.ground == GroundKind::Proactive && objects(person, &permit.procedure) {
+    if permit.ground == GroundKind::Proactive && objects(person, &permit.procedure, now) {
         failed.insert(Reason::Objection);
     }
     Refusal::from_set(failed)
 }
 
-fn check_retry(earlier: &Earlier, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
+fn check_retry(rules: Rules, earlier: &Earlier, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
     if earlier.content != question.content {
         failed.insert(Reason::RequestIdReused);
         return;
@@ -279,7 +309,7 @@ fn check_retry(earlier: &Earlier, question: &Question, now: Timestamp, failed: &
     if now.since(earlier.at) > RETRY_WINDOW {
         failed.insert(Reason::RetryTooLate);
     }
-    if earlier.attempts >= MAX_ATTEMPTS {
+    if earlier.attempts >= rules.max_attempts() {
         failed.insert(Reason::RetryTooOften);
     }
 }
@@ -317,6 +347,7 @@ fn check_names(registry: &Registry, question: &Question, failed: &mut BTreeSet<R
 fn choose_habilitation<'a>(
     registry: &'a Registry,
     question: &Question,
+    now: Timestamp,
     failed: &mut BTreeSet<Reason>,
 ) -> Option<&'a Habilitation> {
     if let Some(id) = &question.habilitation {
@@ -327,9 +358,19 @@ fn choose_habilitation<'a>(
         }
         return own.map(Arc::as_ref);
     }
-    let mut covering =
-        registry.habilitations_of(question.consumer).filter(|h| h.procedures.contains(&question.procedure));
-    match (covering.next(), covering.next()) {
+    // One that is not in date is no choice: added for next year, it must not hinder who names none today.
+    let covers = |h: &&Arc<Habilitation>| h.procedures.contains(&question.procedure);
+    let mut in_force = registry
+        .habilitations_of(question.consumer)
+        .filter(covers)
+        .filter(|h| h.status == HabilitationStatus::Active && h.is_in_date(now));
+    let mut any = registry.habilitations_of(question.consumer).filter(covers);
+    let (first, second) = match (in_force.next(), in_force.next()) {
+        // Why the only one does not count is said of it.
+        (None, _) => (any.next(), any.next()),
+        chosen => chosen,
+    };
+    match (first, second) {
         (Some(only), None) => Some(only),
         (Some(_), Some(_)) => {
             failed.insert(Reason::HabilitationNotNamed);
@@ -362,7 +403,7 @@ fn check_habilitation<'a>(
             failed.insert(Reason::HabilitationNotActive);
         }
     }
-    if now < habilitation.valid_from || now >= habilitation.valid_until {
+    if !habilitation.is_in_date(now) {
         failed.insert(Reason::HabilitationOutOfDate);
     }
     if !habilitation.procedures.contains(asked.procedure) {

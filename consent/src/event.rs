@@ -1,6 +1,7 @@
 //! What the log records. The text of a record is the JSON of one [`Event`]; the kind of its leaf is [`Event::kind`].
 //!
-//! Old records must stay readable for ever: fields are added with a default, never renamed, and a kind is never reused.
+//! Old records must stay readable for ever: fields are added with a default, never renamed, and a kind is never reused. What
+//! everything else asks of an event stands in [`facts`](EventFacts), once for each kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,16 +9,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frequency::WindowUses;
 use crate::registry::RegistryChange;
 use crate::{
     AttributeId, Consent, ConsentId, DatasetId, Digest, ExchangeId, GroundKind, HabilitationId, KeyFingerprint,
-    Mandate, MandateId, Objection, OutcomeCode, PersonProof, ProcedureId, Question, Reason, RecordPeriod, RequestId,
-    Siret, SubjectRef, Timestamp,
+    Mandate, MandateId, Month, Objection, OutcomeCode, PersonProof, ProcedureId, Question, Reason, RecordPeriod,
+    RequestId, Rules, Siret, SubjectRef, Timestamp,
 };
 
+mod facts;
 mod kind;
 mod shard;
 
+pub use facts::{EventFacts, Keep, Rest, RestKind};
 pub use shard::{LogOpened, PreviousShard, ShardClosed};
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
@@ -59,11 +63,16 @@ pub struct ConsentRecorded {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_subject: Option<NewSubject>,
     /// Through whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<Actor>,
+    pub by: Actor,
     /// Where the person was proven, and not only named by whoever called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonProof>,
+    /// Index of the entry that this one answers or renews: the request, or the version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Index of the entry of the mandate under which a representative gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandate_entry: Option<u64>,
     /// The consent.
     pub consent: Consent,
 }
@@ -74,8 +83,14 @@ pub struct ConsentRecorded {
 pub struct ConsentDecided {
     /// The consent.
     pub consent: ConsentId,
+    /// Index of the entry that recorded the version that this is decided on.
+    pub recorded: u64,
     /// Whose it is.
     pub subject: SubjectRef,
+    /// Who may ask by it.
+    pub consumer: Siret,
+    /// End of that version: the decision is kept as long as the version is.
+    pub expires_at: Timestamp,
     /// Through whom.
     pub by: Actor,
     /// Where the person was proven, and not only named by whoever called.
@@ -84,6 +99,9 @@ pub struct ConsentDecided {
     /// The mandate under which somebody decided for the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mandate: Option<MandateId>,
+    /// Index of the entry of that mandate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandate_entry: Option<u64>,
     /// SHA-256 of the document that this rests on, such as an authority's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Digest>,
@@ -115,6 +133,9 @@ pub struct ObjectionChanged {
     pub new_subject: Option<NewSubject>,
     /// The objection.
     pub objection: Objection,
+    /// Index of the entry of the objection that was there: the one that is confirmed or lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// Through whom.
     pub by: Actor,
     /// Where the person was proven, and not only named by whoever called.
@@ -144,8 +165,14 @@ pub struct MandateGranted {
 pub struct MandateEnded {
     /// The mandate.
     pub mandate: MandateId,
+    /// Index of the entry that granted it.
+    pub granted: u64,
     /// For whom it was.
     pub principal: SubjectRef,
+    /// Towards which administration.
+    pub consumer: Siret,
+    /// When it would have ended: the record is kept as long as that of the mandate.
+    pub expires_at: Timestamp,
     /// Through whom.
     pub by: Actor,
     /// Where the person was proven, and not only named by whoever called.
@@ -161,6 +188,9 @@ pub struct Requested {
     pub exchange: ExchangeId,
     /// 1, and more for a retry with the same request id.
     pub attempt: u32,
+    /// Of a retry: when the first attempt was permitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<Timestamp>,
     /// Where this is the subject's first appearance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_subject: Option<NewSubject>,
@@ -171,6 +201,9 @@ pub struct Requested {
     /// By which consent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<ConsentId>,
+    /// Indexes of the entries about the person that the decision rests on, in order: [`crate::decide::rests_on`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests_on: Vec<u64>,
 }
 
 /// An exchange was refused.
@@ -186,6 +219,9 @@ pub struct Refused {
     pub question: Question,
     /// Every check that failed, in the order of [`Reason`].
     pub reasons: Vec<Reason>,
+    /// Indexes of the entries about the person that the decision rests on, in order: [`crate::decide::rests_on`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests_on: Vec<u64>,
 }
 
 /// Where values came from.
@@ -225,9 +261,8 @@ pub struct Answered {
     pub exchange: ExchangeId,
     /// Index of its entry Requested.
     pub requested: u64,
-    /// The consumer's own name of the exchange: it ties the answer to the question. Records before it was added have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<RequestId>,
+    /// The consumer's own name of the exchange: it ties the answer to the question.
+    pub request_id: RequestId,
     /// Who asked.
     pub consumer: Siret,
     /// Who uses the data.
@@ -304,11 +339,30 @@ pub enum TraceScope {
         /// Its index.
         index: u64,
     },
-    /// All that is held about one person, or a part of it, for that person.
+    /// What is held about one person, or a part of it, for that person or a representative.
     Person {
-        /// The person.
+        /// Whose traces they are.
         subject: SubjectRef,
+        /// Index of the entry that says who that is.
+        introduced: u64,
+        /// The representative who read, where it was not the person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reader: Option<Reader>,
     },
+}
+
+/// A representative who read another person's traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// Who read.
+    pub subject: SubjectRef,
+    /// Index of the entry that says who that is.
+    pub introduced: u64,
+    /// Under which mandate.
+    pub mandate: MandateId,
+    /// Index of the entry of that mandate.
+    pub mandate_entry: u64,
 }
 
 /// Somebody read traces (CNIL 2021-122: who reads traces leaves a trace).
@@ -327,33 +381,77 @@ pub struct TracesRead {
 pub enum CarriedFact {
     /// Which reference a person has, whose traces are not all purged.
     Subject(NewSubject),
-    /// An objection that was not lifted.
-    Objection(Objection),
+    /// How often a consent was used up to the entry that is destroyed; the exchange itself is not carried over.
+    Uses(ConsentUses),
 }
 
-/// A fact was carried over from an older record, before that record's key was destroyed.
+/// The uses of one version of a consent up to one exchange, that one included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentUses {
+    /// The consent.
+    pub consent: ConsentId,
+    /// Its version.
+    pub version: u32,
+    /// Index of the entry that recorded that version.
+    pub recorded: u64,
+    /// How many exchanges used that version.
+    pub uses: u64,
+    /// Uses in the window of the last one, where it is periodic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowUses>,
+}
+
+/// A fact was carried over from an older record, before that record's key was destroyed. The tree, which both entries are in,
+/// says which leaf the older one has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Carried {
-    /// Index of the entry that recorded it first.
+    /// Index of the entry that recorded it first; of uses, that of the last one.
     pub from: u64,
-    /// SHA-256 of that entry's leaf, as the tree has it: this entry commits to the old one.
-    pub leaf_hash: Digest,
     /// The fact.
     pub fact: CarriedFact,
 }
 
-/// The records of one period were purged: their key is destroyed. Their leaves stay.
+/// The records that were due in one month were purged: their keys are destroyed. Their leaves stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Purged {
+    /// The first month in which they may not be kept any more.
+    pub due: Month,
+    /// All periods that were due in that month and not purged yet, in order.
+    pub periods: Vec<PurgedPeriod>,
+}
+
+/// The records of one period, as its purge covers them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgedPeriod {
     /// Month and retention of the records.
     pub period: RecordPeriod,
-    /// How many there were.
-    pub entries: u64,
-    /// SHA-256 over index (u64, big-endian) and leaf hash of each of their entries, in order: no other record can be passed
-    /// off as purged.
+    /// How many entries there were of each kind, by the kind's byte.
+    pub entries: BTreeMap<u8, u64>,
+    /// SHA-256 over index (u64, big-endian) and leaf hash of each of the entries, in order: no other record can be passed off as
+    /// purged.
     pub digest: Digest,
+}
+
+/// A key was made, under which the records of one period are sealed from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyMade {
+    /// Month and retention of the records.
+    pub period: RecordPeriod,
+    /// By which the key is known again.
+    pub check: Digest,
+}
+
+/// From here on other rules decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesChanged {
+    /// Which ones.
+    pub rules: Rules,
 }
 
 /// One record of the log.
@@ -406,69 +504,15 @@ pub enum Event {
     MandateEnded(Box<MandateEnded>),
     /// Kind 23.
     ShardClosed(ShardClosed),
+    /// Kind 24.
+    KeyMade(KeyMade),
+    /// Kind 25.
+    RulesChanged(RulesChanged),
     /// Kind 32.
     TracesRead(TracesRead),
 }
 
 impl Event {
-    /// The persons that the event introduces.
-    pub fn new_subjects(&self) -> impl Iterator<Item = NewSubject> {
-        let new = match self {
-            Self::ConsentGranted(e) | Self::ConsentRequested(e) | Self::ConsentRenewed(e) => [e.new_subject, None],
-            Self::ObjectionRecorded(e) | Self::ObjectionLifted(e) => [e.new_subject, None],
-            Self::MandateGranted(e) => [e.new_principal, e.new_representative],
-            Self::Requested(e) => [e.new_subject, None],
-            Self::Refused(e) => [e.new_subject, None],
-            Self::LogOpened(_)
-            | Self::ShardClosed(_)
-            | Self::RegistryChanged(_)
-            | Self::ConsentWithdrawn(_)
-            | Self::ConsentRefused(_)
-            | Self::ConsentPaused(_)
-            | Self::ConsentResumed(_)
-            | Self::ConsentRevoked(_)
-            | Self::ConsentInvalidated(_)
-            | Self::MandateEnded(_)
-            | Self::Carried(_)
-            | Self::Purged(_)
-            | Self::Answered(_)
-            | Self::Dropped(_)
-            | Self::Failed(_)
-            | Self::TracesRead(_) => [None, None],
-        };
-        new.into_iter().flatten()
-    }
-
-    /// What the event decides on a consent that is there.
-    pub fn decision(&self) -> Option<(Decision, &ConsentDecided)> {
-        match self {
-            Self::ConsentRefused(e) => Some((Decision::Refuse, e)),
-            Self::ConsentPaused(e) => Some((Decision::Pause, e)),
-            Self::ConsentResumed(e) => Some((Decision::Resume, e)),
-            Self::ConsentWithdrawn(e) => Some((Decision::Withdraw, e)),
-            Self::ConsentRevoked(e) => Some((Decision::Revoke, e)),
-            Self::ConsentInvalidated(e) => Some((Decision::Invalidate, e)),
-            Self::LogOpened(_)
-            | Self::ShardClosed(_)
-            | Self::RegistryChanged(_)
-            | Self::ConsentGranted(_)
-            | Self::ConsentRequested(_)
-            | Self::ConsentRenewed(_)
-            | Self::ObjectionRecorded(_)
-            | Self::ObjectionLifted(_)
-            | Self::MandateGranted(_)
-            | Self::MandateEnded(_)
-            | Self::Carried(_)
-            | Self::Purged(_)
-            | Self::Requested(_)
-            | Self::Refused(_)
-            | Self::Answered(_)
-            | Self::Dropped(_)
-            | Self::Failed(_)
-            | Self::TracesRead(_) => None,
-        }
-    }
-
     /// The event of a decision.
     pub fn decided(decision: Decision, decided: ConsentDecided) -> Self {
         let decided = Box::new(decided);

@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod reason;
 pub mod registry;
 pub mod retention;
+pub mod rules;
 pub mod siret;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ pub use outcome::{Outcome, OutcomeCode};
 pub use reason::Reason;
 pub use registry::{Registry, Role};
 pub use retention::{RecordPeriod, Retention};
+pub use rules::Rules;
 pub use siret::Siret;
 pub use time::{Month, Timestamp};
 

@@ -43,6 +43,14 @@ impl OutcomeCode {
             Self::Withheld => "WITHHELD",
         }
     }
+
+    /// Whether the source said it of the person, so that it is named as where the answer comes from.
+    pub fn is_of_source(self) -> bool {
+        match self {
+            Self::Found | Self::NoFile | Self::NotIdentified | Self::Ambiguous | Self::FilterRefused => true,
+            Self::NotAuthorised | Self::RateLimited | Self::SourceDown | Self::Withheld => false,
+        }
+    }
 }
 
 /// What became of one attribute, with its value where it has one.

@@ -114,6 +114,9 @@ pub struct Procedure {
     /// For how many months the traces of its exchanges are kept: 1 to 36.
     #[serde(default = "default_trace_months", skip_serializing_if = "is_default_trace_months")]
     pub trace_months: u8,
+    /// The article that says why they are kept for less than 36 months, such as "2022/1463 art. 17".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace_article: String,
     /// Its notices.
     pub notices: Vec<Notice>,
 }
@@ -241,6 +244,13 @@ pub struct Habilitation {
     pub status: HabilitationStatus,
 }
 
+impl Habilitation {
+    /// Whether its dates include `now`.
+    pub fn is_in_date(&self, now: Timestamp) -> bool {
+        now >= self.valid_from && now < self.valid_until
+    }
+}
+
 /// The registry in the form of its file: lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -322,6 +332,11 @@ impl Registry {
     /// A procedure.
     pub fn procedure(&self, id: &ProcedureId) -> Option<&Arc<Procedure>> {
         self.procedures.get(id)
+    }
+
+    /// All procedures.
+    pub fn procedures(&self) -> impl Iterator<Item = &Procedure> {
+        self.procedures.values().map(Arc::as_ref)
     }
 
     /// SHA-256 of the text of a procedure's notice in `language`.

@@ -1,8 +1,8 @@
 //! How long records are kept.
 //!
-//! Traces of exchanges are kept 36 months, available to the person and the DPO, then destroyed; a procedure may ask for
-//! less, and what was exchanged proactively is kept 12 months at most (CRPA L114-8 II). The key of a record is that of the
-//! month of its entry and of its [`Retention`]; destroying the key is the purge.
+//! Traces of exchanges, refused and proactive ones too, are kept 36 months, available to the person and the DPO, then destroyed
+//! (CRPA R114-9-7); fewer only where the registry names the article that says so. What keeps an objection is kept 24 months.
+//! The key of a record is that of the month of its entry and of its [`Retention`]; destroying the key is the purge.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::id::serde_as_text;
 use crate::registry::Procedure;
 use crate::time::Month;
-use crate::{GroundKind, Malformed, Timestamp};
+use crate::{Malformed, Timestamp};
 
 /// For how many whole months after the month of its entry a record is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ impl Retention {
     pub const LOG: Self = Self(0);
     /// Traces: 36 months.
     pub const TRACES: Self = Self(36);
-    /// Proactive exchanges: 12 months (CRPA L114-8 II).
-    pub const PROACTIVE: Self = Self(12);
+    /// What keeps an objection: 24 months, in which it lapses unless the person confirms it.
+    pub const OBJECTIONS: Self = Self(24);
 
     /// From its months; 0 is [`Retention::LOG`].
     pub const fn from_months(months: u8) -> Self {
@@ -37,13 +37,10 @@ impl Retention {
         self.0
     }
 
-    /// Of the traces of an exchange for `procedure`, which may not exist, on a ground.
-    pub fn of_exchange(procedure: Option<&Procedure>, ground: GroundKind) -> Self {
-        let wanted = procedure.map_or(Self::TRACES, |procedure| Self(procedure.trace_months.clamp(1, Self::TRACES.0)));
-        match ground {
-            GroundKind::Proactive => wanted.min(Self::PROACTIVE),
-            GroundKind::LawRequest | GroundKind::Consent | GroundKind::ExplicitRequest => wanted,
-        }
+    /// Of the traces of an exchange for `procedure`, which may not exist. The 12 months of CRPA L114-8 II bind what was collected
+    /// proactively, not its trace.
+    pub fn of_exchange(procedure: Option<&Procedure>) -> Self {
+        procedure.map_or(Self::TRACES, |procedure| Self(procedure.trace_months.clamp(1, Self::TRACES.0)))
     }
 
     /// Of a consent, or of its withdrawal, that is recorded `now`: as long as traces of exchanges may rest on it, which is
@@ -79,6 +76,12 @@ impl RecordPeriod {
     /// Whether its records are to be destroyed in the month `now`.
     pub fn is_over(self, now: Month) -> bool {
         self.retention.is_over(self.month, now)
+    }
+
+    /// The first month in which its records may not be kept any more; `None` where they are kept as long as the log.
+    pub fn due(self) -> Option<Month> {
+        let months = u32::from(self.retention.0).saturating_add(1);
+        (self.retention != Retention::LOG).then(|| Month::from_number(self.month.number().saturating_add(months)))
     }
 }
 
@@ -121,21 +124,31 @@ mod tests {
         let written = "2023-10".parse().unwrap();
         let over = |retention: Retention, now: &str| retention.is_over(written, now.parse().unwrap());
         assert!(!over(Retention::TRACES, "2026-10") && over(Retention::TRACES, "2026-11"));
-        assert!(!over(Retention::PROACTIVE, "2024-10") && over(Retention::PROACTIVE, "2024-11"));
+        assert!(!over(Retention::OBJECTIONS, "2025-10") && over(Retention::OBJECTIONS, "2025-11"));
         assert!(!over(Retention::LOG, "9999-12"));
         assert!(!over(Retention::TRACES, "2020-01"));
     }
 
     #[test]
-    fn the_shortest_of_law_and_procedure_counts() {
+    fn the_traces_of_an_exchange_are_kept_as_its_procedure_says() {
         let mut procedure = crate::testing::registry_file().procedures.remove(0);
-        let of = |procedure: &Procedure, ground| Retention::of_exchange(Some(procedure), ground).months();
-        assert_eq!((of(&procedure, GroundKind::LawRequest), of(&procedure, GroundKind::Proactive)), (36, 12));
-        procedure.trace_months = 6;
-        assert_eq!((of(&procedure, GroundKind::Consent), of(&procedure, GroundKind::Proactive)), (6, 6));
+        let of = |procedure: &Procedure| Retention::of_exchange(Some(procedure)).months();
+        assert_eq!(of(&procedure), 36);
+        procedure.trace_months = 12;
+        assert_eq!(of(&procedure), 12);
         procedure.trace_months = 200;
-        assert_eq!(of(&procedure, GroundKind::ExplicitRequest), 36);
-        assert_eq!(Retention::of_exchange(None, GroundKind::LawRequest), Retention::TRACES);
+        assert_eq!(of(&procedure), 36);
+        assert_eq!(Retention::of_exchange(None), Retention::TRACES);
+    }
+
+    #[test]
+    fn a_period_is_due_in_the_first_month_in_which_it_is_over() {
+        for text in ["2026-09", "2026-09.12", "2025-12.1"] {
+            let period: RecordPeriod = text.parse().unwrap();
+            let due = period.due().unwrap();
+            assert!(period.is_over(due) && !period.is_over(Month::from_number(due.number() - 1)), "{text}");
+        }
+        assert_eq!("2026-09.0".parse::<RecordPeriod>().unwrap().due(), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::{Earlier, UsedToday};
+use crate::Rules;
+use crate::decide::{Earlier, Recorded, UsedToday};
 use crate::registry::{Registry, RegistryChange, RegistryFile};
 use crate::{
     Channel, Consent, ConsentId, ConsentStatus, ConsentUse, Digest, ExchangeId, Facts, Ground, HabilitationId,
@@ -176,7 +177,7 @@ impl World {
     pub(crate) fn with_consents(consents: &[Consent]) -> Self {
         let mut world = Self::new();
         world.question.ground = Ground::Consent { consent: None };
-        world.person.consents = consents.to_vec();
+        world.person.consents = recorded(consents.to_vec());
         world
     }
 
@@ -193,10 +194,20 @@ impl World {
 
     pub(crate) fn decide(&self) -> Result<Permit, Refusal> {
         let registry = self.registry();
-        let facts =
-            Facts { registry: &registry, person: &self.person, used_today: &self.used, earlier: self.earlier.as_ref() };
+        let facts = Facts {
+            rules: Rules::NEWEST,
+            registry: &registry,
+            person: &self.person,
+            used_today: &self.used,
+            earlier: self.earlier.as_ref(),
+        };
         decide(&facts, &self.question, EXCHANGE, self.now)
     }
+}
+
+/// As if an entry each had recorded them.
+pub(crate) fn recorded<T>(facts: Vec<T>) -> Vec<Recorded<T>> {
+    (100..).zip(facts).map(|(index, fact)| Recorded::by(index, fact)).collect()
 }
 
 /// A notice shown now.

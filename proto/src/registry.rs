@@ -59,6 +59,7 @@ fn procedure(message: &v1::Procedure) -> Result<Procedure, Malformed> {
             0 => Retention::TRACES.months(),
             months => u8::try_from(months).map_err(|_| Malformed::new("trace_months", "from 1 to 36"))?,
         },
+        trace_article: message.trace_article.clone(),
         notices: message.notices.iter().map(notice).collect(),
     })
 }
@@ -133,6 +134,7 @@ pub fn wire_procedure(procedure: &Procedure) -> v1::Procedure {
         notice_max_age_days: procedure.notice_max_age_days,
         notices: procedure.notices.iter().map(notice).collect(),
         trace_months: procedure.trace_months.into(),
+        trace_article: procedure.trace_article.clone(),
     }
 }
 

@@ -102,8 +102,13 @@ impl Asked {
             request_id: "r-1".parse().unwrap(),
             content: Digest([0; 32]),
         };
-        let facts =
-            Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
+        let facts = Facts {
+            rules: unefois_consent::Rules::NEWEST,
+            registry: &registry,
+            person: &PersonFacts::default(),
+            used_today: &NoneUsed,
+            earlier: None,
+        };
         let permit = decide(&facts, &question, ExchangeId([0xe7; 16]), now).unwrap();
         Self { permit, identity: identity("subject", Some(&person)).unwrap(), ground: Ground::LawRequest { notice } }
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois::config::Loaded;
-use unefois_audit::{Checkpoint, Frontier, Hash, Leaf, Salt, VerifierKey, commitment};
+use unefois_audit::{Checkpoint, Frontier, Hash, Leaf, Salt, VerifierKey};
 use unefois_consent::event::{Event, Refused, Requested};
 use unefois_consent::{RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::Signer;
 use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
-use unefois_engine::seal::{Opener, seal_record};
+use unefois_engine::seal::{Opener, Plain, seal_record};
 use unefois_engine::store::{Batch, RecordKeys, SealedEntry, StoreError, Visit};
 use unefois_store::MemoryStore;
 use unefois_store::embedded::{FileKeys, JournalReader};
@@ -28,6 +28,8 @@ pub struct Entry {
     pub retention: Retention,
     /// What its record says.
     pub event: Event,
+    /// The text of its record, where it is another than the broker writes.
+    pub text: Option<String>,
 }
 
 impl Entry {
@@ -68,6 +70,12 @@ impl BatchSource for Batches {
         Ok(())
     }
 
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        let batch = self.0.get(self.0.partition_point(|batch| batch.end() <= index));
+        let place = batch.and_then(|batch| usize::try_from(index.checked_sub(batch.first)?).ok());
+        Ok(batch.zip(place).and_then(|(batch, place)| batch.entries.get(place)).cloned())
+    }
+
     fn tile_hashes(&self, _shard: u64, _level: u8, _start: u64, _count: usize) -> Result<Vec<Hash>, StoreError> {
         Ok(Vec::new())
     }
@@ -97,10 +105,16 @@ impl Log {
             Visit::Continue
         };
         reader.read(0, keep).unwrap();
-        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| (entry.leaf, entry.retention));
+        let leaves = batches.iter().flat_map(|batch| &batch.entries).map(|entry| (entry.leaf, entry.opening.retention));
         let entries = leaves
             .zip(world::events(&sandbox.data()))
-            .map(|((leaf, retention), (_, event))| Entry { time_ms: leaf.time_ms, kind: leaf.kind, retention, event })
+            .map(|((leaf, retention), (_, event))| Entry {
+                time_ms: leaf.time_ms,
+                kind: leaf.kind,
+                retention,
+                event,
+                text: None,
+            })
             .collect();
         Self {
             batches,
@@ -162,13 +176,15 @@ impl Log {
     }
 
     fn seal(&self, index: u64, entry: &Entry) -> SealedEntry {
-        let salt = Salt(random());
-        let record = serde_json::to_string(&entry.event).unwrap();
-        let leaf = Leaf { kind: entry.kind, time_ms: entry.time_ms, commitment: commitment(&salt, record.as_bytes()) };
-        let retention = entry.retention;
-        let period = RecordPeriod::new(Timestamp::from_millis(entry.time_ms), retention);
+        let record = entry.text.clone().unwrap_or_else(|| serde_json::to_string(&entry.event).unwrap());
+        let [record_salt, retention_salt, links_salt] = std::array::from_fn(|_| Salt(random()));
+        let plain = Plain { record_salt, retention_salt, links_salt, links: &[], record: &record };
+        let opening = plain.opening(entry.retention);
+        let leaf = Leaf { kind: entry.kind, time_ms: entry.time_ms, commitment: opening.parts().commitment() };
+        let period = RecordPeriod::new(Timestamp::from_millis(entry.time_ms), entry.retention);
         let key = self.keys.get_or_create(period).unwrap();
-        SealedEntry { leaf, retention, sealed: seal_record(&key, index, &leaf, &salt, &record, random()).unwrap() }
+        let sealed = seal_record(&key, (index, &leaf, &opening), &plain, random()).unwrap();
+        SealedEntry { leaf, opening, sealed }
     }
 
     /// Opens its records.
@@ -208,19 +224,39 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Whoever takes an entry out or puts one in at `at` also moves what later entries say of their request's index.
-fn renumber(entries: &mut [Entry], at: usize, moved: impl Fn(u64) -> u64) {
-    for entry in entries {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "these three name their request, and no other kind will")]
-        let requested = match &mut entry.event {
-            Event::Answered(answered) => &mut answered.requested,
-            Event::Dropped(dropped) => &mut dropped.requested,
-            Event::Failed(failed) => &mut failed.requested,
-            _ => continue,
-        };
-        if *requested >= at as u64 {
-            *requested = moved(*requested);
+/// Members that name another entry by its index.
+const NAMES_ENTRY: [&str; 7] =
+    ["requested", "before", "recorded", "granted", "mandate_entry", "introduced", "rests_on"];
+
+fn move_indexes(value: &mut serde_json::Value, moves: &dyn Fn(u64) -> u64) {
+    match value {
+        serde_json::Value::Number(number) => {
+            if let Some(index) = number.as_u64() {
+                *value = moves(index).into();
+            }
         }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| move_indexes(item, moves)),
+        _ => {}
+    }
+}
+
+fn move_named(value: &mut serde_json::Value, moves: &dyn Fn(u64) -> u64) {
+    let serde_json::Value::Object(members) = value else { return };
+    for (name, member) in members {
+        if NAMES_ENTRY.contains(&name.as_str()) {
+            move_indexes(member, moves);
+        }
+        move_named(member, moves);
+    }
+}
+
+/// Whoever takes an entry out or puts one in at `at` also moves what later entries say of the indexes of others.
+fn renumber(entries: &mut [Entry], at: usize, moved: impl Fn(u64) -> u64) {
+    let moves = |index: u64| if index >= at as u64 { moved(index) } else { index };
+    for entry in entries {
+        let mut value = serde_json::to_value(&entry.event).unwrap();
+        move_named(&mut value, &moves);
+        entry.event = serde_json::from_value(value).unwrap();
     }
 }
 

@@ -21,7 +21,7 @@ use crate::source::ScriptedSource;
 use crate::world;
 
 /// Entries of a log that has just begun: that it opened, and its first registry.
-pub const FIRST_ENTRIES: u64 = 11;
+pub const FIRST_ENTRIES: u64 = 13;
 
 /// A folder with a broker.
 pub struct Sandbox {

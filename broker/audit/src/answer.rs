@@ -105,7 +105,7 @@ mod tests {
         let other = canonical_json(&json!({"dss.quotient_familial.valeur": 613}));
         assert_ne!(digest, answer_digest(&Salt([1; 32]), other.as_bytes()));
         // Nor can an answer pass for a record.
-        assert_ne!(digest, crate::leaf::commitment(&Salt([1; 32]), canonical.as_bytes()));
+        assert_ne!(digest, crate::commitment::record_part(&Salt([1; 32]), canonical.as_bytes()));
     }
 
     proptest! {

@@ -4,8 +4,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::testing::{LogKey, naive_inclusion, naive_root};
 use crate::{
-    Checkpoint, EMPTY_ROOT, Hash, Leaf, Receipt, Salt, TlogProof, VerifierKey, answer_digest, canonical_json,
-    commitment, leaf_hash,
+    Checkpoint, EMPTY_ROOT, Hash, Leaf, Parts, Receipt, Salt, TlogProof, VerifierKey, answer_digest, canonical_json,
+    leaf_hash, links_part, record_part, retention_part,
 };
 
 const DOCUMENT: &str = include_str!("../../../FORMAT.md");
@@ -41,9 +41,18 @@ fn the_worked_example_of_the_format_document_is_what_the_code_computes() {
     let record = value("record");
     assert!(record.contains(value("answer_digest")));
     let salt = Salt::from_hex(value("salt")).unwrap();
-    assert_eq!(commitment(&salt, record.as_bytes()).to_hex(), value("commitment"));
+    let (retention_salt, links_salt) = (value("retention_salt"), value("links_salt"));
+    let parts = Parts {
+        record: record_part(&salt, record.as_bytes()),
+        retention: retention_part(&Salt::from_hex(retention_salt).unwrap(), value("months").parse().unwrap()),
+        links: links_part(&Salt::from_hex(links_salt).unwrap(), &[]),
+    };
+    assert_eq!(parts.record.to_hex(), value("record_part"));
+    assert_eq!(parts.retention.to_hex(), value("retention_part"));
+    assert_eq!(parts.links.to_hex(), value("links_part"));
+    assert_eq!(parts.commitment().to_hex(), value("commitment"));
 
-    let leaf = Leaf { kind: 2, time_ms: 1_767_225_600_000, commitment: commitment(&salt, record.as_bytes()) };
+    let leaf = Leaf { kind: 2, time_ms: 1_767_225_600_000, commitment: parts.commitment() };
     assert_eq!(hex::encode(leaf.encode()), value("leaf_2"));
     assert_eq!(leaf.hash().to_hex(), value("hash_2"));
 
@@ -76,6 +85,8 @@ fn the_worked_example_of_the_format_document_is_what_the_code_computes() {
     let receipt = Receipt {
         record: record.to_owned(),
         salt,
+        retention_part: parts.retention,
+        links_part: parts.links,
         kind: 2,
         time_ms: 1_767_225_600_000,
         proof,

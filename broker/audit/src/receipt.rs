@@ -7,9 +7,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 
 use crate::checkpoint::Checkpoint;
+use crate::commitment::{Parts, record_part};
 use crate::error::{AuditError, Format};
+use crate::hash::Hash;
 use crate::json;
-use crate::leaf::{Leaf, Salt, commitment};
+use crate::leaf::{Leaf, Salt};
 use crate::note::VerifierKey;
 use crate::text;
 use crate::tlog_proof::TlogProof;
@@ -26,8 +28,12 @@ const FORMAT: &str = "unefois-receipt/v1";
 pub struct Receipt {
     /// The exact text of the record, itself JSON; the commitment is over these bytes.
     pub record: String,
-    /// The salt of the record's commitment.
+    /// The salt of the record's part of the commitment.
     pub salt: Salt,
+    /// The part of the commitment that says how long the record is kept, unopened.
+    pub retention_part: Hash,
+    /// The part of the commitment that links the entry to persons, unopened.
+    pub links_part: Hash,
     /// Kind of the leaf.
     pub kind: u8,
     /// Time of the leaf, in milliseconds since the Unix epoch.
@@ -59,6 +65,10 @@ struct ReceiptText<'a> {
     record: Cow<'a, str>,
     #[serde(borrow)]
     salt: Cow<'a, str>,
+    #[serde(borrow)]
+    retention_part: Cow<'a, str>,
+    #[serde(borrow)]
+    links_part: Cow<'a, str>,
     kind: u8,
     time_ms: u64,
     #[serde(borrow)]
@@ -78,13 +88,17 @@ impl Receipt {
         let mut proof = String::new();
         self.proof.push_to(&mut proof);
         // The record is JSON: its quotes double. The rest is names, hexadecimal and escaped newlines.
-        let mut out = String::with_capacity(self.record.len() * 5 / 4 + proof.len() + 384);
+        let mut out = String::with_capacity(self.record.len() * 5 / 4 + proof.len() + 576);
         out.push_str("{\"format\":\"");
         out.push_str(FORMAT);
         out.push_str("\",\"record\":");
         json::push_string(&mut out, &self.record);
         out.push_str(",\"salt\":\"");
         out.push_str(&self.salt.to_hex());
+        out.push_str("\",\"retention_part\":\"");
+        out.push_str(&self.retention_part.to_hex());
+        out.push_str("\",\"links_part\":\"");
+        out.push_str(&self.links_part.to_hex());
         out.push_str("\",\"kind\":");
         text::push_decimal(&mut out, u64::from(self.kind));
         out.push_str(",\"time_ms\":");
@@ -116,6 +130,8 @@ impl Receipt {
         }
         Ok(Self {
             salt: Salt::from_hex(&text.salt)?,
+            retention_part: Hash::from_hex(&text.retention_part)?,
+            links_part: Hash::from_hex(&text.links_part)?,
             kind: text.kind,
             time_ms: text.time_ms,
             proof: TlogProof::parse(&text.proof)?,
@@ -126,7 +142,9 @@ impl Receipt {
 
     /// The leaf that the receipt says is in the log.
     pub fn leaf(&self) -> Leaf {
-        Leaf { kind: self.kind, time_ms: self.time_ms, commitment: commitment(&self.salt, self.record.as_bytes()) }
+        let record = record_part(&self.salt, self.record.as_bytes());
+        let parts = Parts { record, retention: self.retention_part, links: self.links_part };
+        Leaf { kind: self.kind, time_ms: self.time_ms, commitment: parts.commitment() }
     }
 
     /// Checks that record, kind and time are those of an entry of the log that the key belongs to.

@@ -102,6 +102,8 @@ impl Commit {
         Ok(Receipt {
             record: written.record,
             salt: written.salt,
+            retention_part: written.opening.parts().retention,
+            links_part: written.opening.links,
             kind: written.leaf.kind,
             time_ms: written.leaf.time_ms,
             proof: TlogProof {

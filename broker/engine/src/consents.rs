@@ -291,7 +291,9 @@ impl Engine {
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
             let Some(known) = turn.subject(&tag)? else { return Ok(Vec::new()) };
-            Ok(turn.state().objections_to(known.subject, caller.participant(), MAX_OBJECTIONS)?)
+            let mut objections = turn.state().objections_to(known.subject, caller.participant(), MAX_OBJECTIONS)?;
+            objections.retain(|objection| objection.is_in_force(turn.now()));
+            Ok(objections)
         };
         self.run_step(deadline, step).await
     }
@@ -331,21 +333,27 @@ fn change_objection(
         turn.state().registry().procedure(id).ok_or(EngineError::NotFound("this procedure"))?;
     }
     let found = find_or_draw(turn, tag)?;
-    let like = Objection { subject: found.subject, consumer, procedure, by_person: person.is_some() };
-    let before = turn.state().objection(&like)?;
-    let was_by_person = before.as_ref().is_some_and(|before| before.by_person);
-    let (event, objection): (fn(Box<ObjectionChanged>) -> Event, _) = match (change, before) {
-        (Objecting::Object, _) => {
-            (Event::ObjectionRecorded, Objection { by_person: like.by_person || was_by_person, ..like })
-        }
+    let now = turn.now();
+    let by_person = person.is_some();
+    let lapses_at = Objection::lapses_after(now);
+    let new = Objection { subject: found.subject, consumer, procedure, by_person, lapses_at };
+    let there = turn.state().objection(&new)?.filter(|there| there.is_in_force(now));
+    let before = there.as_ref().map(|there| there.index);
+    let (event, objection): (fn(Box<ObjectionChanged>) -> Event, _) = match (change, there) {
+        (Objecting::Object, None) => (Event::ObjectionRecorded, new),
+        (Objecting::Object, Some(there)) => match there.confirmed(by_person, now) {
+            Some(confirmed) => (Event::ObjectionRecorded, confirmed),
+            // It is there already: nothing changes, so the log does not grow.
+            None => return Ok(there.fact),
+        },
         (Objecting::Lift, None) => return Err(EngineError::NotFound("an objection like this")),
-        (Objecting::Lift, Some(_)) if was_by_person && person.is_none() => {
+        (Objecting::Lift, Some(there)) if there.by_person && !by_person => {
             return Err(EngineError::NotAllowed("the person objected by themselves; they lift it in their portal"));
         }
-        (Objecting::Lift, Some(before)) => (Event::ObjectionLifted, before),
+        (Objecting::Lift, Some(there)) => (Event::ObjectionLifted, there.fact),
     };
     let new_subject = found.introduce(turn)?;
-    turn.append(&event(Box::new(ObjectionChanged { new_subject, objection: objection.clone(), by, person })))?;
+    turn.append(&event(Box::new(ObjectionChanged { new_subject, objection: objection.clone(), before, by, person })))?;
     Ok(objection)
 }
 
@@ -375,12 +383,17 @@ fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsen
     if changes.is_none() {
         return Ok(found);
     }
+    let mandate = word.mandate.map(|id| turn.state().mandate_recorded(id)).transpose()?.flatten();
     let decided = ConsentDecided {
         consent: call.consent,
+        recorded: found.log_index,
         subject: found.consent.subject,
+        consumer: found.consent.consumer,
+        expires_at: found.consent.expires_at,
         by: word.by,
         person: word.person,
         mandate: word.mandate,
+        mandate_entry: mandate.map(|mandate| mandate.index),
         evidence: call.evidence,
     };
     turn.append(&Event::decided(call.decision, decided))?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use unefois_audit::Frontier;
 use unefois_connectors::Guarded;
-use unefois_consent::Timestamp;
-use unefois_consent::event::{Event, Failed, FailureCause, LogOpened};
+use unefois_consent::event::{Event, Failed, FailureCause, LogOpened, RulesChanged};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
+use unefois_consent::{Digest, Retention, Rules, Timestamp};
 
 use crate::clock::Clock;
 use crate::committer::{Committer, FoldWriter, SignedHead};
@@ -59,7 +59,6 @@ pub struct Engine {
     sequencer: Sequencer,
     exchanges: Arc<Exchanges>,
     journal: Arc<dyn Journal>,
-    fold: Arc<dyn Fold>,
     keys: Arc<dyn RecordKeys>,
     head_file: Arc<dyn HeadFile>,
     opener: Arc<Opener>,
@@ -73,6 +72,8 @@ pub struct Engine {
     halt: Arc<Halt>,
     /// Steps of the ledger so far, for whoever watches it.
     ledger: Arc<tokio::sync::watch::Sender<u64>>,
+    /// Held by a purge: there is one at a time.
+    purging: tokio::sync::Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Arc<Keeper>,
     clock: Arc<dyn Clock>,
@@ -149,9 +150,10 @@ impl Engine {
     /// Verifies the store's end, brings the fold up to date, and goes on where the log stopped: an empty log gets its
     /// first entries, an exchange that was under way gets its end.
     pub async fn open(parts: EngineParts, progress: Progress<'_>) -> Result<Self, EngineError> {
-        let Opened { state, head, frontier, shards } = open(&parts, progress)?;
+        let Opened { state, head, frontier, shards, subject_key } = open(&parts, progress)?;
         let tree = (head.shard, frontier);
-        let tagger = Arc::new(Tagger::new(&parts.keys.subject_key()?));
+        let subject_check = subject_key.check();
+        let tagger = Arc::new(Tagger::new(&subject_key));
         let opener = Arc::new(Opener::new(Arc::clone(&parts.keys)));
         let halt = Arc::new(Halt::default());
         let head = Arc::new(ArcSwap::from_pointee(head));
@@ -172,7 +174,6 @@ impl Engine {
             sequencer,
             exchanges,
             journal: parts.journal,
-            fold: parts.fold,
             keys: parts.keys,
             head_file: parts.head,
             opener,
@@ -184,23 +185,36 @@ impl Engine {
             registry,
             halt,
             ledger: Arc::new(tokio::sync::watch::Sender::new(0)),
+            purging: tokio::sync::Mutex::default(),
             threads: Mutex::new(threads),
             keeper,
             clock: parts.clock,
             clock_jumped,
         };
-        engine.go_on(&*parts.signer, parts.first_registry).await?;
+        engine.go_on(&*parts.signer, subject_check, parts.first_registry).await?;
         engine.finish_purges().await?;
         Ok(engine)
     }
 
     /// The first entries of an empty log, and the end of every exchange that was under way.
-    async fn go_on(&self, signer: &dyn Signer, first_registry: RegistryFile) -> Result<(), EngineError> {
+    async fn go_on(
+        &self,
+        signer: &dyn Signer,
+        subject_key: Digest,
+        first_registry: RegistryFile,
+    ) -> Result<(), EngineError> {
         let key = signer.verifier_key();
-        let opened = LogOpened { origin: key.name().to_owned(), verifier_key: key.to_string(), previous: None };
+        let opened = LogOpened {
+            origin: key.name().to_owned(),
+            verifier_key: key.to_string(),
+            rules: Rules::NEWEST,
+            subject_key,
+            previous: None,
+        };
         let step = move |turn: &mut Turn<'_>| {
             if turn.state().size() == 0 {
                 turn.append(&Event::LogOpened(opened))?;
+                turn.know_key(Retention::TRACES)?;
                 let version = turn.state().registry_version();
                 change(turn, None, first_registry, Apply::IfVersion(version))?;
             }
@@ -219,6 +233,25 @@ impl Engine {
             tracing::warn!(interrupted, "exchanges that were under way when the broker stopped are logged as failed");
         }
         Ok(())
+    }
+
+    /// Lets other rules decide from the next entry on.
+    ///
+    /// # Errors
+    /// [`EngineError::Malformed`] where this program does not have them; [`EngineError::WrongState`] where they are in force, or an
+    /// exchange is under way that began by other rules.
+    pub async fn change_rules(&self, rules: Rules) -> Result<u64, EngineError> {
+        rules.check()?;
+        let step = move |turn: &mut Turn<'_>| {
+            if turn.state().rules() == rules {
+                return Err(EngineError::WrongState("these rules are in force already"));
+            }
+            if !turn.state().open().is_empty() {
+                return Err(EngineError::WrongState("exchanges are under way; rules change between them"));
+            }
+            Ok(turn.append(&Event::RulesChanged(RulesChanged { rules }))?.index)
+        };
+        Ok(self.sequencer.submit_to_end(step).await?.value)
     }
 
     /// Now, by the clock that the log goes by.
@@ -267,6 +300,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn purging(&self) -> &tokio::sync::Mutex<()> {
+        &self.purging
+    }
+
     pub(crate) fn exchanges(&self) -> &Exchanges {
         &self.exchanges
     }
@@ -302,10 +339,6 @@ impl Engine {
 
     pub(crate) fn clock_jumped(&self) -> bool {
         self.clock_jumped
-    }
-
-    pub(crate) fn fold(&self) -> &Arc<dyn Fold> {
-        &self.fold
     }
 
     pub(crate) fn keys(&self) -> &Arc<dyn RecordKeys> {

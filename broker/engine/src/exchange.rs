@@ -285,16 +285,7 @@ impl Exchanges {
             deadline,
         };
         let answer = source.ask(fetch).await;
-        let answered = answer.outcomes.iter().any(|(_, outcome)| match outcome.code() {
-            OutcomeCode::Found
-            | OutcomeCode::NoFile
-            | OutcomeCode::NotIdentified
-            | OutcomeCode::Ambiguous
-            | OutcomeCode::FilterRefused => true,
-            OutcomeCode::NotAuthorised | OutcomeCode::RateLimited | OutcomeCode::SourceDown | OutcomeCode::Withheld => {
-                false
-            }
-        });
+        let answered = answer.outcomes.iter().any(|(_, outcome)| outcome.code().is_of_source());
         let provenance = answered.then(|| Provenance {
             source: dataset.source,
             version: dataset.version.clone(),
@@ -416,8 +407,11 @@ fn minimise(permit: &Permit, asked: &[AttributeId], fetched: Vec<Fetched>) -> Re
             tracing::error!(%dataset, "the receipts of other brokers are too large for one record");
             continue;
         }
-        let kept = answer.outcomes.into_iter().filter(|(attribute, _)| permitted.attributes.contains(attribute));
-        outcomes.extend(kept.map(|(attribute, outcome)| (attribute, (outcome, from.clone()))));
+        let mut kept = answer.outcomes;
+        kept.retain(|(attribute, _)| permitted.attributes.contains(attribute));
+        // Where nothing of what was asked was answered, nothing comes from anywhere.
+        let from = from.filter(|_| kept.iter().any(|(_, outcome)| outcome.code().is_of_source()));
+        outcomes.extend(kept.into_iter().map(|(attribute, outcome)| (attribute, (outcome, from.clone()))));
         if let Some(from) = from {
             provenance.insert(dataset, from);
         }

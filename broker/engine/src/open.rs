@@ -1,7 +1,5 @@
 //! Opening: the journal's end is verified, the fold catches up. Opening refuses rather than repairs in silence.
 
-use std::collections::BTreeMap;
-
 use unefois_audit::{Frontier, Hash, TileNodes, root_at};
 use unefois_consent::Timestamp;
 
@@ -14,7 +12,7 @@ use crate::replay::JournalSource;
 use crate::seal::Opener;
 use crate::shard::{self, Shards};
 use crate::state::{BUILT_AT_ONCE, State, tie_rows};
-use crate::store::{Batch, Journal, JournalEnd, StoreError, Visit};
+use crate::store::{Batch, Journal, JournalEnd, SecretKey, StoreError, Visit};
 use crate::traces::Tiles;
 
 /// An opened store.
@@ -23,6 +21,7 @@ pub(crate) struct Opened {
     pub(crate) head: SignedHead,
     pub(crate) frontier: Frontier,
     pub(crate) shards: Shards,
+    pub(crate) subject_key: SecretKey,
 }
 
 pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened, EngineError> {
@@ -43,10 +42,17 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
         state = State::load(parts.fold.clone())?;
     }
     catch_up(parts, &mut state, &head, progress)?;
-    check_last_keys(parts, &state, &head)?;
+    state.rules().check().map_err(|_| {
+        EngineError::Log(format!(
+            "this log is decided by version {} of the rules, which this program does not have: use a newer one",
+            state.rules().number()
+        ))
+    })?;
+    check_record_keys(parts, &state)?;
+    let subject_key = subject_key(parts, &state)?;
     // An empty catch-up leaves the log's time to the journal.
     state.raise_time(Timestamp::from_millis(end.last_time_ms));
-    Ok(Opened { state, head, frontier: end.frontier, shards })
+    Ok(Opened { state, head, frontier: end.frontier, shards, subject_key })
 }
 
 /// The last checkpoint must be signed by this log's key, and its shard must be open.
@@ -110,25 +116,34 @@ fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts, shards: &Sh
     Ok(state.folded_root()? == Some(root))
 }
 
-/// So many of the last entries are looked at for the keys of their records.
-const LOOKED_AT: u64 = 2_000;
-
-/// The keys of the last entries are there. One that is missing would be made anew for what comes now, and neither of the two
-/// would open all records of its period.
-fn check_last_keys(parts: &EngineParts, state: &State, head: &SignedHead) -> Result<(), EngineError> {
-    let mut periods = BTreeMap::new();
-    parts.journal.read(head.entries().saturating_sub(LOOKED_AT), &mut |batch| {
-        periods.extend((batch.first..).zip(&batch.entries).map(|(index, entry)| (entry.period(), index)));
-        Visit::Continue
-    })?;
-    for (period, index) in periods {
-        if !state.purged().contains(period) && parts.keys.get(period)?.is_none() {
-            return Err(EngineError::Store(StoreError::Corrupt(format!(
-                "the key that opens entry {index} ({period}) is missing; put keys/records/ back from the backup"
-            ))));
-        }
+/// Every key whose records can be read is there, and is the one that the log knows. Another one, or one that is made anew, would
+/// not open what was sealed before.
+fn check_record_keys(parts: &EngineParts, state: &State) -> Result<(), EngineError> {
+    for (period, check) in state.keys_made() {
+        let what = match parts.keys.get(*period)? {
+            Some(key) if key.check() == *check => continue,
+            Some(_) => "is not the one that the log knows",
+            None => "is missing",
+        };
+        return Err(EngineError::Store(StoreError::Corrupt(format!(
+            "the key of the records of {period} {what}; put keys/records/ back from the backup"
+        ))));
     }
     Ok(())
+}
+
+/// The key under which identities become tags. It is made for an empty log only: under another one nobody would be found whom
+/// the log knows, and no objection and no withdrawal would count.
+fn subject_key(parts: &EngineParts, state: &State) -> Result<SecretKey, EngineError> {
+    let Some(check) = state.subject_key_check() else { return Ok(parts.keys.make_subject_key()?) };
+    let what = match parts.keys.subject_key()? {
+        Some(key) if key.check() == check => return Ok(key),
+        Some(_) => "is not the one that the log knows",
+        None => "is missing",
+    };
+    Err(EngineError::Store(StoreError::Corrupt(format!(
+        "keys/subject.key {what}: without it no person is found whom the log knows. Put it back from the backup"
+    ))))
 }
 
 fn catch_up(
@@ -204,7 +219,7 @@ impl Folding<'_> {
                 state.apply_purged(index, time, past.of(index, entry.period())?)?;
                 continue;
             };
-            state.apply(index, time, entry.retention, &event)?;
+            state.apply(index, time, entry.opening.retention, &event)?;
         }
         Ok(())
     }

@@ -1,127 +1,141 @@
 //! The purge: records that are older than their retention become unreadable, because the key of their period is destroyed.
 //!
-//! First what still has effect is carried over, each fact in an entry that commits to the old one; then the purge is an
-//! entry; then the key goes. A crash in between is made good at the next start: a period whose purge is in the log has no
-//! key. Leaves stay, so the tree and every receipt verify for ever.
+//! First what still has effect is carried over, each fact in an entry that names the old one; then the purge is an entry, which
+//! says of each period how many records of each kind it covers, and by digest which; then the keys go. A crash in between is
+//! made good at the next start: a period whose purge is in the log has no key. Leaves stay, and with them what each says of
+//! how long its record was kept, so the tree and every receipt verify for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use unefois_audit::Hash;
-use unefois_consent::event::{Carried, CarriedFact, Event, Purged};
-use unefois_consent::{Digest, RecordPeriod};
+use unefois_consent::event::{Carried, CarriedFact, Event, Purged, PurgedPeriod};
+use unefois_consent::{Digest, Month, RecordPeriod};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::seal::Opener;
 use crate::sequencer::Turn;
-use crate::state::candidates;
-use crate::store::{Batch, StoreError, Visit};
+use crate::state::Candidate;
+use crate::store::{Batch, Journal, SealedEntry, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 
-/// Facts that are carried over in one step, so that exchanges are not held up.
-const CARRIED_AT_ONCE: usize = 256;
+/// Entries whose facts are looked at between two reads of the journal.
+const READ_AT_ONCE: u64 = 4_096;
+/// So long the deciding thread works for a purge before others have their turn.
+const STEP_TIME: Duration = Duration::from_millis(2);
 
 /// What a purge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PurgeReport {
-    /// Periods whose key was destroyed.
+    /// Periods whose keys were destroyed.
     pub periods: Vec<RecordPeriod>,
     /// Facts that were carried over.
     pub carried: u64,
 }
 
 impl Engine {
-    /// Destroys the key of every period that is over. Exchanges go on meanwhile. Safe to call again after any failure.
+    /// Destroys the keys of all periods that were due in the oldest month in which any was. The periods of a later month wait
+    /// for the next day. Exchanges go on meanwhile. Safe to call again after any failure.
     pub async fn purge(&self) -> Result<PurgeReport, EngineError> {
-        let keys = Arc::clone(self.keys());
-        let mut periods = blocking(move || Ok(keys.periods()?)).await?;
-        periods.sort();
-        let look = move |turn: &mut Turn<'_>| {
-            let month = turn.now().month();
-            periods.retain(|period| period.is_over(month));
-            let purged = turn.state().purged();
-            Ok(periods.into_iter().map(|period| (period, purged.contains(period))).collect::<Vec<_>>())
+        let _alone = self.purging().lock().await;
+        let look = |turn: &mut Turn<'_>| {
+            let due = turn.state().due(turn.now().month()).filter(|_| turn.state().may_purge(turn.now()));
+            Ok(due)
         };
-        let over = self.sequencer().submit_to_end(look).await?.value;
-        if !over.is_empty() && self.clock_jumped() {
+        let Some((month, due)) = self.sequencer().submit_to_end(look).await?.value else {
+            return Ok(PurgeReport::default());
+        };
+        if self.clock_jumped() {
             tracing::error!(
                 "the clock was weeks past the log's last entry when the broker started, so nothing is purged until its next \
                  start: check the clock"
             );
             return Ok(PurgeReport::default());
         }
-        let wanted = over.iter().filter(|(_, purged)| !purged).map(|(period, _)| *period).collect();
-        let contents = self.contents(wanted).await?;
-        let mut report = PurgeReport::default();
-        for (period, purged) in over {
-            if !purged {
-                report.carried += self.carry_over(period).await?;
-                let content = contents.get(&period).cloned().unwrap_or_default();
-                let (entries, digest) = (content.entries, content.digest());
-                let purge = move |turn: &mut Turn<'_>| {
-                    if turn.state().has_objection_of(period)? {
-                        return Err(EngineError::Internal("an objection was not carried over; nothing was purged"));
-                    }
-                    turn.append(&Event::Purged(Purged { period, entries, digest })).map(drop)
-                };
-                self.sequencer().submit_to_end(purge).await?;
+        let due = Arc::new(due);
+        let (contents, carried) = self.carry_over(&due).await?;
+        let purged = purged(month, &due, contents);
+        let periods = due.iter().copied().collect();
+        let step = move |turn: &mut Turn<'_>| {
+            if turn.state().due(turn.now().month()).is_none_or(|(_, still)| still != *due) {
+                return Err(EngineError::Internal("other periods are due than those that were looked at; try again"));
             }
-            self.destroy(period).await?;
+            turn.append(&Event::Purged(purged)).map(drop)
+        };
+        self.sequencer().submit_to_end(step).await?;
+        let report = PurgeReport { periods, carried };
+        for period in &report.periods {
+            self.destroy(*period).await?;
             tracing::info!(%period, "records are purged: the key of their period is destroyed");
-            metrics::counter!("unefois_purged_periods_total").increment(1);
-            report.periods.push(period);
         }
+        metrics::counter!("unefois_purged_periods_total").increment(report.periods.len() as u64);
         Ok(report)
     }
 
-    /// What the entries of these periods are. Each record is opened once more: one that does not open is not of its period,
-    /// whatever its frame says, and then nothing is purged.
-    async fn contents(&self, wanted: BTreeSet<RecordPeriod>) -> Result<BTreeMap<RecordPeriod, Content>, EngineError> {
-        if wanted.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
-        blocking(move || {
-            let mut contents: BTreeMap<_, Content> = BTreeMap::new();
-            visit_entries(&*journal, 0, u64::MAX, |index, entry| {
-                let period = entry.period();
-                if wanted.contains(&period) {
-                    if opener.open(index, entry)?.is_none() {
-                        return Err(StoreError::Corrupt(format!(
-                            "the key that opens entry {index} ({period}) is missing"
-                        )));
+    /// Goes through the entries of the periods `due`, and carries over what of them still has effect. Gives what the entries
+    /// are, and how many facts were carried over. Each record is opened once more: one that does not open is not of its
+    /// period, whatever its frame says, and then nothing is purged.
+    async fn carry_over(&self, due: &Arc<BTreeSet<RecordPeriod>>) -> Result<(Contents, u64), EngineError> {
+        let (mut contents, mut carried, mut next) = (Contents::default(), 0, self.first_of(due).await?);
+        let end = self.head().entries();
+        while next < end {
+            let (journal, opener, wanted) = (Arc::clone(self.journal()), Arc::clone(self.opener()), Arc::clone(due));
+            let upto = next.saturating_add(READ_AT_ONCE).min(end);
+            let read = move || {
+                let mut candidates = Vec::new();
+                visit_entries(&*journal, next, upto, |index, entry| {
+                    if wanted.contains(&entry.period()) {
+                        contents.add(index, entry);
+                        candidates.extend(candidates_of(index, entry, &opener)?);
                     }
-                    contents.entry(period).or_default().add(index, &entry.leaf.hash());
-                }
-                Ok(Visit::Continue)
-            })?;
-            Ok(contents)
-        })
-        .await
+                    Ok(Visit::Continue)
+                })?;
+                Ok((contents, candidates))
+            };
+            let candidates;
+            (contents, candidates) = blocking(read).await?;
+            carried += self.carry_all(candidates, due).await?;
+            next = upto;
+        }
+        Ok((contents, carried))
     }
 
-    async fn carry_over(&self, period: RecordPeriod) -> Result<u64, EngineError> {
-        let fold = Arc::clone(self.fold());
-        let recent = move |turn: &mut Turn<'_>| Ok(turn.state().recent_candidates(period)?);
-        let mut found = self.sequencer().submit_to_end(recent).await?.value;
-        // ORDER: a row that the fold gets meanwhile is found by one of the two; one that is carried meanwhile is left out
-        // by its step.
-        found.extend(blocking(move || Ok(candidates(&*fold, period)?)).await?);
-        let mut carried = 0;
-        for keys in found.chunks(CARRIED_AT_ONCE) {
-            let keys = keys.to_vec();
+    /// Index of an entry before which no record of the periods `due` lies.
+    async fn first_of(&self, due: &BTreeSet<RecordPeriod>) -> Result<u64, EngineError> {
+        let Some(month) = due.iter().map(|period| period.month).min() else { return Ok(0) };
+        let journal = Arc::clone(self.journal());
+        blocking(move || Ok(first_in_month(&*journal, month)?)).await
+    }
+
+    /// Carries over which of `candidates` still have effect, in steps that hold nobody up.
+    async fn carry_all(
+        &self,
+        candidates: Vec<Candidate>,
+        due: &Arc<BTreeSet<RecordPeriod>>,
+    ) -> Result<u64, EngineError> {
+        let (mut left, mut carried) = (candidates, 0);
+        // From the end, so that those that are done are cut off.
+        left.reverse();
+        while !left.is_empty() {
+            let due = Arc::clone(due);
             let step = move |turn: &mut Turn<'_>| {
-                let mut carried = 0;
-                for key in &keys {
-                    if let Some((from, fact)) = turn.state().to_carry(key, period)? {
+                let (begun, mut carried) = (Instant::now(), 0);
+                while let Some(candidate) = left.pop() {
+                    if let Some((from, fact)) = turn.state().to_carry(candidate, &due)? {
                         carry(turn, from, fact)?;
                         carried += 1;
                     }
+                    if begun.elapsed() >= STEP_TIME {
+                        break;
+                    }
                 }
-                Ok(carried)
+                Ok((left, carried))
             };
-            carried += self.sequencer().submit_to_end(step).await?.value;
+            let (rest, done) = self.sequencer().submit_to_end(step).await?.value;
+            left = rest;
+            carried += done;
         }
         Ok(carried)
     }
@@ -150,46 +164,115 @@ impl Engine {
 
 /// Appends an entry that carries a fact over from entry `from`.
 pub(crate) fn carry(turn: &mut Turn<'_>, from: u64, fact: CarriedFact) -> Result<(), EngineError> {
-    let leaf_hash = Digest(turn.leaf_hash(from)?.0);
-    turn.append(&Event::Carried(Carried { from, leaf_hash, fact }))?;
+    turn.append(&Event::Carried(Carried { from, fact }))?;
     Ok(())
+}
+
+/// An index before which no entry of `month` or later lies: found by halving, since times do not go back but where an operator
+/// accepted a clock.
+fn first_in_month(journal: &dyn Journal, month: Month) -> Result<u64, StoreError> {
+    let (mut low, mut high) = (0, journal.end().entries());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if journal.entry(middle)?.is_some_and(|entry| entry.period().month < month) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// What of the record of an entry may have to be carried over.
+fn candidates_of(index: u64, entry: &SealedEntry, opener: &Opener) -> Result<Vec<Candidate>, StoreError> {
+    let period = entry.period();
+    let Some(event) = opener.event(index, entry)? else {
+        return Err(StoreError::Corrupt(format!("the key that opens entry {index} ({period}) is missing")));
+    };
+    if event.kind() != entry.leaf.kind {
+        return Err(StoreError::Corrupt(format!("entry {index}: its leaf says another kind than its record")));
+    }
+    let introduces = event.facts().introduces().map(|new| Candidate::Subject { tag: new.tag, from: index });
+    let mut candidates: Vec<_> = introduces.collect();
+    match event {
+        Event::Carried(Carried { from, fact: CarriedFact::Subject(new) }) => {
+            candidates.push(Candidate::Subject { tag: new.tag, from });
+        }
+        Event::Carried(Carried { from, fact: CarriedFact::Uses(uses) }) => {
+            candidates.push(Candidate::Uses { consent: uses.consent, from });
+        }
+        other => {
+            if let Event::Requested(requested) = other {
+                candidates.extend(requested.consent.map(|consent| Candidate::Uses { consent, from: index }));
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+fn purged(due: Month, periods: &BTreeSet<RecordPeriod>, contents: Contents) -> Purged {
+    let mut contents = contents.0;
+    let covered = periods.iter().map(|period| contents.remove(period).unwrap_or_default().covered(*period));
+    Purged { due, periods: covered.collect() }
+}
+
+/// The entries of each period so far.
+#[derive(Debug, Default)]
+pub(crate) struct Contents(BTreeMap<RecordPeriod, Content>);
+
+impl Contents {
+    /// Counts entry `index`, as its frame and leaf say it.
+    pub(crate) fn add(&mut self, index: u64, entry: &SealedEntry) {
+        self.add_leaf(index, entry.period(), entry.leaf.kind, &entry.leaf.hash());
+    }
+
+    /// The same.
+    pub(crate) fn add_leaf(&mut self, index: u64, period: RecordPeriod, kind: u8, leaf_hash: &Hash) {
+        self.0.entry(period).or_default().add(index, kind, leaf_hash);
+    }
+
+    /// Whether `covered` says of its period what is in it.
+    pub(crate) fn are(&self, covered: &PurgedPeriod) -> bool {
+        let content = self.0.get(&covered.period).cloned().unwrap_or_default();
+        content.covered(covered.period) == *covered
+    }
 }
 
 /// The entries of one period so far.
 #[derive(Clone)]
 struct Content {
-    entries: u64,
+    entries: BTreeMap<u8, u64>,
     hash: ring::digest::Context,
 }
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Content({} entries)", self.entries)
+        write!(f, "Content({:?})", self.entries)
     }
 }
 
 impl Default for Content {
     fn default() -> Self {
-        Self { entries: 0, hash: ring::digest::Context::new(&ring::digest::SHA256) }
+        Self { entries: BTreeMap::new(), hash: ring::digest::Context::new(&ring::digest::SHA256) }
     }
 }
 
 impl Content {
-    fn add(&mut self, index: u64, leaf_hash: &Hash) {
-        self.entries += 1;
+    fn add(&mut self, index: u64, kind: u8, leaf_hash: &Hash) {
+        *self.entries.entry(kind).or_default() += 1;
         self.hash.update(&index.to_be_bytes());
         self.hash.update(&leaf_hash.0);
     }
 
-    fn digest(&self) -> Digest {
+    fn covered(self, period: RecordPeriod) -> PurgedPeriod {
         let mut digest = [0; 32];
-        digest.copy_from_slice(self.hash.clone().finish().as_ref());
-        Digest(digest)
+        digest.copy_from_slice(self.hash.finish().as_ref());
+        PurgedPeriod { period, entries: self.entries, digest: Digest(digest) }
     }
 }
 
 /// A fact that outlives its record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) carried: Carried,
     /// Of the record that carries it.
@@ -200,10 +283,9 @@ pub(crate) struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     /// Facts that were carried over, by the entry that recorded them first.
-    pub(crate) carried: BTreeMap<u64, Vec<Kept>>,
-    /// Periods whose purge is an entry.
-    pub(crate) purged: Vec<RecordPeriod>,
-    contents: BTreeMap<RecordPeriod, Content>,
+    carried: BTreeMap<u64, Vec<Kept>>,
+    /// Periods whose purge is an entry, with the index of that entry.
+    purged: BTreeMap<RecordPeriod, u64>,
 }
 
 impl Past {
@@ -212,9 +294,9 @@ impl Past {
         read: impl FnOnce(&mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>,
         opener: &Opener,
     ) -> Result<Self, StoreError> {
-        let mut past = Self::default();
+        let (mut past, mut contents) = (Self::default(), Contents::default());
         let mut fault = None;
-        read(&mut |batch| match past.batch(&batch, opener) {
+        read(&mut |batch| match past.batch(&batch, opener, &mut contents) {
             Ok(()) => Visit::Continue,
             Err(error) => {
                 fault = Some(error);
@@ -224,10 +306,9 @@ impl Past {
         fault.map_or(Ok(past), Err)
     }
 
-    fn batch(&mut self, batch: &Batch, opener: &Opener) -> Result<(), StoreError> {
+    fn batch(&mut self, batch: &Batch, opener: &Opener, contents: &mut Contents) -> Result<(), StoreError> {
         for (index, entry) in (batch.first..).zip(&batch.entries) {
             let tells = matches!(entry.leaf.kind, Event::CARRIED | Event::PURGED);
-            // Before it is counted: a purge names what came before it. One that was purged itself was carried over again.
             match if tells { opener.event(index, entry)? } else { None } {
                 Some(Event::Carried(carried)) => {
                     let facts = self.carried.entry(carried.from).or_default();
@@ -235,17 +316,8 @@ impl Past {
                     facts.retain(|kept| kept.carried.fact != carried.fact);
                     facts.push(Kept { carried, period: entry.period() });
                 }
-                Some(Event::Purged(purged)) => {
-                    let content = self.contents.get(&purged.period).cloned().unwrap_or_default();
-                    if (content.entries, content.digest()) != (purged.entries, purged.digest) {
-                        return Err(StoreError::Corrupt(format!(
-                            "entry {index} says what was purged of {}, and the journal has other entries of that period: \
-                             the retention of an entry was changed",
-                            purged.period
-                        )));
-                    }
-                    self.purged.push(purged.period);
-                }
+                // ORDER: before the entry itself is counted: a purge names what came before it.
+                Some(Event::Purged(purged)) => self.purge(index, &purged, contents)?,
                 Some(_) => {
                     return Err(StoreError::Corrupt(format!(
                         "entry {index}: its leaf says another kind than its record"
@@ -253,15 +325,33 @@ impl Past {
                 }
                 None => {}
             }
-            self.contents.entry(entry.period()).or_default().add(index, &entry.leaf.hash());
+            contents.add(index, entry);
         }
         Ok(())
+    }
+
+    fn purge(&mut self, index: u64, purged: &Purged, contents: &Contents) -> Result<(), StoreError> {
+        for covered in &purged.periods {
+            if !contents.are(covered) {
+                return Err(StoreError::Corrupt(format!(
+                    "entry {index} says what was purged of {}, and the journal has other entries of that period",
+                    covered.period
+                )));
+            }
+            self.purged.insert(covered.period, index);
+        }
+        Ok(())
+    }
+
+    /// Whether the record of an entry of `period` and index `index` is covered by a purge that came after it.
+    pub(crate) fn covers(&self, index: u64, period: RecordPeriod) -> bool {
+        self.purged.get(&period).is_some_and(|purge| *purge > index)
     }
 
     /// The facts that stand for entry `index`, whose record cannot be opened. An error where no entry says that it was
     /// purged.
     pub(crate) fn of(&self, index: u64, period: RecordPeriod) -> Result<&[Kept], StoreError> {
-        if !self.purged.contains(&period) {
+        if !self.covers(index, period) {
             return Err(StoreError::Corrupt(format!(
                 "the key that opens entry {index} ({period}) is missing, and no entry says that it was purged"
             )));

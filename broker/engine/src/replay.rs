@@ -2,28 +2,36 @@
 //!
 //! [`verify`] checks what the log is made of: frames in order, hashes, roots, signatures, and that each record is what its
 //! leaf commits to. [`replay`] also derives every decision again from the records before it, with the same code that
-//! decided, and names the first entry that does not follow. Both read batch by batch, beside a running broker, in memory
+//! decided, and names each entry that does not follow. Both read batch by batch, beside a running broker, in memory
 //! that does not grow with the log: all cores hash, open and parse batches, one thread puts them in order.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::purge::Past;
+use crate::purge::{Contents, Past};
 use crate::seal::Opener;
 use crate::shard::{Shard, Shards};
-use crate::store::{Batch, Fold, Journal, StoreError, Visit};
+use crate::store::{Batch, Fold, Journal, SealedEntry, StoreError, Visit};
 use unefois_audit::{Frontier, Hash, VerifierKey};
-use unefois_consent::event::Event;
+use unefois_consent::Timestamp;
+use unefois_consent::event::{Event, Purged};
 
 mod derive;
 mod folder;
+mod kept;
 mod ledger;
 mod past;
 mod prepare;
+mod questions;
+mod report;
 mod tiles;
 
-use derive::{Derivation, Derived};
+pub use crate::state::live_rows;
+use derive::{At, Derivation, Derived};
+use kept::KeptAsLaw;
+use past::Destroyed;
 use prepare::{Depth, Prepared, PreparedEntry, Record, in_order};
+pub use report::{Examined, Faults, Report, ShardReport, Taken};
 use tiles::TileHash;
 
 /// Reads a journal's batches in order.
@@ -34,6 +42,8 @@ pub trait BatchSource: Sync {
     fn shards(&self) -> Vec<u64>;
     /// Calls `visit` with each batch from the one that holds entry `from` on.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+    /// Entry `index`, wherever it lies; `None` beyond the end.
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
     /// `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`; fewer where those behind
     /// them were lost, or may have been and are not what anybody was served.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
@@ -56,39 +66,16 @@ impl BatchSource for JournalSource<'_> {
         self.0.read(from, visit)
     }
 
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        self.0.entry(index)
+    }
+
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
         self.0.tile_hashes(shard, level, start, count)
     }
 }
 
-/// What was found to be in order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Entries read.
-    pub entries: u64,
-    /// Signed heads checked.
-    pub heads: u64,
-    /// Records opened and compared with what their leaves commit to.
-    pub records: u64,
-    /// Records whose key was destroyed; their leaves are checked all the same.
-    pub purged: u64,
-    /// Hashes in the tiles that are those of the journal.
-    pub tile_hashes: u64,
-    /// Hashes that the tiles should have and have not; the next start of the broker derives them.
-    pub tile_hashes_missing: u64,
-    /// Decisions derived again.
-    pub decisions: u64,
-    /// Decisions that rest on records that were purged, and are taken as they are.
-    pub underived: u64,
-    /// Exchanges under way at the end.
-    pub open: u64,
-    /// SHA-256 over all changes of the state's rows in the order of the log, and what of it lies in memory at the end; zero where
-    /// nothing was replayed or a record was purged (what it counted is gone). Equal in all replays of one log by one version of
-    /// this code; a digest of how the state came about, not of its rows at the end.
-    pub state: [u8; 32],
-}
-
-/// The first thing that is not in order.
+/// A thing that is not in order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogFault {
     /// An entry, or the head of its batch, does not hold.
@@ -122,19 +109,75 @@ pub(crate) fn fault<T>(index: u64, what: impl Into<String>) -> Result<T, LogFaul
     Err(LogFault::Entry { index, what: what.into() })
 }
 
-/// Checks structure, hashes, signatures, commitments and tiles. `key` is that of the last shard; the shards before it are found by
-/// what they say of each other.
+/// A log to look at, and with what.
+pub struct Look<'a> {
+    /// Its journal.
+    pub source: &'a dyn BatchSource,
+    /// The key of its last shard; the shards before it are found by what they say of each other.
+    pub key: &'a VerifierKey,
+    /// Opens its records.
+    pub opener: &'a Opener,
+    /// No entry may be later than a day after it.
+    pub now: Timestamp,
+    /// After which fault to stop.
+    pub faults: Faults,
+}
+
+/// How much later than the clock of whoever looks an entry may be: clocks differ.
+const AHEAD: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+impl Look<'_> {
+    /// Checks structure, hashes, signatures, commitments, how long records are kept, purges and tiles.
+    ///
+    /// # Errors
+    /// [`LogFault`] where nothing more can be looked at. Other faults are in what is given.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, LogFault> {
+        self.walk(None, progress)
+    }
+
+    /// Checks all that [`Look::verify`] checks, and that every decision follows from the entries before it. `scratch` is an empty
+    /// fold that the state is built in, and has all its rows in the end; it holds references of persons, so throw it away
+    /// afterwards.
+    ///
+    /// # Errors
+    /// Those of [`Look::verify`].
+    pub fn replay(&self, scratch: Arc<dyn Fold>, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, LogFault> {
+        self.walk(Some(scratch), progress)
+    }
+
+    fn walk(&self, scratch: Option<Arc<dyn Fold>>, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, LogFault> {
+        let total = self.source.size();
+        let derivation = scratch.map(|fold| Derivation::new(fold, total)).transpose()?;
+        let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
+        let shards = &Shards::read(self.source, self.key, self.opener)?;
+        let mut walk = Walk::new(self, shards, derivation, total);
+        in_order(self.source, shards, self.opener, depth, &mut |batch| {
+            walk.batch(batch)?;
+            progress(walk.examined.report.entries, total);
+            Ok(())
+        })?;
+        walk.end()
+    }
+}
+
+/// Checks a log like [`Look::verify`], and stops at the first fault.
+///
+/// # Errors
+/// [`LogFault`], the first.
 pub fn verify(
     source: &dyn BatchSource,
     key: &VerifierKey,
     opener: &Opener,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    walk(source, key, opener, None, progress)
+    let look = Look { source, key, opener, now: Timestamp::from_millis(u64::MAX), faults: Faults::First };
+    look.verify(progress).map(|examined| examined.report)
 }
 
-/// Checks all that [`verify`] checks, and that every decision follows from the entries before it. `scratch` is an empty
-/// fold that the state is built in, and has all its rows in the end; it holds references of persons, so throw it away afterwards.
+/// Derives a log like [`Look::replay`], and stops at the first fault.
+///
+/// # Errors
+/// [`LogFault`], the first.
 pub fn replay(
     source: &dyn BatchSource,
     key: &VerifierKey,
@@ -142,38 +185,8 @@ pub fn replay(
     scratch: Arc<dyn Fold>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, LogFault> {
-    walk(source, key, opener, Some(scratch), progress)
-}
-
-fn walk(
-    source: &dyn BatchSource,
-    key: &VerifierKey,
-    opener: &Opener,
-    scratch: Option<Arc<dyn Fold>>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Report, LogFault> {
-    let total = source.size();
-    let derivation = scratch.map(|fold| Derivation::new(fold, total)).transpose()?;
-    let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
-    let shards = &Shards::read(source, key, opener)?;
-    let (report, past, tree) = (Report::default(), None, Tree::default());
-    let mut walk = Walk { source, total, shards, opener, tree, time_ms: 0, report, past, derivation };
-    in_order(source, shards, opener, depth, &mut |batch| {
-        walk.batch(batch)?;
-        progress(walk.report.entries, total);
-        Ok(())
-    })?;
-    if walk.report.entries != total {
-        return fault(walk.report.entries, format!("is missing: the journal should hold {total} entries"));
-    }
-    if let Some(derivation) = walk.derivation {
-        walk.report.open = derivation.open();
-        let state = derivation.end()?;
-        if walk.report.purged == 0 {
-            walk.report.state = state;
-        }
-    }
-    Ok(walk.report)
+    let look = Look { source, key, opener, now: Timestamp::from_millis(u64::MAX), faults: Faults::First };
+    look.replay(scratch, progress).map(|examined| examined.report)
 }
 
 /// The tree of the shard that is being walked.
@@ -185,23 +198,73 @@ struct Tree {
     head: Option<(u64, Hash)>,
     /// The same before it.
     before: Option<(u64, Hash)>,
+    /// A batch did not lead to its root: no later one can.
+    is_broken: bool,
 }
 
 struct Walk<'a> {
-    source: &'a dyn BatchSource,
+    look: &'a Look<'a>,
     /// How many entries there are to walk.
     total: u64,
     shards: &'a Shards,
-    opener: &'a Opener,
     tree: Tree,
     time_ms: u64,
-    report: Report,
-    /// Read at the first record that was purged.
+    examined: Examined,
+    contents: Contents,
+    kept: KeptAsLaw,
+    /// Read at the first record that was purged, or the first entry that says so.
     past: Option<Past>,
     derivation: Option<Derivation>,
 }
 
 impl<'a> Walk<'a> {
+    fn new(look: &'a Look<'a>, shards: &'a Shards, derivation: Option<Derivation>, total: u64) -> Self {
+        Self {
+            look,
+            total,
+            shards,
+            tree: Tree::default(),
+            time_ms: 0,
+            examined: Examined::default(),
+            contents: Contents::default(),
+            kept: KeptAsLaw::default(),
+            past: None,
+            derivation,
+        }
+    }
+
+    fn end(mut self) -> Result<Examined, LogFault> {
+        let entries = self.examined.report.entries;
+        if entries != self.total {
+            let what = format!("is missing: the journal should hold {} entries", self.total);
+            self.note(LogFault::Entry { index: entries, what })?;
+        }
+        self.end_shard();
+        if let Some(derivation) = self.derivation {
+            self.examined.report.open = derivation.open();
+            let state = derivation.end()?;
+            if self.examined.report.purged == 0 && self.examined.faults.is_empty() {
+                self.examined.report.state = state;
+            }
+        }
+        Ok(self.examined)
+    }
+
+    /// Notes a fault and goes on; or stops, where the first is enough or nothing more can be read.
+    fn note(&mut self, fault: LogFault) -> Result<(), LogFault> {
+        match (&fault, self.look.faults) {
+            (LogFault::Store(_), _) | (_, Faults::First) => Err(fault),
+            (LogFault::Entry { .. }, Faults::All) => {
+                self.examined.note(fault);
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&mut self, checked: Result<(), LogFault>) -> Result<(), LogFault> {
+        checked.or_else(|fault| self.note(fault))
+    }
+
     fn batch(&mut self, batch: &Prepared) -> Result<(), LogFault> {
         let shard = self.enter_shard(batch)?;
         let mut closed = Vec::new();
@@ -210,25 +273,42 @@ impl<'a> Walk<'a> {
         }
         let end = self.shards.after(batch.first).map_or(self.total, |next| next.first);
         for (index, entry) in (batch.first..).zip(&batch.entries) {
-            if entry.leaf.time_ms < self.time_ms {
-                return fault(index, "its time is before the time of the entry before it");
-            }
-            self.time_ms = entry.leaf.time_ms;
-            self.place(index, entry.leaf.kind, shard.first..end)?;
-            self.record(index, entry, &shard.key)?;
-            self.report.entries += 1;
+            let timed = self.time(index, entry.leaf.time_ms);
+            self.check(timed)?;
+            let placed = self.place(index, entry.leaf.kind, shard.first..end);
+            self.check(placed)?;
+            let recorded = self.record(index, entry, &shard.key);
+            self.check(recorded)?;
+            self.contents.add_leaf(index, entry.period(), entry.leaf.kind, &entry.leaf_hash);
+            self.examined.report.entries += 1;
         }
-        let last = self.report.entries.saturating_sub(1);
+        let last = self.examined.report.entries.saturating_sub(1);
         let root = self.tree.frontier.root();
-        if root != batch.root {
-            return fault(last, "the entries up to it do not lead to the root of its batch");
+        if root != batch.root && !std::mem::replace(&mut self.tree.is_broken, true) {
+            let what = "the entries up to it do not lead to the root of its batch".to_owned();
+            self.note(LogFault::Entry { index: last, what })?;
         }
         if !batch.signed {
-            return fault(last, format!("the head of its batch is not signed by {}", shard.key));
+            let what = format!("the head of its batch is not signed by {}", shard.key);
+            self.note(LogFault::Entry { index: last, what })?;
         }
-        self.report.heads += 1;
-        self.tiles(batch, &closed, shard.first)?;
+        self.examined.report.heads += 1;
+        let tiled = self.tiles(batch, &closed, shard.first);
+        self.check(tiled)?;
         self.tree.head = Some((self.tree.frontier.size(), root));
+        Ok(())
+    }
+
+    /// Times do not go back, and none is of the future.
+    fn time(&mut self, index: u64, time_ms: u64) -> Result<(), LogFault> {
+        let before = self.time_ms;
+        self.time_ms = before.max(time_ms);
+        if time_ms < before {
+            return fault(index, "its time is before the time of the entry before it");
+        }
+        if Timestamp::from_millis(time_ms).since(self.look.now) > AHEAD {
+            return fault(index, "its time is more than a day in the future");
+        }
         Ok(())
     }
 
@@ -236,18 +316,19 @@ impl<'a> Walk<'a> {
     fn tiles(&mut self, batch: &Prepared, closed: &[TileHash], shard: u64) -> Result<(), LogFault> {
         let mut found = batch.leaves_in_tiles.clone()?;
         for (level, number, hash) in batch.closed.iter().chain(closed) {
-            found += tiles::compare(self.source, shard, (*level, *number), &[*hash])?;
+            found += tiles::compare(self.look.source, shard, (*level, *number), &[*hash])?;
         }
         let wanted = batch.entries.len() + batch.closed.len() + closed.len();
-        self.report.tile_hashes += found;
-        self.report.tile_hashes_missing += (wanted as u64).saturating_sub(found);
+        self.examined.report.tile_hashes += found;
+        self.examined.report.tile_hashes_missing += (wanted as u64).saturating_sub(found);
         Ok(())
     }
 
     /// The shard that `batch` is in, with its tree as it was before the batch.
     fn enter_shard(&mut self, batch: &Prepared) -> Result<&'a Shard, LogFault> {
-        if batch.first != self.report.entries {
-            return fault(self.report.entries, format!("is missing: the next batch begins with {}", batch.first));
+        let entries = self.examined.report.entries;
+        if batch.first != entries {
+            return fault(entries, format!("is missing: the next batch begins with {}", batch.first));
         }
         let shards = self.shards;
         let shard = shards.of(batch.first);
@@ -256,16 +337,27 @@ impl<'a> Walk<'a> {
         }
         if shard.first != self.tree.shard {
             if shard.previous != self.tree.before {
-                return fault(shard.first, "names another tree of the shard before it than that shard has");
+                let what = "names another tree of the shard before it than that shard has".to_owned();
+                self.note(LogFault::Entry { index: shard.first, what })?;
             }
+            self.end_shard();
             self.tree = Tree { shard: shard.first, ..Tree::default() };
         }
         self.tree.before = self.tree.head;
         Ok(shard)
     }
 
-    /// The ends of shards are where the journal has them.
+    fn end_shard(&mut self) {
+        let key = self.shards.of(self.tree.shard).key.clone();
+        let (size, root) = (self.tree.frontier.size(), self.tree.frontier.root());
+        self.examined.shards.push(ShardReport { first: self.tree.shard, key, size, root });
+    }
+
+    /// The ends of shards are where the journal has them, and every kind is one that there is.
     fn place(&self, index: u64, kind: u8, shard: Range<u64>) -> Result<(), LogFault> {
+        if !Event::is_known(kind) {
+            return fault(index, format!("is of kind {kind}, which does not exist"));
+        }
         if (kind == Event::LOG_OPENED) != (index == shard.start) {
             return fault(index, "a shard opens with its first entry and no other");
         }
@@ -278,36 +370,88 @@ impl<'a> Walk<'a> {
     }
 
     fn record(&mut self, index: u64, entry: &PreparedEntry, key: &VerifierKey) -> Result<(), LogFault> {
-        match entry.record.as_ref().map_err(LogFault::clone)? {
+        let record = match &entry.record {
+            Ok(record) => record,
+            Err(fault) => {
+                if let Some(derivation) = &mut self.derivation {
+                    derivation.skip(index, entry)?;
+                }
+                return Err(fault.clone());
+            }
+        };
+        self.examined.report.records += u64::from(!matches!(record, Record::Purged));
+        match record {
             Record::Purged => self.purged(index, entry),
             Record::Committed => {
-                self.report.records += 1;
-                Ok(())
+                let committed = self.kept.committed(index, entry, self.look);
+                self.check(committed)
             }
             Record::Event(event) => {
-                self.report.records += 1;
-                let Some(derivation) = &mut self.derivation else { return Ok(()) };
-                match derivation.entry(index, (entry, key), event).map_err(|fault| at(index, fault))? {
-                    Derived::Decision => self.report.decisions += 1,
-                    Derived::Rests => self.report.underived += 1,
-                    Derived::Nothing => {}
+                if let Event::Purged(purged) = &**event {
+                    self.purge(index, entry.time(), purged)?;
                 }
-                Ok(())
+                if self.derivation.is_none() {
+                    let kept = self.kept.event(index, entry, event);
+                    return self.check(kept);
+                }
+                self.derive(index, entry, key, event)
             }
         }
     }
 
-    fn purged(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {
-        self.report.purged += 1;
-        let past = match &mut self.past {
-            Some(past) => past,
-            None => self.past.insert(Past::read(|visit| self.source.read(0, visit), self.opener)?),
-        };
-        let kept = past.of(index, entry.period()).or_else(|error| fault(index, error.to_string()))?;
-        match &mut self.derivation {
-            None => Ok(()),
-            Some(derivation) => derivation.purged(index, entry, kept).map_err(|fault| at(index, fault)),
+    /// A purge covers what its record says, and nothing before its time.
+    fn purge(&mut self, index: u64, time: Timestamp, purged: &Purged) -> Result<(), LogFault> {
+        self.past()?;
+        for covered in &purged.periods {
+            if !self.contents.are(covered) {
+                let what = format!("says that other entries of {} were purged than the journal has", covered.period);
+                self.note(LogFault::Entry { index, what })?;
+            }
+            if !covered.period.is_over(time.month()) {
+                let what = format!("purges the records of {} before their time", covered.period);
+                self.note(LogFault::Entry { index, what })?;
+            }
         }
+        self.examined.purges.push((index, purged.clone()));
+        Ok(())
+    }
+
+    fn past(&mut self) -> Result<&Past, LogFault> {
+        let past = match self.past.take() {
+            Some(past) => past,
+            None => Past::read(|visit| self.look.source.read(0, visit), self.look.opener)?,
+        };
+        Ok(self.past.insert(past))
+    }
+
+    fn derive(&mut self, index: u64, entry: &PreparedEntry, key: &VerifierKey, event: &Event) -> Result<(), LogFault> {
+        let Some(derivation) = &mut self.derivation else { return Ok(()) };
+        let destroyed = Destroyed { source: self.look.source, past: self.past.as_ref() };
+        let (time, retention, opener) = (entry.time(), entry.retention, self.look.opener);
+        let derived = derivation.entry(At { index, time, retention, key, destroyed, opener }, event);
+        self.examined.taken.count(event);
+        match derived.map_err(|fault| at(index, fault))? {
+            Derived::Decision => self.examined.report.decisions += 1,
+            Derived::Rests => self.examined.report.underived += 1,
+            Derived::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn purged(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {
+        self.examined.report.purged += 1;
+        let period = entry.period();
+        let kept = self.past()?.of(index, period).map(<[_]>::to_vec);
+        self.kept.purged(index, entry);
+        let Some(derivation) = &mut self.derivation else {
+            return kept.map(drop).or_else(|error| fault(index, error.to_string()));
+        };
+        let (kept, missing) = match kept {
+            Ok(kept) => (kept, Ok(())),
+            Err(error) => (Vec::new(), fault(index, error.to_string())),
+        };
+        derivation.purged(index, entry, &kept).map_err(|fault| at(index, fault))?;
+        missing
     }
 }
 

@@ -13,10 +13,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
-use unefois_audit::{Hash, Leaf, Salt, commitment};
-use unefois_consent::event::Event;
+use unefois_audit::{Leaf, Salt};
+use unefois_consent::event::{Event, KeyMade};
 use unefois_consent::registry::Role;
-use unefois_consent::{ConsentId, Digest, ExchangeId, MandateId, RequestCode, Retention, SubjectRef, Timestamp};
+use unefois_consent::{
+    ConsentId, Digest, ExchangeId, MandateId, RecordPeriod, RequestCode, Retention, SubjectRef, Timestamp,
+};
 use zeroize::Zeroizing;
 
 use crate::caller::VerifiedParticipant;
@@ -25,10 +27,9 @@ use crate::committer::{Commit, CommitResult, ToCommit};
 use crate::error::EngineError;
 use crate::halt::Halt;
 use crate::head::Keeper;
-use crate::seal::Sealer;
+use crate::seal::{KeyState, Plain, Sealer};
 use crate::state::{KnownSubject, State};
-use crate::store::{Journal, SealedEntry, StoreError, Visit};
-use crate::traces::visit_entries;
+use crate::store::{Journal, Opening, SealedEntry, StoreError};
 
 mod thread;
 
@@ -50,8 +51,10 @@ pub struct Written {
     pub index: u64,
     /// Its leaf.
     pub leaf: Leaf,
-    /// The salt of its commitment.
+    /// The salt of the record's part of its commitment.
     pub salt: Salt,
+    /// The other parts.
+    pub opening: Opening,
     /// The exact text of its record.
     pub record: String,
 }
@@ -70,7 +73,6 @@ pub struct Committed<T> {
 pub struct Turn<'a> {
     state: &'a mut State,
     writer: &'a mut Writer,
-    journal: &'a dyn Journal,
     now: Timestamp,
     step_bytes: usize,
 }
@@ -93,16 +95,6 @@ impl Turn<'_> {
     /// The subject that an identity's tag stands for.
     pub(crate) fn subject(&mut self, tag: &Digest) -> Result<Option<KnownSubject>, StoreError> {
         self.state.subject(tag)
-    }
-
-    /// The hash of the leaf of an older entry. From the journal: tiles are derived, and what is carried over is signed.
-    pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, EngineError> {
-        let mut found = None;
-        visit_entries(self.journal, index, index.saturating_add(1), |_, entry| {
-            found = Some(entry.leaf.hash());
-            Ok(Visit::Stop)
-        })?;
-        found.ok_or(EngineError::Internal("an older entry is not in the journal"))
     }
 
     /// Draws a name for a subject.
@@ -130,16 +122,49 @@ impl Turn<'_> {
         Ok(ExchangeId(self.writer.random()?))
     }
 
-    /// Appends an entry and folds it into the state. After an error the engine halts: the state may be ahead of the log.
+    /// Appends an entry and folds it into the state, after the entry of its key where that is new. After an error the engine
+    /// halts: the state may be ahead of the log.
     pub(crate) fn append(&mut self, event: &Event) -> Result<Written, EngineError> {
-        let index = self.state.size();
         let record = text_of(event)?;
-        self.step_bytes = self.step_bytes.saturating_add(record.len());
-        if self.step_bytes > MAX_STEP_BYTES {
+        let retention = self.state.retention(self.now, event);
+        let size = self.step_bytes.saturating_add(record.len());
+        if size > MAX_STEP_BYTES {
             return Err(EngineError::NotAllowed("this change is larger than one commit can hold; cut it into several"));
         }
-        let retention = self.state.retention(self.now, event)?;
-        let written = self.writer.write(index, (self.now, event.kind(), retention), record)?;
+        self.step_bytes = size;
+        // The first entry of a log cannot come after that of its key, which follows it.
+        let is_first = self.state.size() == 0;
+        if !is_first {
+            self.know_key(retention)?;
+        }
+        let written = self.write(retention, event, record)?;
+        if is_first {
+            self.know_key(retention)?;
+        }
+        Ok(written)
+    }
+
+    /// The log knows the key of records of this time that are kept for `retention`.
+    pub(crate) fn know_key(&mut self, retention: Retention) -> Result<(), EngineError> {
+        let period = RecordPeriod::new(self.now, retention);
+        if self.state.key_check(period).is_some() {
+            return Ok(());
+        }
+        if retention != Retention::LOG {
+            self.know_key(Retention::LOG)?;
+        }
+        let check = self.writer.sealer.prepare(period, KeyState::New)?;
+        // The entry is kept as long as the log, so the first key of a month makes itself known.
+        self.writer.sealer.prepare(RecordPeriod::new(self.now, Retention::LOG), KeyState::New)?;
+        let made = Event::KeyMade(KeyMade { period, check });
+        let record = text_of(&made)?;
+        self.write(Retention::LOG, &made, record).map(drop)
+    }
+
+    fn write(&mut self, retention: Retention, event: &Event, record: String) -> Result<Written, EngineError> {
+        let index = self.state.size();
+        let state = self.state.key_state(RecordPeriod::new(self.now, retention));
+        let written = self.writer.write(index, (self.now, event.kind()), (retention, state), record)?;
         self.state.apply(index, self.now, retention, event)?;
         Ok(written)
     }
@@ -206,7 +231,7 @@ impl Writer {
         (now, retention): (Timestamp, Retention),
         event: &Event,
     ) -> Result<Written, EngineError> {
-        self.write(index, (now, event.kind(), retention), text_of(event)?)
+        self.write(index, (now, event.kind()), (retention, KeyState::Made), text_of(event)?)
     }
 
     /// The entries so far.
@@ -221,18 +246,26 @@ impl Writer {
     fn write(
         &mut self,
         index: u64,
-        (now, kind, retention): (Timestamp, u8, Retention),
+        (now, kind): (Timestamp, u8),
+        (retention, key): (Retention, KeyState),
         record: String,
     ) -> Result<Written, EngineError> {
-        let drawn: [u8; 44] = self.random()?;
-        let (salt, nonce) = drawn.split_first_chunk::<32>().ok_or(EngineError::Halted("no randomness".to_owned()))?;
-        let nonce: [u8; 12] = nonce.try_into().map_err(|_| EngineError::Halted("no randomness".to_owned()))?;
-        let salt = Salt(*salt);
-        let leaf = Leaf { kind, time_ms: now.as_millis(), commitment: commitment(&salt, record.as_bytes()) };
-        let sealed = self.sealer.seal(index, &leaf, retention, (&salt, &record), nonce)?;
+        let drawn: [u8; 3 * 32 + 12] = self.random()?;
+        let no_randomness = || EngineError::Halted("no randomness".to_owned());
+        let (record_salt, rest) = drawn.split_first_chunk::<32>().ok_or_else(no_randomness)?;
+        let (retention_salt, rest) = rest.split_first_chunk::<32>().ok_or_else(no_randomness)?;
+        let (links_salt, nonce) = rest.split_first_chunk::<32>().ok_or_else(no_randomness)?;
+        let nonce: [u8; 12] = nonce.try_into().map_err(|_| no_randomness())?;
+        let salt = Salt(*record_salt);
+        let (retention_salt, links_salt) = (Salt(*retention_salt), Salt(*links_salt));
+        let plain = Plain { record_salt: salt, retention_salt, links_salt, links: &[], record: &record };
+        let opening = plain.opening(retention);
+        let leaf = Leaf { kind, time_ms: now.as_millis(), commitment: opening.parts().commitment() };
+        self.sealer.prepare(RecordPeriod::new(now, retention), key)?;
+        let sealed = self.sealer.seal((index, &leaf, &opening), &plain, nonce)?;
         self.bytes = self.bytes.saturating_add(sealed.len());
-        self.entries.push(SealedEntry { leaf, retention, sealed });
-        Ok(Written { index, leaf, salt, record })
+        self.entries.push(SealedEntry { leaf, opening, sealed });
+        Ok(Written { index, leaf, salt, opening, record })
     }
 
     /// Index after the last entry written.

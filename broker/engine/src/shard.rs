@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use unefois_audit::{BatchProofs, Checkpoint, Frontier, Hash, Receipt, VerifierKey};
 use unefois_consent::event::{Event, LogOpened, PreviousShard, ShardClosed};
-use unefois_consent::{Digest, Retention, Timestamp};
+use unefois_consent::{Digest, Retention, Rules, Timestamp};
 
 use crate::committer::{Commit, SignedHead};
 use crate::engine::Engine;
@@ -236,16 +236,28 @@ impl Engine {
         if let Some(why) = self.shards().why_not(next.verifier_key()) {
             return Err(EngineError::NotAllowed(why));
         }
-        let rest = |turn: &mut Turn<'_>| Ok(turn.state().open().is_empty());
-        if !self.sequencer().submit_to_end(rest).await?.value {
-            return Err(EngineError::NotAllowed("exchanges are under way; a shard ends between them"));
-        }
+        let rest = |turn: &mut Turn<'_>| {
+            if !turn.state().open().is_empty() {
+                return Err(EngineError::NotAllowed("exchanges are under way; a shard ends between them"));
+            }
+            // The two entries that close the shard and open the next one are alone in their commits.
+            turn.know_key(Retention::LOG)?;
+            let subject_key =
+                turn.state().subject_key_check().ok_or(EngineError::Internal("the log has no beginning"))?;
+            Ok((turn.state().rules(), subject_key))
+        };
+        let of_log = self.sequencer().submit_to_end(rest).await?.value;
         self.close();
         self.check()?;
-        self.change_shard(signer, next)
+        self.change_shard(signer, next, of_log)
     }
 
-    fn change_shard(&self, signer: &dyn Signer, next: &dyn Signer) -> Result<ClosedShard, EngineError> {
+    fn change_shard(
+        &self,
+        signer: &dyn Signer,
+        next: &dyn Signer,
+        (rules, subject_key): (Rules, Digest),
+    ) -> Result<ClosedShard, EngineError> {
         let journal = self.journal();
         journal.reserve(CLOSING_BYTES).map_err(EngineError::NoRoom)?;
         let end = journal.end();
@@ -257,6 +269,8 @@ impl Engine {
         let opened = Event::LogOpened(LogOpened {
             origin: next_key.name().to_owned(),
             verifier_key: next_key.to_string(),
+            rules,
+            subject_key,
             previous: Some(PreviousShard {
                 origin: key.name().to_owned(),
                 verifier_key: key.to_string(),

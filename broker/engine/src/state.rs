@@ -7,22 +7,26 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use unefois_audit::Hash;
 use unefois_consent::decide::{Earlier, UsedToday};
 use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{
-    ConsentId, Digest, ExchangeId, HabilitationId, RecordPeriod, RequestId, Retention, Siret, SubjectRef, Timestamp,
+    ConsentId, Digest, ExchangeId, HabilitationId, Month, RecordPeriod, RequestId, Retention, Rules, Siret, SubjectRef,
+    Timestamp,
 };
 
 use crate::rows::{Chunk, OwnChange, Rows};
+use crate::seal::KeyState;
 use crate::store::{Fold, StoreError};
 
 mod apply;
 mod consent_row;
 mod keys;
 mod ledger;
+mod listing;
 mod met;
 mod purge;
 mod references;
@@ -33,15 +37,16 @@ use consent_row::SharedTerms;
 pub(crate) use keys::BY_PERSON;
 pub use ledger::LedgerConsent;
 pub(crate) use ledger::{Trace, Wanted};
+pub use listing::live_rows;
 pub(crate) use met::{Learner, MetIds};
-pub(crate) use purge::{Sweeper, candidates};
+pub(crate) use purge::{Candidate, Sweeper};
 use references::References;
 pub(crate) use stamp::PurgedPeriods;
 use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"9";
+const LAYOUT: &[u8] = b"10";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [OwnChange; 2] {
@@ -57,19 +62,20 @@ pub(crate) struct OpenExchange {
     pub(crate) retention: Retention,
 }
 
-/// What is kept of a request id: exchange 16 ‖ content 32 ‖ at u64 ‖ attempts u32 ‖ consent 16 or nothing. One row an
+/// What is kept of a request id: exchange 16 ‖ content 32 ‖ at u64 ‖ attempts u32 ‖ index u64 ‖ consent 16 or nothing. One row an
 /// exchange, so it is not JSON.
 fn encode_earlier(row: &Earlier) -> Vec<u8> {
     let consent = row.consent.as_ref().map_or(&[][..], |id| &id.0);
-    [&row.exchange.0[..], &row.content.0[..], &row.at.as_millis().to_be_bytes(), &row.attempts.to_be_bytes(), consent]
-        .concat()
+    let (at, attempts) = (row.at.as_millis().to_be_bytes(), row.attempts.to_be_bytes());
+    [&row.exchange.0[..], &row.content.0[..], &at, &attempts, &row.index.to_be_bytes(), consent].concat()
 }
 
 fn decode_earlier(row: &[u8]) -> Option<Earlier> {
     let (exchange, rest) = row.split_first_chunk::<16>()?;
     let (content, rest) = rest.split_first_chunk::<32>()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
-    let (attempts, consent) = rest.split_first_chunk::<4>()?;
+    let (attempts, rest) = rest.split_first_chunk::<4>()?;
+    let (index, consent) = rest.split_first_chunk::<8>()?;
     let consent = if consent.is_empty() { None } else { Some(ConsentId(consent.try_into().ok()?)) };
     Some(Earlier {
         exchange: ExchangeId(*exchange),
@@ -77,6 +83,7 @@ fn decode_earlier(row: &[u8]) -> Option<Earlier> {
         at: Timestamp::from_millis(u64::from_be_bytes(*at)),
         attempts: u32::from_be_bytes(*attempts),
         consent,
+        index: u64::from_be_bytes(*index),
     })
 }
 
@@ -85,6 +92,19 @@ fn decode_earlier(row: &[u8]) -> Option<Earlier> {
 struct UsageRow {
     day: u64,
     count: u64,
+}
+
+/// What the log says of itself: small, and written with each chunk where it changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogFacts {
+    /// By which rules it is decided.
+    rules: Option<Rules>,
+    /// By which the key of subjects is known again.
+    subject_key: Option<Digest>,
+    /// The keys of records that were made and whose records were not purged: by which each is known again.
+    keys: BTreeMap<RecordPeriod, Digest>,
+    /// Month and time of the last purge.
+    last_purge: Option<(Month, Timestamp)>,
 }
 
 /// Uses of the habilitations that a decision may count.
@@ -110,9 +130,13 @@ pub(crate) struct State {
     terms: SharedTerms,
     met: Arc<MetIds>,
     purged: Arc<PurgedPeriods>,
-    purged_dirty: bool,
+    log: LogFacts,
+    /// Of `purged` and `log`.
+    log_dirty: bool,
     /// Of a replay alone.
     references: References,
+    /// Of a replay alone.
+    exchanges: References,
     /// Subjects met lately, and the records that they come from.
     subjects: AtHand<Digest, KnownSubject>,
     /// Rows of consents looked at lately: each exchange looks at its own three times.
@@ -151,6 +175,7 @@ impl State {
         };
         let purged: BTreeSet<RecordPeriod> =
             rows.get(keys::PURGED)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
+        let log = rows.get(keys::LOG)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
         let open = rows.get(keys::OPEN)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
         Ok(Self {
             size,
@@ -163,8 +188,10 @@ impl State {
             terms,
             met: Arc::new(MetIds::new(size == 0)),
             purged: Arc::new(PurgedPeriods::from_row(purged)),
-            purged_dirty: false,
+            log,
+            log_dirty: false,
             references: References::default(),
+            exchanges: References::default(),
             subjects: AtHand::new(MAX_SUBJECTS_AT_HAND),
             consents: RefCell::new(AtHand::new(MAX_CONSENTS_AT_HAND)),
         })
@@ -193,6 +220,48 @@ impl State {
     /// The periods that were purged.
     pub(crate) fn purged(&self) -> &Arc<PurgedPeriods> {
         &self.purged
+    }
+
+    /// By which rules the next entry is decided.
+    pub(crate) fn rules(&self) -> Rules {
+        self.log.rules.unwrap_or(Rules::NEWEST)
+    }
+
+    /// By which the log knows the key of subjects again; absent in an empty log.
+    pub(crate) fn subject_key_check(&self) -> Option<Digest> {
+        self.log.subject_key
+    }
+
+    /// By which the log knows the key of the records of `period` again, where it was made and not destroyed.
+    pub(crate) fn key_check(&self, period: RecordPeriod) -> Option<Digest> {
+        self.log.keys.get(&period).copied()
+    }
+
+    /// Whether the key of `period` was made already.
+    pub(crate) fn key_state(&self, period: RecordPeriod) -> KeyState {
+        if self.log.keys.contains_key(&period) { KeyState::Made } else { KeyState::New }
+    }
+
+    /// The periods whose records can be read, with what their keys are known by.
+    pub(crate) fn keys_made(&self) -> &BTreeMap<RecordPeriod, Digest> {
+        &self.log.keys
+    }
+
+    /// The oldest month in which records are due at `now`, and all periods that are due in it.
+    pub(crate) fn due(&self, now: Month) -> Option<(Month, BTreeSet<RecordPeriod>)> {
+        let mut due: BTreeMap<Month, BTreeSet<RecordPeriod>> = BTreeMap::new();
+        for period in self.log.keys.keys() {
+            if let Some(month) = period.due().filter(|month| *month <= now) {
+                due.entry(month).or_default().insert(*period);
+            }
+        }
+        due.pop_first()
+    }
+
+    /// Whether a purge may be written at `now`: a day has passed since the last one, so that a wrong clock does not destroy
+    /// years of records before somebody notices.
+    pub(crate) fn may_purge(&self, now: Timestamp) -> bool {
+        self.log.last_purge.is_none_or(|(_, at)| now.since(at) >= BETWEEN_PURGES)
     }
 
     /// How many entries the state reflects.
@@ -291,8 +360,8 @@ impl State {
     pub(crate) fn take_chunk(&mut self) -> Result<Chunk, StoreError> {
         let mut chunk = self.rows.take_chunk(self.size);
         chunk.extend([self.open_row()?]);
-        if std::mem::take(&mut self.purged_dirty) {
-            chunk.extend([self.purged_row()?]);
+        if std::mem::take(&mut self.log_dirty) {
+            chunk.extend([self.purged_row()?, self.log_row()?]);
         }
         if std::mem::take(&mut self.registry_dirty) {
             chunk.extend([self.registry_row()?]);
@@ -308,13 +377,17 @@ impl State {
         Ok((keys::PURGED.to_vec(), Some(encode(&self.purged.all())?)))
     }
 
+    fn log_row(&self) -> Result<OwnChange, StoreError> {
+        Ok((keys::LOG.to_vec(), Some(encode(&self.log)?)))
+    }
+
     fn registry_row(&self) -> Result<OwnChange, StoreError> {
         Ok((keys::REGISTRY.to_vec(), Some(encode(&(self.registry_version, self.registry.to_file()))?)))
     }
 
     /// What lies in memory and is written with each chunk, as the fold has it.
-    pub(crate) fn rows_in_memory(&self) -> Result<[OwnChange; 3], StoreError> {
-        Ok([self.open_row()?, self.purged_row()?, self.registry_row()?])
+    pub(crate) fn rows_in_memory(&self) -> Result<[OwnChange; 4], StoreError> {
+        Ok([self.open_row()?, self.purged_row()?, self.log_row()?, self.registry_row()?])
     }
 
     /// The fold has all entries before `position`.
@@ -322,6 +395,9 @@ impl State {
         self.rows.folded(position);
     }
 }
+
+/// At least so long lies between two purges.
+const BETWEEN_PURGES: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Rows that are kept in memory because they are looked at again and again.
 type AtHand<K, V> = quick_cache::unsync::Cache<K, V>;

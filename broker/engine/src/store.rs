@@ -7,24 +7,64 @@
 
 use std::fmt;
 
-use unefois_audit::{Frontier, Hash, Leaf};
-use unefois_consent::{RecordPeriod, Retention, Timestamp};
+use unefois_audit::{Frontier, Hash, Leaf, Parts, Salt, retention_part};
+use unefois_consent::{Digest, RecordPeriod, Retention, Timestamp};
 
 /// One entry as it lies in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedEntry {
     /// The public leaf.
     pub leaf: Leaf,
+    /// What of its commitment stays open when the record is destroyed.
+    pub opening: Opening,
+    /// Nonce (12 bytes) and AES-256-GCM ciphertext with tag of salts, links and record; see `FORMAT.md`.
+    pub sealed: Vec<u8>,
+}
+
+/// The opening of the part of a commitment that says how long the record is kept, and the hashes of the other two parts. It
+/// outlives the record, so that nobody can say later that a record was kept for another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
     /// How long the record is kept; with the leaf's month it names the key.
     pub retention: Retention,
-    /// Nonce (12 bytes) and AES-256-GCM ciphertext with tag of salt and record; see `FORMAT.md`.
-    pub sealed: Vec<u8>,
+    /// The salt of that part.
+    pub retention_salt: Salt,
+    /// The part of the record.
+    pub record: Hash,
+    /// The part of the links to persons.
+    pub links: Hash,
+}
+
+impl Opening {
+    /// The three parts.
+    pub fn parts(&self) -> Parts {
+        let retention = retention_part(&self.retention_salt, self.retention.months());
+        Parts { record: self.record, retention, links: self.links }
+    }
 }
 
 impl SealedEntry {
     /// Which key seals the record.
     pub fn period(&self) -> RecordPeriod {
-        RecordPeriod::new(Timestamp::from_millis(self.leaf.time_ms), self.retention)
+        RecordPeriod::new(Timestamp::from_millis(self.leaf.time_ms), self.opening.retention)
+    }
+
+    /// Whether the leaf commits to what the opening says.
+    pub fn is_committed(&self) -> bool {
+        self.opening.parts().commitment() == self.leaf.commitment
+    }
+
+    /// Fails where the leaf of this entry, of index `index`, does not commit to what the opening says.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn check_opening(&self, index: u64) -> Result<(), StoreError> {
+        if self.is_committed() {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(format!(
+            "the leaf of entry {index} does not commit to how long its record is kept: that was changed"
+        )))
     }
 }
 
@@ -170,6 +210,10 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Calls `visit` with the batches that hold the entries from index `from`, in order, to the end of the journal.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
 
+    /// Entry `index`; `None` beyond the journal's end. Takes about the same time wherever the entry lies: O(log n) in the number of
+    /// entries, beside what a segment that was never read takes once.
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
+
     /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes), of the shard
     /// whose first entry is `shard`.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
@@ -219,6 +263,8 @@ pub trait Fold: Send + Sync + fmt::Debug {
     fn clear(&self) -> Result<(), StoreError>;
 }
 
+const KEY_CHECK_LABEL: &[u8] = b"unefois/key-check/v1\0";
+
 /// 32 secret bytes; wiped when dropped, never printed.
 #[derive(Clone)]
 pub struct SecretKey(zeroize::Zeroizing<[u8; 32]>);
@@ -232,6 +278,14 @@ impl SecretKey {
     /// The bytes.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// By which the log knows the key again: SHA-256("unefois/key-check/v1" ‖ 0x00 ‖ key). It says nothing of the key, which is
+    /// random.
+    pub fn check(&self) -> Digest {
+        let mut bytes = zeroize::Zeroizing::new(KEY_CHECK_LABEL.to_vec());
+        bytes.extend_from_slice(self.expose());
+        Digest::of(&bytes)
     }
 }
 
@@ -255,6 +309,9 @@ pub trait RecordKeys: Send + Sync + fmt::Debug {
     /// Destroys the key of `period` for good; durable when this returns. One that is not there is no fault.
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError>;
 
-    /// The key under which identities become tags; made and durable on first use.
-    fn subject_key(&self) -> Result<SecretKey, StoreError>;
+    /// The key under which identities become tags; `None` where it was never made.
+    fn subject_key(&self) -> Result<Option<SecretKey>, StoreError>;
+
+    /// The same, made and durable before this returns where it did not exist. For a log that begins, and no other.
+    fn make_subject_key(&self) -> Result<SecretKey, StoreError>;
 }

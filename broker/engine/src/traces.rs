@@ -1,8 +1,9 @@
 //! Reading of traces and proofs. Who reads records leaves an entry; proofs and checkpoints hold nothing personal.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use unefois_audit::{Hash, Leaf, Receipt, TileHashes, TileNodes, TlogProof, inclusion_proof};
 use unefois_consent::Siret;
 use unefois_consent::event::{Event, TraceScope, TracesRead};
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::seal::OpenRecord;
 use crate::sequencer::Turn;
-use crate::store::{Journal, SealedEntry, StoreError, Visit};
+use crate::store::{Journal, Opening, SealedEntry, StoreError, Visit};
 
 /// Most entries on one page of a list.
 pub const MAX_ENTRIES: u64 = 1_000;
@@ -28,6 +29,8 @@ pub struct EntryView {
     pub index: u64,
     /// Its public leaf.
     pub leaf: Leaf,
+    /// What of its commitment stays open.
+    pub opening: Opening,
     /// Its record; absent where it was purged.
     pub record: Option<OpenRecord>,
 }
@@ -95,11 +98,7 @@ impl Engine {
         if index >= self.head().entries() {
             return Err(not_found);
         }
-        let entry = self
-            .read_entries(index, index.saturating_add(1))
-            .await?
-            .pop()
-            .ok_or(EngineError::NotFound("this entry"))?;
+        let entry = self.read_entry(index).await?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         match role {
             Role::Exchange if !is_answer_to(&record.record, caller.participant()) => return Err(not_found),
@@ -114,17 +113,15 @@ impl Engine {
 
     /// The receipt of an entry whose record is there. The reading is logged already.
     pub(crate) async fn receipt_at(&self, index: u64) -> Result<Receipt, EngineError> {
-        let entry = self
-            .read_entries(index, index.saturating_add(1))
-            .await?
-            .pop()
-            .ok_or(EngineError::NotFound("this entry"))?;
+        let entry = self.read_entry(index).await?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         let Inclusion { head, index, hashes } = self.inclusion_in(self.head_for(index), index).await?;
         let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
         Ok(Receipt {
             record: record.record,
             salt: record.salt,
+            retention_part: entry.opening.parts().retention,
+            links_part: entry.opening.links,
             kind: entry.leaf.kind,
             time_ms: entry.leaf.time_ms,
             proof,
@@ -190,6 +187,15 @@ impl Engine {
         Ok(())
     }
 
+    async fn read_entry(&self, index: u64) -> Result<EntryView, EngineError> {
+        let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
+        blocking(move || {
+            let entry = journal.entry(index)?.ok_or(EngineError::NotFound("this entry"))?;
+            Ok(EntryView { index, leaf: entry.leaf, opening: entry.opening, record: opener.open(index, &entry)? })
+        })
+        .await
+    }
+
     pub(crate) async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
         let journal = Arc::clone(self.journal());
         let opener = Arc::clone(self.opener());
@@ -197,7 +203,8 @@ impl Engine {
             let (mut views, mut bytes) = (Vec::new(), 0);
             visit_entries(&*journal, from, to, |index, entry| {
                 bytes += entry.sealed.len();
-                views.push(EntryView { index, leaf: entry.leaf, record: opener.open(index, entry)? });
+                let record = opener.open(index, entry)?;
+                views.push(EntryView { index, leaf: entry.leaf, opening: entry.opening, record });
                 Ok(if bytes < MAX_PAGE_BYTES { Visit::Continue } else { Visit::Stop })
             })?;
             Ok(views)
@@ -233,39 +240,62 @@ pub(crate) fn visit_entries(
 /// Whether a record is an answer that `consumer` got. Its questions and refusals are for auditors: their records say
 /// whether the person was met before, by whomever.
 fn is_answer_to(record: &str, consumer: Siret) -> bool {
-    match serde_json::from_str::<Event>(record) {
-        Ok(Event::Answered(e)) => e.consumer == consumer,
-        Ok(
-            Event::Requested(_)
-            | Event::Refused(_)
-            | Event::LogOpened(_)
-            | Event::ShardClosed(_)
-            | Event::RegistryChanged(_)
-            | Event::ConsentGranted(_)
-            | Event::ConsentRequested(_)
-            | Event::ConsentRenewed(_)
-            | Event::ConsentRefused(_)
-            | Event::ConsentPaused(_)
-            | Event::ConsentResumed(_)
-            | Event::ConsentWithdrawn(_)
-            | Event::ConsentRevoked(_)
-            | Event::ConsentInvalidated(_)
-            | Event::MandateGranted(_)
-            | Event::MandateEnded(_)
-            | Event::ObjectionRecorded(_)
-            | Event::ObjectionLifted(_)
-            | Event::Carried(_)
-            | Event::Purged(_)
-            | Event::Dropped(_)
-            | Event::Failed(_)
-            | Event::TracesRead(_),
-        )
-        | Err(_) => false,
-    }
+    matches!(serde_json::from_str(record), Ok(Event::Answered(answered)) if answered.consumer == consumer)
 }
 
+/// How many of [`blocking`]'s tasks run at once: a disk gives no more to more of them, and each has a thread.
+static READS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(reads_at_once()));
+
+fn reads_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(2).max(4)
+}
+
+/// Runs `work`, which reads the store, beside the tasks of the runtime; waits in a queue while too many do.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(EngineError::Internal("a read was interrupted")))
+    const INTERRUPTED: EngineError = EngineError::Internal("a read was interrupted");
+    let place = READS.acquire().await.map_err(|_| INTERRUPTED)?;
+    // The place goes with the work: a caller that goes away does not end its thread.
+    let work = move || {
+        let _place = place;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(INTERRUPTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_readers_does_not_get_a_thread_each() {
+        static RUNNING: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            let read = || {
+                blocking(|| {
+                    MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    RUNNING.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                })
+            };
+            // Some callers go away while they wait or while their work runs.
+            let crowd: Vec<_> = (0..2_000).map(|_| tokio::spawn(read())).collect();
+            for (number, caller) in crowd.into_iter().enumerate() {
+                if number % 5 == 0 {
+                    caller.abort();
+                } else {
+                    caller.await.unwrap().unwrap();
+                }
+            }
+        });
+        let most = MOST.load(Ordering::SeqCst);
+        assert!((1..=reads_at_once()).contains(&most), "{most} at once");
+        assert_eq!(READS.available_permits(), reads_at_once());
+    }
 }

@@ -13,9 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, TileHashes, TileNodes, root_at};
+use unefois_audit::{BatchProofs, Frontier, Hash, Leaf, Salt, TileHashes, TileNodes, root_at};
 use unefois_consent::{RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Fold, Journal, RecordKeys, Row, SealedEntry, ShardChange, StoreError, Visit};
+use unefois_engine::store::{
+    Batch, Fold, Journal, Opening, RecordKeys, Row, SealedEntry, ShardChange, StoreError, Visit,
+};
 use unefois_store::embedded::FoldEngine;
 use unefois_store::{EmbeddedStore, MemoryStore, Options};
 
@@ -104,7 +106,12 @@ fn batch_at(shard: u64, frontier: &Frontier, count: u8) -> (Batch, BatchProofs) 
     let first = shard + frontier.size();
     let entry = |n: u8| SealedEntry {
         leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + first + u64::from(n), commitment: Hash([n; 32]) },
-        retention: Retention::TRACES,
+        opening: Opening {
+            retention: Retention::TRACES,
+            retention_salt: Salt([2; 32]),
+            record: Hash([3; 32]),
+            links: Hash([4; 32]),
+        },
         sealed: vec![n; 300 + usize::from(n)],
     };
     let entries: Vec<_> = (0..count).map(entry).collect();
@@ -179,6 +186,31 @@ fn what_was_appended_is_read_back_in_order_also_after_reopening<S: Subject>() {
             frontier.append(entry.leaf.hash());
         }
         assert_eq!(root_at(&TileNodes(&Tiles(store.journal(), 0)), size).unwrap(), frontier.root(), "size {size}");
+    }
+}
+
+fn each_entry_is_found_by_its_index_in_any_order_also_after_reopening<S: Subject>() {
+    let mut store = S::create();
+    assert_eq!(store.journal().entry(0).unwrap(), None);
+    let mut entries = Vec::new();
+    for round in 0..4 {
+        for count in [1, 40, 3, 100, 7, 64, 90] {
+            entries.extend(append(store.journal(), count).entries);
+        }
+        if round % 2 == 1 {
+            entries.extend(close_shard(store.journal()).into_iter().flat_map(|batch| batch.entries));
+        }
+        // From behind, from the front, and back and forth.
+        let size = entries.len();
+        for index in (0..size).rev().chain(0..size).chain((0..size).map(|n| n * 397 % size)) {
+            assert_eq!(store.journal().entry(index as u64).unwrap().as_ref(), Some(&entries[index]), "entry {index}");
+        }
+        for beyond in [size as u64, size as u64 + 1, u64::MAX] {
+            assert_eq!(store.journal().entry(beyond).unwrap(), None, "entry {beyond}");
+        }
+        if round != 2 {
+            store = store.reopen();
+        }
     }
 }
 
@@ -345,11 +377,13 @@ fn a_key_is_made_once_and_stays<S: Subject>() {
     let month = period("2026-11");
     assert!(store.keys().get(month).unwrap().is_none());
     let key = *store.keys().get_or_create(month).unwrap().expose();
-    let subject = *store.keys().subject_key().unwrap().expose();
+    assert!(store.keys().subject_key().unwrap().is_none());
+    let subject = *store.keys().make_subject_key().unwrap().expose();
     let store = store.reopen();
     assert_eq!(store.keys().get(month).unwrap().unwrap().expose(), &key);
     assert_eq!(store.keys().get_or_create(month).unwrap().expose(), &key);
-    assert_eq!(store.keys().subject_key().unwrap().expose(), &subject);
+    assert_eq!(store.keys().subject_key().unwrap().unwrap().expose(), &subject);
+    assert_eq!(store.keys().make_subject_key().unwrap().expose(), &subject);
     assert_ne!(key, subject);
     assert!(store.keys().get(period("2026-12")).unwrap().is_none());
 }
@@ -360,7 +394,7 @@ fn a_destroyed_key_is_gone_for_good_and_the_others_stay<S: Subject>() {
     let destroyed = *store.keys().get_or_create(short).unwrap().expose();
     let kept = *store.keys().get_or_create(long).unwrap().expose();
     assert_ne!(destroyed, kept);
-    store.keys().subject_key().unwrap();
+    store.keys().make_subject_key().unwrap();
     let periods = |store: &S| {
         let mut periods = store.keys().periods().unwrap();
         periods.sort();
@@ -380,6 +414,7 @@ macro_rules! contract {
     ($module:ident, $store:ty) => {
         contract!($module, $store:
             what_was_appended_is_read_back_in_order_also_after_reopening,
+            each_entry_is_found_by_its_index_in_any_order_also_after_reopening,
             a_closed_shard_stays_as_it_is_and_the_next_one_goes_on,
             a_shard_that_does_not_follow_is_not_begun,
             a_batch_that_does_not_go_on_is_not_written,

@@ -15,9 +15,11 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use unefois_audit::{BatchProofs, Hash, Leaf};
+use unefois_audit::{BatchProofs, Hash, Leaf, Salt};
 use unefois_consent::{Event, RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Journal, JournalEnd, RecordKeys, SealedEntry, ShardChange, StoreError, Visit};
+use unefois_engine::store::{
+    Batch, Journal, JournalEnd, Opening, RecordKeys, SealedEntry, ShardChange, StoreError, Visit,
+};
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -29,12 +31,17 @@ fn open(folder: &Path) -> Result<EmbeddedStore, StoreError> {
     EmbeddedStore::open(folder, &options())
 }
 
+fn opening() -> Opening {
+    let salt = Salt([2; 32]);
+    Opening { retention: Retention::TRACES, retention_salt: salt, record: Hash([3; 32]), links: Hash([4; 32]) }
+}
+
 fn append(journal: &dyn Journal, count: u8) {
     let first = journal.end().frontier.size();
     let entries: Vec<_> = (0..count)
         .map(|n| SealedEntry {
             leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([n; 32]) },
-            retention: Retention::TRACES,
+            opening: opening(),
             sealed: vec![n; 500],
         })
         .collect();
@@ -140,7 +147,7 @@ fn a_segment_that_was_cut_or_exchanged_is_noticed_at_the_start() {
     let [first, second, ..] = &segments(&data)[..] else { panic!("too few segments") };
     // Its last frame is gone, as if it had never been written.
     let whole = fs::read(first).unwrap();
-    let last = whole.windows(4).rposition(|bytes| bytes == b"UFR2").unwrap();
+    let last = whole.windows(4).rposition(|bytes| bytes == b"UFR1").unwrap();
     let mut cut = whole.clone();
     cut[last..].fill(0);
     fs::write(first, &cut).unwrap();
@@ -158,7 +165,7 @@ fn close_shard(journal: &dyn Journal) {
         let first = end.entries();
         let leaf = Leaf { kind, time_ms: first + 1, commitment: Hash([9; 32]) };
         let proofs = BatchProofs::new(&end.frontier, &[leaf.hash()]);
-        let entries = vec![SealedEntry { leaf, retention: Retention::TRACES, sealed: vec![9; 500] }];
+        let entries = vec![SealedEntry { leaf, opening: opening(), sealed: vec![9; 500] }];
         (Batch { first, entries, root: proofs.root(), signature: [8; 64] }, proofs)
     };
     let (last, proofs) = alone(&end, Event::SHARD_CLOSED);

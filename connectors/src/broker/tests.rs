@@ -9,7 +9,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-use unefois_audit::{Checkpoint, Salt, TlogProof, answer_digest, canonical_json};
+use unefois_audit::{Checkpoint, Hash, Salt, TlogProof, answer_digest, canonical_json};
 use unefois_consent::{Ground, Outcome, OutcomeCode};
 use unefois_proto::v1;
 use unefois_proto::v1::exchange_service_server::{ExchangeService, ExchangeServiceServer};
@@ -63,8 +63,16 @@ impl Scripted {
         }});
         let proof = TlogProof { extra: None, index: 0, hashes: Vec::new(), checkpoint: String::new() };
         let (salt, time_ms) = (Salt([4; 32]), 1_767_225_600_000);
-        let mut receipt =
-            Receipt { record: record.to_string(), salt, kind: 18, time_ms, proof, answer_salt: Some(answer_salt) };
+        let mut receipt = Receipt {
+            record: record.to_string(),
+            salt,
+            retention_part: Hash([0x22; 32]),
+            links_part: Hash([0x44; 32]),
+            kind: 18,
+            time_ms,
+            proof,
+            answer_salt: Some(answer_salt),
+        };
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 1, root: receipt.leaf().hash() };
         let signature = signer().sign(checkpoint.note_text().as_bytes());
         receipt.proof.checkpoint = checkpoint.signed(signature.as_ref().try_into().unwrap(), key().id());

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{CLOCK_SKEW, Facts, PersonFacts};
+use super::{CLOCK_SKEW, Facts, PersonFacts, Recorded};
 use crate::registry::{Procedure, Registry};
 use crate::{
-    Consent, ConsentId, ConsentStatus, Ground, MandateId, NoticeShown, ProcedureId, Question, Reason, Siret,
+    Consent, ConsentId, ConsentStatus, Ground, MandateId, NoticeShown, Objection, ProcedureId, Question, Reason, Siret,
     SubjectRef, Timestamp,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn check_ground(
         // CRPA L114-8 II: the person is informed and did not object.
         Ground::Proactive { notice } => {
             check_notice(procedure, notice, now, failed);
-            if objects(facts.person, &question.procedure) {
+            if objects(facts.person, &question.procedure, now) {
                 failed.insert(Reason::Objection);
             }
             None
@@ -66,8 +66,13 @@ fn check_notice(procedure: &Procedure, shown: &NoticeShown, now: Timestamp, fail
     }
 }
 
-pub(super) fn objects(person: &PersonFacts, procedure: &ProcedureId) -> bool {
-    person.objections.iter().any(|o| o.procedure.as_ref().is_none_or(|p| p == procedure))
+pub(super) fn objects(person: &PersonFacts, procedure: &ProcedureId, now: Timestamp) -> bool {
+    person.objections.iter().any(|o| objection_counts(o, procedure, now))
+}
+
+/// An objection that lapsed counts no more.
+pub(super) fn objection_counts(objection: &Objection, procedure: &ProcedureId, now: Timestamp) -> bool {
+    objection.is_in_force(now) && objection.procedure.as_ref().is_none_or(|p| p == procedure)
 }
 
 /// The named consent, or the newest that passes; where none passes, what fails is reported of the newest. A retry is the
@@ -79,18 +84,9 @@ fn choose_consent(
     now: Timestamp,
     failed: &mut BTreeSet<Reason>,
 ) -> Option<ConsentId> {
-    let earlier = facts.earlier.filter(|e| e.content == question.content).and_then(|e| e.consent);
+    let earlier = stands_on(facts, question);
     let mut first_failures = None;
-    for consent in &facts.person.consents {
-        // Another consumer's, subject's or procedure's consent reads as if there were none.
-        let concerns = consent.consumer == question.consumer
-            && consent.subject == question.subject
-            && consent.procedure == question.procedure
-            && named.is_none_or(|id| id == consent.id)
-            && earlier.is_none_or(|id| id == consent.id);
-        if !concerns {
-            continue;
-        }
+    for consent in concerned(facts, question, named) {
         let mut failures = BTreeSet::new();
         check_consent_in_force(facts.person, consent, now, &mut failures);
         check_scope(facts.registry, consent, question, &mut failures);
@@ -104,6 +100,28 @@ fn choose_consent(
     }
     failed.extend(first_failures.unwrap_or_else(|| BTreeSet::from([Reason::ConsentMissing])));
     None
+}
+
+/// The consent that a retry stands on.
+fn stands_on(facts: &Facts<'_>, question: &Question) -> Option<ConsentId> {
+    facts.earlier.filter(|e| e.content == question.content).and_then(|e| e.consent)
+}
+
+/// The consents that a question may stand on, newest first. Another consumer's, subject's or procedure's consent reads as if
+/// there were none.
+pub(super) fn concerned<'a>(
+    facts: &Facts<'a>,
+    question: &'a Question,
+    named: Option<ConsentId>,
+) -> impl Iterator<Item = &'a Recorded<Consent>> + use<'a> {
+    let earlier = stands_on(facts, question);
+    facts.person.consents.iter().filter(move |consent| {
+        consent.consumer == question.consumer
+            && consent.subject == question.subject
+            && consent.procedure == question.procedure
+            && named.is_none_or(|id| id == consent.id)
+            && earlier.is_none_or(|id| id == consent.id)
+    })
 }
 
 /// Given, in force within its dates, and where a representative gave it, under a mandate that still is.

@@ -68,7 +68,7 @@ const WAYS: [Way; 40] = [
     }),
     (Reason::Objection, |w| {
         w.question.ground = Ground::Proactive { notice: notice() };
-        w.person.objections.push(Objection { subject: PERSON, consumer: p(TOWN), procedure: None, by_person: false });
+        w.person.objections.push(Recorded::by(3, objection(shifted(noon(), 1))));
     }),
     (Reason::PreviewMissing, |w| {
         w.question.attributes = vec![p("ccas.aides.montant")];
@@ -83,8 +83,12 @@ const WAYS: [Way; 40] = [
     (Reason::RetryTooLate, |w| {
         w.earlier = Some(Earlier { at: Timestamp::from_millis(0), ..earlier(w) });
     }),
-    (Reason::RetryTooOften, |w| w.earlier = Some(Earlier { attempts: MAX_ATTEMPTS, ..earlier(w) })),
+    (Reason::RetryTooOften, |w| w.earlier = Some(Earlier { attempts: Rules::NEWEST.max_attempts(), ..earlier(w) })),
 ];
+
+fn objection(lapses_at: Timestamp) -> Objection {
+    Objection { subject: PERSON, consumer: p(TOWN), procedure: None, by_person: false, lapses_at }
+}
 
 fn in_status(world: &mut World, status: ConsentStatus) {
     *world = World::with_consents(&[Consent { status, ..consent(1) }]);
@@ -93,7 +97,7 @@ fn in_status(world: &mut World, status: ConsentStatus) {
 /// Somebody acts for the person under `mandate`.
 fn acting(world: &mut World, mandate: Mandate) {
     world.question.mandate = Some(mandate.id);
-    world.person.mandates.push(mandate);
+    world.person.mandates.push(Recorded::by(2, mandate));
 }
 
 fn filter(world: &mut World, dataset: &str, parameter: &str) {
@@ -106,7 +110,7 @@ fn law_request(world: &mut World, notice: NoticeShown) {
 
 /// A first attempt at the world's question, a moment ago.
 fn earlier(world: &World) -> Earlier {
-    Earlier { exchange: EXCHANGE, content: world.question.content, at: world.now, attempts: 1, consent: None }
+    Earlier { exchange: EXCHANGE, content: world.question.content, at: world.now, attempts: 1, consent: None, index: 9 }
 }
 
 /// Why the world's question is refused; empty where it is permitted.
@@ -236,12 +240,14 @@ fn a_filter_is_for_a_dataset_that_is_asked_and_of_a_name_it_takes() {
 fn an_objection_blocks_proactive_use_for_its_procedure_or_for_all_and_no_request_of_the_law() {
     for (objected, blocks) in [(None, true), (Some("cantine"), true), (Some("rentree"), false)] {
         let mut world = World::new();
-        let objection = Objection { subject: PERSON, consumer: p(TOWN), procedure: objected.map(p), by_person: false };
-        world.person.objections.push(objection);
+        let objection = Objection { procedure: objected.map(p), ..objection(shifted(noon(), 1)) };
+        world.person.objections.push(Recorded::by(3, objection.clone()));
         assert_eq!(reasons(&world), [], "LAW_REQUEST goes on");
         world.question.ground = Ground::Proactive { notice: notice() };
         let expected: &[Reason] = if blocks { &[Reason::Objection] } else { &[] };
         assert_eq!(reasons(&world), expected, "{objected:?}");
+        world.person.objections[0].fact.lapses_at = world.now;
+        assert_eq!(reasons(&world), [], "one that lapsed counts no more");
     }
 }
 

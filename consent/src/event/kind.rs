@@ -58,6 +58,9 @@ kinds! {
     MANDATE_ENDED MandateEnded 22 "mandate ended"
     /// The last entry of a shard and no other.
     SHARD_CLOSED ShardClosed 23 "shard closed"
+    /// A reader knows by it which key opens what comes after it.
+    KEY_MADE KeyMade 24 "key made"
+    RULES_CHANGED RulesChanged 25 "rules changed"
     TRACES_READ TracesRead 32 "traces read"
 }
 
@@ -80,11 +83,17 @@ impl Event {
         )
     }
 
-    /// Whether an entry of this kind may be a person's first: those of [`Event::new_subjects`].
+    /// Whether entries of this kind exist.
+    pub fn is_known(kind: u8) -> bool {
+        Self::kind_name(kind) != "unknown"
+    }
+
+    /// Whether an entry of this kind may say who a person is: be their first, or carry that over.
     pub fn may_introduce(kind: u8) -> bool {
         matches!(
             kind,
-            Self::CONSENT_REQUESTED
+            Self::CARRIED
+                | Self::CONSENT_REQUESTED
                 | Self::CONSENT_GRANTED
                 | Self::CONSENT_RENEWED
                 | Self::OBJECTION_RECORDED

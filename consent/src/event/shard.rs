@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, Rules};
 
 /// The log begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,10 @@ pub struct LogOpened {
     pub origin: String,
     /// Its verifier key (C2SP signed-note).
     pub verifier_key: String,
+    /// By which rules it is decided from here on.
+    pub rules: Rules,
+    /// By which the key of subjects is known again.
+    pub subject_key: Digest,
     /// The shard that this one goes on from; absent in the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousShard>,

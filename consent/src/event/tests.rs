@@ -7,7 +7,7 @@ use super::*;
 const GOLDEN: &str = include_str!("../../testdata/events-v1.jsonl");
 
 /// Kind byte and name of every event, in the order of the golden file.
-const KINDS: [(u8, &str, &str); 24] = [
+const KINDS: [(u8, &str, &str); 26] = [
     (1, "log_opened", "log opened"),
     (2, "registry_changed", "registry changed"),
     (3, "consent_granted", "consent granted"),
@@ -32,6 +32,8 @@ const KINDS: [(u8, &str, &str); 24] = [
     (21, "mandate_granted", "mandate granted"),
     (22, "mandate_ended", "mandate ended"),
     (23, "shard_closed", "shard closed"),
+    (24, "key_made", "key made"),
+    (25, "rules_changed", "rules changed"),
 ];
 
 fn golden() -> Vec<Event> {
@@ -65,6 +67,8 @@ fn position(event: &Event) -> usize {
         Event::MandateGranted(_) => 21,
         Event::MandateEnded(_) => 22,
         Event::ShardClosed(_) => 23,
+        Event::KeyMade(_) => 24,
+        Event::RulesChanged(_) => 25,
     }
 }
 
@@ -84,7 +88,7 @@ fn shade(event: &Event) -> Option<String> {
         Event::RegistryChanged(e) => Some(change(&e.change).to_owned()),
         Event::Carried(e) => Some(match e.fact {
             CarriedFact::Subject(_) => "subject".to_owned(),
-            CarriedFact::Objection(_) => "objection".to_owned(),
+            CarriedFact::Uses(_) => "uses".to_owned(),
         }),
         Event::Requested(e) => Some(e.question.ground.kind().as_str().to_owned()),
         Event::Failed(e) => Some(match e.cause {
@@ -96,10 +100,13 @@ fn shade(event: &Event) -> Option<String> {
         Event::TracesRead(e) => Some(match e.scope {
             TraceScope::Entries { .. } => "entries".to_owned(),
             TraceScope::Receipt { .. } => "receipt".to_owned(),
-            TraceScope::Person { .. } => "person".to_owned(),
+            TraceScope::Person { reader: None, .. } => "person".to_owned(),
+            TraceScope::Person { reader: Some(_), .. } => "representative".to_owned(),
         }),
         Event::LogOpened(e) => Some(if e.previous.is_some() { "goes on" } else { "first" }.to_owned()),
         Event::ShardClosed(_)
+        | Event::KeyMade(_)
+        | Event::RulesChanged(_)
         | Event::ConsentGranted(_)
         | Event::ConsentRequested(_)
         | Event::ConsentRenewed(_)
@@ -130,7 +137,7 @@ fn records_of_version_1_are_read_and_printed_byte_for_byte() {
 
 #[test]
 fn the_kinds_that_may_introduce_a_person_are_those_of_events_that_do() {
-    let introduce = |event: &Event| {
+    let introduces = |event: &Event| {
         // Whoever has room for a new person, whether or not this one is there.
         let text = serde_json::to_value(event).unwrap();
         let record = text.as_object().unwrap().values().next().unwrap().clone();
@@ -140,11 +147,49 @@ fn the_kinds_that_may_introduce_a_person_are_those_of_events_that_do() {
             record[member] = new.clone();
             let name = text.as_object().unwrap().keys().next().unwrap();
             serde_json::from_value::<Event>(serde_json::json!({ name: record }))
-                .is_ok_and(|event| event.new_subjects().next().is_some())
+                .is_ok_and(|event| event.facts().introduces().next().is_some())
         })
     };
     for event in golden() {
-        assert_eq!(Event::may_introduce(event.kind()), introduce(&event), "{}", Event::kind_name(event.kind()));
+        let expected = introduces(&event) || event.kind() == Event::CARRIED;
+        assert_eq!(Event::may_introduce(event.kind()), expected, "{}", Event::kind_name(event.kind()));
+    }
+}
+
+#[test]
+fn what_an_event_rests_on_is_of_a_kind_that_it_may_rest_on() {
+    for event in golden() {
+        for rest in event.facts().rests_on() {
+            let fitting = (0..=u8::MAX).filter(|kind| rest.kind.fits(*kind));
+            assert!(fitting.clone().count() > 0 && fitting.clone().all(Event::is_known), "{rest:?}");
+        }
+        // Who is named, or shown a record, is somebody of the ledger.
+        assert!(event.facts().shown_to.is_none() || event.kind() != Event::MANDATE_GRANTED);
+    }
+}
+
+#[test]
+fn a_retention_follows_from_the_kind_the_record_and_the_registry() {
+    let mut registry = crate::Registry::default();
+    let now: Timestamp = "2026-09-01T08:30:00Z".parse().unwrap();
+    for event in golden() {
+        if let Event::RegistryChanged(changed) = &event {
+            registry.apply(changed.change.clone());
+        }
+    }
+    let of = |event: &Event, registry: &crate::Registry| {
+        event.facts().keep.retention(now, registry, |_| Some(crate::Retention::from_months(7))).months()
+    };
+    for event in golden() {
+        let expected = match position(&event) {
+            0 | 1 | 7 | 23 | 24 | 25 => 0,
+            4 | 5 => 24,
+            8 | 9 | 6 | 13 => 36,
+            10 | 11 | 12 => 7,
+            21 | 22 => 48 + 36,
+            _ => 12 + 36,
+        };
+        assert_eq!(of(&event, &registry), expected, "{}", Event::kind_name(event.kind()));
     }
 }
 
@@ -167,7 +212,7 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
     let shown: BTreeSet<_> = golden.iter().map(position).collect();
     assert_eq!(shown.len(), KINDS.len());
     let shades: BTreeSet<_> = golden.iter().filter_map(shade).collect();
-    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 3 + 2);
+    assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 4 + 2);
     let told: Vec<_> =
         golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
     assert_eq!(told, [&Reason::ALL.to_vec()]);
@@ -175,7 +220,8 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
 
 #[test]
 fn a_record_introduces_its_subject_once_and_by_reference() {
-    let introduces: Vec<_> = golden().iter().filter(|e| e.new_subjects().next().is_some()).map(Event::kind).collect();
+    let introduces: Vec<_> =
+        golden().iter().filter(|e| e.facts().introduces().next().is_some()).map(Event::kind).collect();
     assert_eq!(introduces, [3, 5, 16, 17, 9, 21]);
 }
 

@@ -128,6 +128,14 @@ fn check_procedures(file: &RegistryFile) -> Result<(), RegistryFault> {
         if !(1..=Retention::TRACES.months()).contains(&procedure.trace_months) {
             return fault(place, "trace_months is from 1 to 36");
         }
+        let is_short = procedure.trace_months < Retention::TRACES.months();
+        if is_short && procedure.trace_article.trim().is_empty() {
+            let rule = "traces are kept 36 months (CRPA R114-9-7); trace_article names the article that says fewer";
+            return fault(place, rule);
+        }
+        if procedure.trace_article.len() > MAX_CONTACT_BYTES {
+            return fault(place, format!("trace_article has at most {MAX_CONTACT_BYTES} bytes"));
+        }
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ fn file() -> RegistryFile {
             "keys": [{ "fingerprint": "a1".repeat(32), "roles": ["exchange", "audit", "registry"], "label": "ville" }],
         }],
         "procedures": [{
-            "id": "cantine", "title": "Cantine", "consent_max_days": 30, "notice_max_age_days": 7, "trace_months": 6,
+            "id": "cantine", "title": "Cantine", "consent_max_days": 30, "notice_max_age_days": 7, "trace_months": 12, "trace_article": "2022/1463 art. 17",
             "notices": [{ "version": 1, "fr": "Nous…", "en": "We…" }, { "version": 2, "fr": "Nous…", "en": "We…" }],
         }],
         "datasets": classes,

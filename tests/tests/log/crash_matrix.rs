@@ -43,7 +43,7 @@ async fn append(engine: &Arc<Engine>, each: usize) {
             for _ in 0..each {
                 match engine.append(event.clone(), Instant::now() + Duration::from_secs(10)).await {
                     Ok(receipt) => {
-                        let leaf = unefois_audit::commitment(&receipt.salt, receipt.record.as_bytes());
+                        let leaf = receipt.leaf().commitment;
                         println!("told {} {leaf}", receipt.proof.index);
                         // The lines of a head: origin, size, root in base64.
                         let head: Vec<&str> = receipt.proof.checkpoint.lines().collect();

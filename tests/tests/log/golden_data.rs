@@ -110,7 +110,7 @@ async fn a_data_folder_of_the_first_version_opens_replays_and_goes_on() {
     let key: VerifierKey = signer(&folder).verifier_key().clone();
 
     let report = world::check_log(&data, &key);
-    assert_eq!((report.entries, report.records, report.purged, report.open), (23, 23, 0, 0));
+    assert_eq!((report.entries, report.records, report.purged, report.open), (27, 27, 0, 0));
     assert_eq!(report.decisions, 10);
     let events: Vec<_> = world::events(&data).into_iter().map(|(_, event)| Event::kind_name(event.kind())).collect();
     assert_eq!(events.iter().filter(|kind| **kind == "log opened").count(), 2);

@@ -23,6 +23,8 @@ fn receipt() -> Receipt {
     let mut receipt = Receipt {
         record,
         salt: Salt([0x11; 32]),
+        retention_part: Hash([0x22; 32]),
+        links_part: Hash([0x44; 32]),
         kind: 2,
         time_ms: 1_767_225_600_000,
         proof: crate::tlog_proof::TlogProof { extra: None, index: 3, hashes: Vec::new(), checkpoint: String::new() },
@@ -57,7 +59,7 @@ fn the_golden_receipt_of_version_1_is_read_written_and_verified() {
     let verified = golden.verify(&golden_key).unwrap();
     assert_eq!((verified.index, verified.checkpoint.size), (3, 7));
     assert_eq!((verified.leaf.kind, verified.leaf.time_ms), (2, 1_767_225_600_000));
-    assert_eq!(verified.leaf.commitment, commitment(&golden.salt, golden.record().as_bytes()));
+    assert_eq!(verified.leaf, golden.leaf());
     // What was released as version 1 is what is written today.
     assert_eq!(receipt(), golden);
 }
@@ -84,6 +86,12 @@ fn each_altered_part_of_a_receipt_is_refused() {
         let mut salt = receipt.salt;
         salt.0[bit / 8] ^= 1 << (bit % 8);
         refused(Receipt { salt, ..receipt.clone() });
+        for part in [0, 1] {
+            let mut changed = receipt.clone();
+            let hash = if part == 0 { &mut changed.retention_part } else { &mut changed.links_part };
+            hash.0[bit / 8] ^= 1 << (bit % 8);
+            refused(changed);
+        }
     }
     for bit in 0..8 {
         refused(Receipt { kind: receipt.kind ^ (1 << bit), ..receipt.clone() });
@@ -185,7 +193,7 @@ proptest! {
         record in "(\\PC|[\\x00-\\x1f\"\\\\]){0,40}", salt: [u8; 32], kind: u8, time_ms: u64, answer_salt: Option<[u8; 32]>,
     ) {
         let written = Receipt {
-            record, salt: Salt(salt), kind, time_ms, proof: receipt().proof, answer_salt: answer_salt.map(Salt),
+            record, salt: Salt(salt), kind, time_ms, answer_salt: answer_salt.map(Salt), ..receipt()
         };
         let text = written.to_json();
         prop_assert_eq!(text.lines().count(), 1);
@@ -195,7 +203,7 @@ proptest! {
 
     #[test]
     fn a_receipt_parser_never_panics_and_what_it_reads_keeps_its_meaning(
-        text in "\\PC{0,60}|\\{(\"(format|record|salt|kind|time_ms|proof)\":(\"[a-z]{0,3}\"|[0-9]{1,3}),?){0,7}\\}",
+        text in "\\PC{0,60}|\\{(\"(format|record|salt|retention_part|links_part|kind|time_ms|proof)\":(\"[a-z]{0,3}\"|[0-9]{1,3}),?){0,7}\\}",
         position: usize,
         byte: u8,
     ) {

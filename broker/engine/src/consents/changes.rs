@@ -155,38 +155,24 @@ fn read(index: u64, at: Timestamp, event: &Event) -> Option<Found> {
         mandate: None,
         subject,
     };
-    if let Some((decision, decided)) = event.decision() {
+    if let Some((decision, decided)) = event.facts().decision {
         let ends = matches!(decision, Decision::Withdraw | Decision::Revoke | Decision::Invalidate);
         return Some(Found { ends, consent: Some(decided.consent), ..found(decided.subject) });
     }
-    match event {
-        Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) => {
-            let procedure = Some(e.consent.procedure.clone());
-            Some(Found { consent: Some(e.consent.id), procedure, ..found(e.consent.subject) })
-        }
-        Event::ObjectionRecorded(e) | Event::ObjectionLifted(e) => {
-            Some(Found { procedure: e.objection.procedure.clone(), ..found(e.objection.subject) })
-        }
-        Event::MandateGranted(e) => Some(Found { mandate: Some(e.mandate.id), ..found(e.mandate.principal) }),
-        Event::MandateEnded(e) => Some(Found { mandate: Some(e.mandate), ..found(e.principal) }),
-        Event::ConsentRefused(_)
-        | Event::ConsentPaused(_)
-        | Event::ConsentResumed(_)
-        | Event::ConsentWithdrawn(_)
-        | Event::ConsentRevoked(_)
-        | Event::ConsentInvalidated(_)
-        | Event::LogOpened(_)
-        | Event::ShardClosed(_)
-        | Event::RegistryChanged(_)
-        | Event::Carried(_)
-        | Event::Purged(_)
-        | Event::Requested(_)
-        | Event::Refused(_)
-        | Event::Answered(_)
-        | Event::Dropped(_)
-        | Event::Failed(_)
-        | Event::TracesRead(_) => None,
+    if let Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) = event {
+        let procedure = Some(e.consent.procedure.clone());
+        return Some(Found { consent: Some(e.consent.id), procedure, ..found(e.consent.subject) });
     }
+    if let Event::ObjectionRecorded(e) | Event::ObjectionLifted(e) = event {
+        return Some(Found { procedure: e.objection.procedure.clone(), ..found(e.objection.subject) });
+    }
+    if let Event::MandateGranted(e) = event {
+        return Some(Found { mandate: Some(e.mandate.id), ..found(e.mandate.principal) });
+    }
+    if let Event::MandateEnded(e) = event {
+        return Some(Found { mandate: Some(e.mandate), ..found(e.principal) });
+    }
+    None
 }
 
 fn complete(turn: &Turn<'_>, found: Found) -> Result<Change, EngineError> {

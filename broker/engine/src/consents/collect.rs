@@ -1,11 +1,12 @@
 //! The steps that record a consent: asked for, given, renewed.
 
-use unefois_consent::collect::{answers, check_answer_by, check_consent, renewed_from, renews};
+use unefois_consent::collect::{answers, check_answer_by, check_consent, renewed_from, renewed_window, renews};
 use unefois_consent::consent::CONSENT_SCHEMA;
+use unefois_consent::decide::Recorded;
 use unefois_consent::event::{ConsentRecorded, Event};
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    Channel, Consent, ConsentId, ConsentStatus, Digest, Grantor, Language, Malformed, Mandate, MandateId, ProcedureId,
+    Channel, Consent, ConsentId, ConsentStatus, Digest, Grantor, Language, Malformed, MandateId, ProcedureId,
     SubjectRef,
 };
 
@@ -21,16 +22,16 @@ const ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(30 * 24 
 pub(super) fn record(turn: &mut Turn<'_>, call: &RecordCall, tag: Digest) -> Result<LedgerConsent, EngineError> {
     turn.judge_caller(&call.caller, Role::Exchange)?;
     let person = find_or_draw(turn, tag)?;
-    let consent = match call.answers {
-        None => draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), None)?,
+    let (before, consent) = match call.answers {
+        None => (None, draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), None)?),
         Some(id) => {
             let request = own(turn, &Standing::Backend(call.caller.clone()), id)?;
             let draft = draft(turn, &call.terms, (person.subject, &call.indication, &call.agent), Some(&request))?;
-            answer(turn, &request, draft)?
+            (Some(request.index), answer(turn, &request, draft)?)
         }
     };
     let word = Word { by: call.caller.actor(), person: None, mandate: call.indication.mandate };
-    append(turn, Event::ConsentGranted, person, word, consent)
+    append(turn, Event::ConsentGranted, (person, before), word, consent)
 }
 
 pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> Result<LedgerConsent, EngineError> {
@@ -42,7 +43,7 @@ pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> R
     check_answer_by(&draft, answer_by, turn.now())?;
     let status = ConsentStatus::Requested { answer_by, code: turn.draw_code()? };
     let word = Word { by: call.caller.actor(), person: None, mandate: None };
-    append(turn, Event::ConsentRequested, person, word, Consent { status, ..draft })
+    append(turn, Event::ConsentRequested, (person, None), word, Consent { status, ..draft })
 }
 
 /// A proven person gives what they were asked for, or less of it.
@@ -59,10 +60,11 @@ pub(super) fn answer_in_person(turn: &mut Turn<'_>, call: &AnswerCall) -> Result
         evidence: None,
         grantor: grantor(mandate),
         assurance: Some(call.person.proof.assurance.clone()),
-        ..request.clone()
+        ..request.fact.clone()
     };
     let consent = answer(turn, &request, given)?;
-    append(turn, Event::ConsentGranted, Person::known(consent.subject), call.person.word(), consent)
+    let person = Person::known(consent.subject);
+    append(turn, Event::ConsentGranted, (person, Some(request.index)), call.person.word(), consent)
 }
 
 /// `given` as the answer to `request`, now.
@@ -125,8 +127,9 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         status: ConsentStatus::Granted,
         uses: 0,
         window: None,
-        ..current.clone()
+        ..current.fact.clone()
     };
+    let next = Consent { window: renewed_window(&current, &next), ..next };
     if !renews(&current, &next, word.person.is_some()) {
         let rule = if matches!(current.status, ConsentStatus::Paused { .. }) {
             "the person paused it by themselves; they renew or resume it in their portal"
@@ -135,13 +138,13 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         };
         return Err(EngineError::WrongState(rule));
     }
-    append(turn, Event::ConsentRenewed, Person::known(next.subject), word, next)
+    append(turn, Event::ConsentRenewed, (Person::known(next.subject), Some(current.index)), word, next)
 }
 
 /// A consent of whoever stands there, in whatever state. What is not theirs reads as if there were none.
-fn own(turn: &mut Turn<'_>, standing: &Standing, id: ConsentId) -> Result<Consent, EngineError> {
+fn own(turn: &mut Turn<'_>, standing: &Standing, id: ConsentId) -> Result<Recorded<Consent>, EngineError> {
     let not_found = EngineError::NotFound("this consent");
-    let consent = turn.state().consent(id)?.filter(|c| is_kept(turn, c)).ok_or(not_found)?;
+    let consent = turn.state().consent_recorded(id)?.filter(|c| is_kept(turn, c)).ok_or(not_found)?;
     // Who may take it back may give it.
     standing.judge(turn, &consent, unefois_consent::event::Decision::Withdraw)?;
     Ok(consent)
@@ -206,23 +209,26 @@ fn draft(
     })
 }
 
-/// Checks the consent and writes it; nothing is written before everything is right.
+/// Checks the consent and writes it; nothing is written before everything is right. `before` is the entry that it answers or
+/// renews.
 fn append(
     turn: &mut Turn<'_>,
     event: fn(Box<ConsentRecorded>) -> Event,
-    person: Person,
+    (person, before): (Person, Option<u64>),
     word: Word,
     consent: Consent,
 ) -> Result<LedgerConsent, EngineError> {
-    let mandate = mandate_of(turn, &consent)?;
-    check_consent(turn.state().registry(), &consent, mandate.as_ref(), turn.now())?;
+    let mandate = consent.grantor.mandate().map(|id| turn.state().mandate_recorded(id)).transpose()?.flatten();
+    check_consent(turn.state().registry(), &consent, mandate.as_deref(), turn.now())?;
     let new_subject = person.introduce(turn)?;
-    let recorded = ConsentRecorded { new_subject, by: Some(word.by), person: word.person, consent: consent.clone() };
+    let recorded = ConsentRecorded {
+        new_subject,
+        by: word.by,
+        person: word.person,
+        before,
+        mandate_entry: mandate.as_ref().map(|mandate| mandate.index),
+        consent: consent.clone(),
+    };
     let written = turn.append(&event(Box::new(recorded)))?;
-    Ok(LedgerConsent { consent, log_index: written.index, mandate })
-}
-
-/// The mandate of the representative who gave a consent.
-fn mandate_of(turn: &Turn<'_>, consent: &Consent) -> Result<Option<Mandate>, EngineError> {
-    Ok(consent.grantor.mandate().map(|id| turn.state().mandate(id)).transpose()?.flatten())
+    Ok(LedgerConsent { consent, log_index: written.index, mandate: mandate.map(|mandate| mandate.fact) })
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use unefois_consent::collect::check_mandate;
-use unefois_consent::event::{Event, MandateEnded, MandateGranted};
+use unefois_consent::decide::Recorded;
+use unefois_consent::event::{Actor, Event, MandateEnded, MandateGranted};
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    Digest, Malformed, Mandate, MandateId, MandateKind, PivotIdentity, ProcedureId, Timestamp, majority,
+    Digest, Malformed, Mandate, MandateId, MandateKind, PersonProof, PivotIdentity, ProcedureId, Timestamp, majority,
 };
 
 use super::ProvenPerson;
@@ -56,13 +57,8 @@ impl Engine {
     ) -> Result<Mandate, EngineError> {
         let step = move |turn: &mut Turn<'_>| {
             turn.judge_caller(&caller, Role::Exchange)?;
-            let own = turn.state().mandate(id)?.filter(|m| m.consumer == caller.participant());
-            end(turn, own, |mandate| MandateEnded {
-                mandate: id,
-                principal: mandate.principal,
-                by: caller.actor(),
-                person: None,
-            })
+            let own = turn.state().mandate_recorded(id)?.filter(|m| m.consumer == caller.participant());
+            end(turn, own, (caller.actor(), None))
         };
         self.run_step(deadline, step).await
     }
@@ -78,15 +74,10 @@ impl Engine {
             let principal = ProvenPerson { mandate: None, ..person.clone() }.principal(turn)?;
             let subject = principal.ok_or(EngineError::NotFound("this mandate"))?.subject;
             // A parent's authority does not end because the child says so; a mandate that one gave does.
-            let own = turn.state().mandate(id)?.filter(|m| {
+            let own = turn.state().mandate_recorded(id)?.filter(|m| {
                 m.representative == subject || (m.principal == subject && m.kind == MandateKind::Mandatary)
             });
-            end(turn, own, |mandate| MandateEnded {
-                mandate: id,
-                principal: mandate.principal,
-                by: person.portal.actor(),
-                person: Some(person.proof.clone()),
-            })
+            end(turn, own, (person.portal.actor(), Some(person.proof.clone())))
         };
         self.run_step(deadline, step).await
     }
@@ -109,15 +100,17 @@ impl Engine {
 
 fn end(
     turn: &mut Turn<'_>,
-    own: Option<Mandate>,
-    ended: impl FnOnce(&Mandate) -> MandateEnded,
+    own: Option<Recorded<Mandate>>,
+    (by, person): (Actor, Option<PersonProof>),
 ) -> Result<Mandate, EngineError> {
     let not_found = EngineError::NotFound("this mandate");
-    let mandate = own.ok_or(not_found.clone())?;
+    let Recorded { fact: mandate, index: granted, .. } = own.ok_or(not_found.clone())?;
     if mandate.ended_at.is_some() {
         return Ok(mandate);
     }
-    turn.append(&Event::MandateEnded(Box::new(ended(&mandate))))?;
+    let (principal, consumer, expires_at) = (mandate.principal, mandate.consumer, mandate.expires_at);
+    let ended = MandateEnded { mandate: mandate.id, granted, principal, consumer, expires_at, by, person };
+    turn.append(&Event::MandateEnded(Box::new(ended)))?;
     turn.state().mandate(mandate.id)?.ok_or(not_found)
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use unefois_audit::Receipt;
-use unefois_consent::event::{Answered, Event, FailureCause, TraceScope, TracesRead};
+use unefois_consent::event::{Answered, Event, FailureCause, TracesRead};
 use unefois_consent::{
     AttributeId, ConsentId, ExchangeId, GroundKind, Mandate, MandateId, Objection, ProcedureId, Reason, Siret,
-    SubjectRef, Timestamp,
+    Timestamp,
 };
 
 use super::standing::Principal;
@@ -18,8 +18,7 @@ use super::{
     Engine, EngineError, LedgerConsent, MAX_OBJECTIONS, MAX_PAGE, Objecting, ProvenPerson, Turn, change_objection, page,
 };
 use crate::state::Trace;
-use crate::store::Visit;
-use crate::traces::{blocking, visit_entries};
+use crate::traces::blocking;
 
 /// Most entries about a person that one page of exchanges looks through.
 const LOOKED_THROUGH: usize = 512;
@@ -131,6 +130,7 @@ impl Engine {
         let step = move |turn: &mut Turn<'_>| {
             let Some(principal) = person.principal(turn)? else { return Ok(Vec::new()) };
             let mut objections = turn.state().objections_of(principal.subject, MAX_OBJECTIONS)?;
+            objections.retain(|o| o.is_in_force(turn.now()));
             objections.retain(|o| principal.mandate.as_ref().is_none_or(|m| m.consumer == o.consumer));
             Ok(objections)
         };
@@ -162,7 +162,7 @@ impl Engine {
         let look = move |turn: &mut Turn<'_>| {
             let Some(principal) = person.principal(turn)? else { return Ok(None) };
             let subject = principal.subject;
-            let scope = TraceScope::Person { subject };
+            let scope = principal.reading();
             turn.append(&Event::TracesRead(TracesRead { by: person.portal.actor(), scope }))?;
             let traces = turn.state().traces(subject, before, LOOKED_THROUGH)?;
             Ok(Some((principal, traces)))
@@ -194,7 +194,7 @@ impl Engine {
                 return Ok(None);
             };
             let subject = principal.subject;
-            let scope = TraceScope::Person { subject };
+            let scope = principal.reading();
             turn.append(&Event::TracesRead(TracesRead { by: person.portal.actor(), scope }))?;
             Ok(Some((subject, turn.state().traces(subject, before, LOOKED_THROUGH)?)))
         };
@@ -203,7 +203,7 @@ impl Engine {
         let mut events = Vec::new();
         for trace in traces.into_iter().filter(|trace| Event::is_of_consents(trace.kind)) {
             if let Some((at, event)) = self.read_event(trace.index).await?
-                && about(&event) == Some(subject)
+                && event.facts().shown_to == Some(subject)
             {
                 events.push(MyEvent { index: trace.index, at, event });
             }
@@ -257,12 +257,12 @@ impl Engine {
         let principal = self.run_step(deadline, look).await?.ok_or(not_found.clone())?;
         let subject = principal.subject;
         let event = if index < self.head().entries() { self.read_event(index).await? } else { None };
-        if event.and_then(|(_, event)| about(&event)) != Some(subject) || principal.mandate.is_some() {
+        if event.and_then(|(_, event)| event.facts().shown_to) != Some(subject) || principal.mandate.is_some() {
             return Err(not_found);
         }
         let read = move |turn: &mut Turn<'_>| {
-            turn.judge_caller(&person.portal, unefois_consent::registry::Role::Portal)?;
-            let scope = TraceScope::Person { subject };
+            let principal = person.principal(turn)?.filter(|principal| principal.subject == subject);
+            let scope = principal.ok_or(EngineError::NotFound("this receipt"))?.reading();
             turn.append(&Event::TracesRead(TracesRead { by: person.portal.actor(), scope })).map(drop)
         };
         self.run_step(deadline, read).await?;
@@ -272,13 +272,9 @@ impl Engine {
     async fn read_event(&self, index: u64) -> Result<Option<(Timestamp, Event)>, EngineError> {
         let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
         blocking(move || {
-            let mut found = None;
-            visit_entries(&*journal, index, index.saturating_add(1), |index, entry| {
-                let at = Timestamp::from_millis(entry.leaf.time_ms);
-                found = opener.event(index, entry)?.map(|event| (at, event));
-                Ok(Visit::Stop)
-            })?;
-            Ok(found)
+            let Some(entry) = journal.entry(index)? else { return Ok(None) };
+            let at = Timestamp::from_millis(entry.leaf.time_ms);
+            Ok(opener.event(index, &entry)?.map(|event| (at, event)))
         })
         .await
     }
@@ -313,34 +309,5 @@ fn end_of(event: Event) -> Option<MyExchangeEnd> {
         Some(MyExchangeEnd::Failed(failed.cause))
     } else {
         None
-    }
-}
-
-/// Whom an entry is about that may be shown to that person with its whole record. Questions name the agent who asked, and
-/// stay with the auditors.
-fn about(event: &Event) -> Option<SubjectRef> {
-    match event {
-        Event::Answered(e) => Some(e.subject),
-        Event::Dropped(e) => Some(e.subject),
-        Event::Failed(e) => Some(e.subject),
-        Event::ConsentRequested(e) | Event::ConsentGranted(e) | Event::ConsentRenewed(e) => Some(e.consent.subject),
-        Event::ObjectionRecorded(e) | Event::ObjectionLifted(e) => Some(e.objection.subject),
-        Event::ConsentRefused(e)
-        | Event::ConsentPaused(e)
-        | Event::ConsentResumed(e)
-        | Event::ConsentWithdrawn(e)
-        | Event::ConsentRevoked(e)
-        | Event::ConsentInvalidated(e) => Some(e.subject),
-        // A mandate names two persons.
-        Event::MandateGranted(_)
-        | Event::MandateEnded(_)
-        | Event::LogOpened(_)
-        | Event::ShardClosed(_)
-        | Event::RegistryChanged(_)
-        | Event::Carried(_)
-        | Event::Purged(_)
-        | Event::Requested(_)
-        | Event::Refused(_)
-        | Event::TracesRead(_) => None,
     }
 }

@@ -1,12 +1,14 @@
 //! On whose word something is decided, and whether that word counts for this consent.
 
-use unefois_consent::event::{Actor, Decision};
+use unefois_consent::decide::Recorded;
+use unefois_consent::event::{Actor, Decision, Reader, TraceScope};
 use unefois_consent::registry::Role;
 use unefois_consent::{Consent, Digest, Mandate, MandateId, PersonProof, ProcedureId, Retention, Siret, SubjectRef};
 
 use crate::caller::VerifiedParticipant;
 use crate::error::EngineError;
 use crate::sequencer::Turn;
+use crate::state::KnownSubject;
 
 /// A person whom an identity provider has proven, and the portal through which they act.
 #[derive(Debug, Clone)]
@@ -43,13 +45,30 @@ pub(super) struct Word {
 /// The person for whom a proven person acts, and the mandate where that is another.
 pub(super) struct Principal {
     pub(super) subject: SubjectRef,
-    pub(super) mandate: Option<Mandate>,
+    pub(super) mandate: Option<Recorded<Mandate>>,
+    /// The person who acts.
+    reader: KnownSubject,
 }
 
 impl Principal {
     /// Whether they may decide towards `consumer` for `procedure`: on their own account always.
     pub(super) fn may_decide(&self, consumer: Siret, procedure: &ProcedureId) -> bool {
         self.mandate.as_ref().is_none_or(|m| m.consumer == consumer && m.covers(procedure))
+    }
+
+    /// What a reading of the person's traces is: by the person, or by the representative.
+    pub(super) fn reading(&self) -> TraceScope {
+        let own = self.reader.stamp.from;
+        let (introduced, reader) = match &self.mandate {
+            None => (own, None),
+            Some(mandate) => {
+                let (subject, introduced) = (self.reader.subject, own);
+                // The mandate names the principal, so its entry says who that is as well as the first one.
+                let reader = Reader { subject, introduced, mandate: mandate.id, mandate_entry: mandate.index };
+                (mandate.index, Some(reader))
+            }
+        };
+        TraceScope::Person { subject: self.subject, introduced, reader }
     }
 }
 
@@ -58,11 +77,13 @@ impl ProvenPerson {
     pub(super) fn principal(&self, turn: &mut Turn<'_>) -> Result<Option<Principal>, EngineError> {
         turn.judge_caller(&self.portal, Role::Portal)?;
         let Some(known) = turn.subject(&self.tag)? else { return Ok(None) };
-        let Some(id) = self.mandate else { return Ok(Some(Principal { subject: known.subject, mandate: None })) };
+        let Some(id) = self.mandate else {
+            return Ok(Some(Principal { subject: known.subject, mandate: None, reader: known }));
+        };
         let now = turn.now();
-        let own = |m: &Mandate| m.representative == known.subject && m.is_in_force(now);
-        let mandate = turn.state().mandate(id)?.filter(own).ok_or(EngineError::NotFound("this mandate"))?;
-        Ok(Some(Principal { subject: mandate.principal, mandate: Some(mandate) }))
+        let own = |m: &Recorded<Mandate>| m.representative == known.subject && m.is_in_force(now);
+        let mandate = turn.state().mandate_recorded(id)?.filter(own).ok_or(EngineError::NotFound("this mandate"))?;
+        Ok(Some(Principal { subject: mandate.principal, mandate: Some(mandate), reader: known }))
     }
 
     pub(super) fn word(&self) -> Word {

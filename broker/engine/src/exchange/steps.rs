@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use unefois_audit::{Salt, answer_digest};
-use unefois_consent::decide::{Facts, Permit, decide, still_permitted};
+use unefois_consent::decide::{Facts, Permit, decide, rests_on, still_permitted};
 use unefois_consent::event::{Answered, Dropped, Event, Failed, FailureCause, Provenance, Refused, Requested};
-use unefois_consent::{AttributeId, DatasetId, Digest, ExchangeId, OutcomeCode, Question, Reason, Refusal, SubjectRef};
+use unefois_consent::{
+    AttributeId, DatasetId, Digest, ExchangeId, OutcomeCode, Question, Reason, Refusal, SubjectRef, Timestamp,
+};
 
 use super::{AnsweredAttribute, ExchangeCall, canonical_values, draw_answer_salt};
 use crate::error::{EngineError, LoggedRefusal};
@@ -56,6 +58,9 @@ pub(super) struct Decided {
     question: Question,
     exchange: ExchangeId,
     decided: Result<Permit, Refusal>,
+    rests_on: Vec<u64>,
+    /// Of a retry: when the first attempt was permitted.
+    first_at: Option<Timestamp>,
 }
 
 /// Decides on a question, with all that the decision looks up.
@@ -67,9 +72,17 @@ pub(super) fn decide_on(turn: &mut Turn<'_>, draft: Draft) -> Result<Decided, En
     let person = state.person(question.subject, question.consumer, Wanted::by(&question), question.mandate)?;
     let usage = state.usage(question.consumer)?;
     let earlier = state.earlier(question.consumer, &question.request_id)?;
-    let facts = Facts { registry: state.registry(), person: &person, used_today: &usage, earlier: earlier.as_ref() };
+    let facts = Facts {
+        rules: state.rules(),
+        registry: state.registry(),
+        person: &person,
+        used_today: &usage,
+        earlier: earlier.as_ref(),
+    };
     let decided = decide(&facts, &question, exchange, turn.now());
-    Ok(Decided { found, question, exchange, decided })
+    let rests_on = rests_on(&facts, &question, &decided, turn.now());
+    let first_at = earlier.map(|earlier| earlier.at);
+    Ok(Decided { found, question, exchange, decided, rests_on, first_at })
 }
 
 /// Decides on a question and logs the decision.
@@ -77,24 +90,26 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
     if turn.state().open().len() >= MAX_UNDER_WAY {
         return Err(EngineError::Overloaded);
     }
-    let Decided { found, question, exchange, decided } = decide_on(turn, draft)?;
+    let Decided { found, question, exchange, decided, rests_on, first_at } = decide_on(turn, draft)?;
     let new_subject = found.introduce(turn)?;
     match decided {
         Ok(permit) => {
             let written = turn.append(&Event::Requested(Box::new(Requested {
                 exchange: permit.exchange(),
                 attempt: permit.attempt(),
+                first_at,
                 new_subject,
                 habilitation: permit.habilitation().clone(),
                 consent: permit.consent(),
                 question,
+                rests_on,
             })))?;
             Ok(Begun::Permitted { permit, requested: written.index })
         }
         Err(refusal) => {
             let reasons = refusal.reasons().to_vec();
             let written =
-                turn.append(&Event::Refused(Box::new(Refused { exchange, new_subject, question, reasons })))?;
+                turn.append(&Event::Refused(Box::new(Refused { exchange, new_subject, question, reasons, rests_on })))?;
             Ok(Begun::Refused(LoggedRefusal { refusal, exchange, index: written.index }))
         }
     }
@@ -170,7 +185,7 @@ pub(super) fn finish(
     let written = turn.append(&Event::Answered(Box::new(Answered {
         exchange,
         requested,
-        request_id: Some(permit.request_id().clone()),
+        request_id: permit.request_id().clone(),
         consumer: permit.consumer(),
         recipient: permit.recipient(),
         procedure: permit.procedure().clone(),

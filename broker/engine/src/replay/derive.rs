@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use unefois_audit::VerifierKey;
-use unefois_consent::decide::{Earlier, Facts, Permit, decide, still_permitted};
+use unefois_consent::decide::Permit;
 use unefois_consent::event::{
-    Actor, Answered, Carried, CarriedFact, Dropped, Event, Purged, Refused, Requested, TraceScope, TracesRead,
+    Actor, Carried, CarriedFact, Event, Keep, KeyMade, LogOpened, Purged, Reader, RegistryChanged, RestKind,
+    TraceScope, TracesRead,
 };
-use unefois_consent::registry::Role;
-use unefois_consent::{ExchangeId, Question, Reason, Refusal, SubjectRef, Timestamp};
+use unefois_consent::registry::{Registry, Role};
+use unefois_consent::{Digest, Retention, SubjectRef, Timestamp};
 
 use super::folder::Folder;
-use super::past::PurgedPast;
+use super::past::{Destroyed, Gone};
 use super::prepare::PreparedEntry;
+use super::questions::Questions;
 use crate::purge::Kept;
-use crate::state::{BUILT_AT_ONCE, State, Wanted};
+use crate::seal::Opener;
+use crate::state::{BUILT_AT_ONCE, State};
 use crate::store::{Fold, StoreError};
 
 /// What became of an entry.
@@ -48,12 +51,27 @@ pub(super) fn must(holds: bool, what: &str) -> Result<(), Fault> {
     if holds { Ok(()) } else { no(what) }
 }
 
+/// The place of the entry that is derived.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) index: u64,
+    pub(super) time: Timestamp,
+    /// How long its record is kept, as its leaf commits to.
+    pub(super) retention: Retention,
+    /// Key of its shard.
+    pub(super) key: &'a VerifierKey,
+    /// The purged entries before it.
+    pub(super) destroyed: Destroyed<'a>,
+    pub(super) opener: &'a Opener,
+}
+
 /// The state after the entries so far, and the permits of the exchanges under way.
 pub(super) struct Derivation {
     folder: Folder,
     pub(super) state: State,
-    permits: BTreeMap<u64, Permit>,
-    past: PurgedPast,
+    pub(super) permits: BTreeMap<u64, Permit>,
+    /// The questions that may be tried again.
+    pub(super) questions: Questions,
     /// The first registry is given by the operator; it ends with the first entry of another kind.
     first_registry: bool,
 }
@@ -67,8 +85,8 @@ impl Derivation {
         let mut state = State::load(Arc::clone(&fold))?;
         state.build(total);
         let folder = Folder::start(fold)?;
-        let (permits, past) = (BTreeMap::new(), PurgedPast::default());
-        Ok(Self { folder, state, permits, past, first_registry: true })
+        let (permits, questions) = (BTreeMap::new(), Questions::default());
+        Ok(Self { folder, state, permits, questions, first_registry: true })
     }
 
     /// Exchanges under way.
@@ -91,48 +109,83 @@ impl Derivation {
         Ok(digest)
     }
 
-    /// Derives one entry, of the shard whose key is `key`, and folds it.
-    pub(super) fn entry(
-        &mut self,
-        index: u64,
-        (entry, key): (&PreparedEntry, &VerifierKey),
-        event: &Event,
-    ) -> Result<Derived, Fault> {
-        let time = entry.time();
-        for new in event.new_subjects() {
-            must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
-            must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
+    /// Derives one entry and folds it, whether or not it follows: what comes after it is derived from what the log says.
+    pub(super) fn entry(&mut self, at: At<'_>, event: &Event) -> Result<Derived, Fault> {
+        let derived = self.follows(at, event);
+        if let Err(Fault::Store(error)) = derived {
+            return Err(error.into());
         }
-        let decided = self.derive(index, (time, key), event)?;
-        let kept = self.state.retention(time, event)?;
-        must(
-            kept == entry.retention || self.past.may_hide_retention(event),
-            "is kept for another time than the law says",
-        )?;
-        self.state.apply(index, time, entry.retention, event)?;
+        for new in event.facts().introduces() {
+            self.state.add_reference(new.subject)?;
+        }
+        self.state.apply(at.index, at.time, at.retention, event)?;
         if self.state.waiting().1 >= BUILT_AT_ONCE {
             self.flush()?;
         }
-        Ok(decided)
+        derived
+    }
+
+    fn follows(&mut self, at: At<'_>, event: &Event) -> Result<Derived, Fault> {
+        for new in event.facts().introduces() {
+            must(self.state.subject(&new.tag)?.is_none(), "introduces a person who is known already")?;
+            must(!self.state.has_reference(new.subject)?, "gives a person the reference of another")?;
+        }
+        self.is_kept_as_it_must(at, event)?;
+        self.key_is_known(at, event)?;
+        // A person whom the entry introduces is known to it.
+        let introduced: Vec<_> = event.facts().introduces().map(|new| new.subject).collect();
+        for subject in &introduced {
+            self.state.add_reference(*subject)?;
+        }
+        let derived = self.derive(at, event);
+        self.first_registry &= matches!(event, Event::LogOpened(_) | Event::KeyMade(_))
+            || matches!(event, Event::RegistryChanged(changed) if changed.by.is_none());
+        derived
+    }
+
+    /// How long the record is kept follows from its kind, what it says and the registry at its place.
+    fn is_kept_as_it_must(&self, at: At<'_>, event: &Event) -> Result<(), Fault> {
+        let mut expected = self.state.retention(at.time, event);
+        if let Keep::AsRequest(requested) = event.facts().keep
+            && let Some(gone) = at.destroyed.at(at.index, RestKind::Request, Some(requested))?
+        {
+            expected = gone.retention;
+        }
+        must(expected == at.retention, "is kept for another time than the law says")
+    }
+
+    /// The log says of the key that seals the record that it was made; but for the first entry of a shard, and that of the key
+    /// itself.
+    fn key_is_known(&self, at: At<'_>, event: &Event) -> Result<(), Fault> {
+        let period = unefois_consent::RecordPeriod::new(at.time, at.retention);
+        let makes_itself_known = matches!(event, Event::KeyMade(made) if made.period == period);
+        let known =
+            self.state.key_check(period).is_some() || makes_itself_known || matches!(event, Event::LogOpened(_));
+        must(known, "is sealed under a key that no entry says was made")
     }
 
     /// Folds what is known of an entry whose record was purged.
     pub(super) fn purged(&mut self, index: u64, entry: &PreparedEntry, kept: &[Kept]) -> Result<(), Fault> {
+        let mut derived = Ok(());
         for Kept { carried, .. } in kept {
-            must(carried.leaf_hash.0 == entry.leaf_hash.0, "is not the entry that its fact was carried over from")?;
             let may_record = match carried.fact {
                 CarriedFact::Subject(_) => Event::may_introduce(entry.leaf.kind),
-                CarriedFact::Objection(_) => entry.leaf.kind == Event::OBJECTION_RECORDED,
+                CarriedFact::Uses(_) => entry.leaf.kind == Event::REQUESTED,
             };
-            must(may_record, "is no entry that records such a fact as was carried over")?;
+            derived = derived.and(must(may_record, "is no entry that records such a fact as was carried over"));
             if let CarriedFact::Subject(new) = &carried.fact {
-                must(self.state.add_reference(new.subject)?, "gives a person the reference of another")?;
+                let is_new = self.state.add_reference(new.subject)?;
+                derived = derived.and(must(is_new, "gives a person the reference of another"));
             }
         }
-        self.past.purged(index, entry.leaf.kind, entry.time());
         self.state.apply_purged(index, entry.time(), kept)?;
         self.first_registry = false;
-        Ok(())
+        derived
+    }
+
+    /// Goes past an entry that says nothing that can be folded.
+    pub(super) fn skip(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), StoreError> {
+        self.state.apply_purged(index, entry.time(), &[])
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -149,27 +202,20 @@ impl Derivation {
         Ok(())
     }
 
-    fn derive(&mut self, index: u64, (time, key): (Timestamp, &VerifierKey), event: &Event) -> Result<Derived, Fault> {
-        let decides = match event {
-            Event::LogOpened(opened) => {
-                let same = opened.origin == key.name() && opened.verifier_key == key.to_string();
-                must(same, "opens another log")?;
-                must((index > 0) == opened.previous.is_some(), "says that entries come before it, or hides that")?;
-                return Ok(Derived::Nothing);
-            }
+    fn derive(&mut self, at: At<'_>, event: &Event) -> Result<Derived, Fault> {
+        match event {
+            Event::LogOpened(opened) => self.opened(at, opened),
             Event::ShardClosed(_) => {
                 must(self.permits.is_empty(), "closes its shard while exchanges are under way")?;
-                return Ok(Derived::Nothing);
+                Ok(Derived::Nothing)
             }
-            Event::RegistryChanged(changed) => {
-                match changed.by {
-                    Some(by) => self.enrolled(by, &[Role::Registry])?,
-                    None => must(self.first_registry, "changes the registry in nobody's name")?,
-                }
-                self.state.registry().check_change(&changed.change).or_else(|fault| no(fault.to_string()))?;
-                self.first_registry &= changed.by.is_none();
-                return Ok(Derived::Nothing);
+            Event::KeyMade(made) => self.key_made(at, made),
+            Event::RulesChanged(changed) => {
+                must(changed.rules != self.state.rules(), "changes to the rules that are in force")?;
+                changed.rules.check().or_else(|fault| no(fault.to_string()))?;
+                Ok(Derived::Nothing)
             }
+            Event::RegistryChanged(changed) => self.registry_changed(changed),
             Event::ConsentRequested(_)
             | Event::ConsentGranted(_)
             | Event::ConsentRenewed(_)
@@ -182,35 +228,16 @@ impl Derivation {
             | Event::MandateGranted(_)
             | Event::MandateEnded(_)
             | Event::ObjectionRecorded(_)
-            | Event::ObjectionLifted(_) => {
-                self.ledger(time, event)?;
-                Derived::Decision
-            }
-            Event::Carried(carried) => self.carried(carried)?,
-            Event::Purged(purged) => self.purge(time, purged)?,
-            Event::Requested(requested) => self.requested(index, time, requested)?,
-            Event::Refused(refused) => self.refused(time, refused)?,
-            Event::Answered(answered) => self.answered(time, answered)?,
-            Event::Dropped(dropped) => self.dropped(time, dropped)?,
-            Event::Failed(failed) => {
-                self.take_permit(failed.requested, (failed.exchange, failed.subject), (time, true))?;
-                Derived::Nothing
-            }
-            Event::TracesRead(TracesRead { by, scope }) => {
-                let roles: &[Role] = match scope {
-                    TraceScope::Entries { .. } => &[Role::Audit],
-                    TraceScope::Receipt { .. } => &[Role::Audit, Role::Exchange],
-                    TraceScope::Person { subject } => {
-                        self.known(*subject)?;
-                        &[Role::Portal]
-                    }
-                };
-                self.enrolled(*by, roles)?;
-                Derived::Nothing
-            }
-        };
-        self.first_registry = false;
-        Ok(decides)
+            | Event::ObjectionLifted(_) => self.ledger(at, event),
+            Event::Carried(carried) => self.carried(at, carried),
+            Event::Purged(purged) => self.purge(at.time, purged),
+            Event::Requested(requested) => self.requested(at, requested),
+            Event::Refused(refused) => self.refused(at, refused),
+            Event::Answered(answered) => self.answered(at, answered),
+            Event::Dropped(dropped) => self.dropped(at, dropped),
+            Event::Failed(failed) => self.failed(at, failed),
+            Event::TracesRead(read) => self.traces_read(at, read),
+        }
     }
 
     pub(super) fn enrolled(&self, by: Actor, roles: &[Role]) -> Result<(), Fault> {
@@ -222,124 +249,110 @@ impl Derivation {
         must(self.state.has_reference(subject)?, "names a person whom no entry introduced")
     }
 
-    fn carried(&mut self, carried: &Carried) -> Result<Derived, Fault> {
+    fn opened(&self, at: At<'_>, opened: &LogOpened) -> Result<Derived, Fault> {
+        let same = opened.origin == at.key.name() && opened.verifier_key == at.key.to_string();
+        must(same, "opens another log")?;
+        must((at.index > 0) == opened.previous.is_some(), "says that entries come before it, or hides that")?;
+        opened.rules.check().or_else(|fault| no(fault.to_string()))?;
+        if at.index > 0 {
+            must(opened.rules == self.state.rules(), "changes the rules without an entry that says so")?;
+            must(Some(opened.subject_key) == self.state.subject_key_check(), "names another key of subjects")?;
+        }
+        let there = at.opener.keys().subject_key()?.map(|key| key.check());
+        must(
+            there.is_none_or(|there| there == opened.subject_key),
+            "names another key of subjects than keys/subject.key",
+        )?;
+        Ok(Derived::Nothing)
+    }
+
+    fn key_made(&self, at: At<'_>, made: &KeyMade) -> Result<Derived, Fault> {
+        must(made.period.month == at.time.month(), "makes a key of another month")?;
+        must(self.state.key_check(made.period).is_none(), "makes a key twice")?;
+        must(!self.state.purged().contains(made.period), "makes a key of records that were purged")?;
+        let there: Option<Digest> = at.opener.keys().get(made.period)?.map(|key| key.check());
+        must(there.is_none_or(|there| there == made.check), "names another key than the one that is there")?;
+        Ok(Derived::Nothing)
+    }
+
+    fn registry_changed(&self, changed: &RegistryChanged) -> Result<Derived, Fault> {
+        match changed.by {
+            Some(by) => self.enrolled(by, &[Role::Registry])?,
+            None => must(self.first_registry, "changes the registry in nobody's name")?,
+        }
+        let registry = self.state.registry();
+        registry.check_change(&changed.change).or_else(|fault| no(fault.to_string()))?;
+        let mut after: Registry = (**registry).clone();
+        after.apply(changed.change.clone());
+        must(after != **registry, "changes the registry into what it is")?;
+        Ok(Derived::Nothing)
+    }
+
+    fn carried(&mut self, at: At<'_>, carried: &Carried) -> Result<Derived, Fault> {
         let known = match &carried.fact {
             CarriedFact::Subject(new) => self
                 .state
                 .subject(&new.tag)?
                 .is_some_and(|known| known.subject == new.subject && known.stamp.from == carried.from),
-            CarriedFact::Objection(objection) => self.state.has_objection(objection, carried.from)?,
+            CarriedFact::Uses(uses) => {
+                if at.destroyed.at(at.index, RestKind::Version, Some(uses.recorded))?.is_some() {
+                    return Ok(Derived::Rests);
+                }
+                self.state.has_uses(uses, carried.from)?
+            }
         };
-        must(known, "carries over what was not there")?;
+        must(known && carried.from < at.index, "carries over what was not there")?;
         Ok(Derived::Nothing)
     }
 
+    /// All that was due in the oldest month in which anything was, and no sooner. What the entries of those periods are is
+    /// compared with the journal elsewhere.
     fn purge(&mut self, time: Timestamp, purged: &Purged) -> Result<Derived, Fault> {
-        must(purged.period.is_over(time.month()), "purges records before their time")?;
-        must(!self.state.purged().contains(purged.period), "purges records twice")?;
-        // What is recent is in no order while a fold is built: a look through all objections is one into the fold.
-        self.flush()?;
-        self.settle()?;
-        let forgotten = self.state.has_objection_of(purged.period)?;
-        must(!forgotten, "purges an objection that is in force and was not carried over")?;
+        must(purged.due <= time.month(), "purges records before their time")?;
+        must(self.state.may_purge(time), "purges records within a day of the last purge")?;
+        let covered: BTreeSet<_> = purged.periods.iter().map(|covered| covered.period).collect();
+        let due = self.state.due(time.month());
+        must(due == Some((purged.due, covered)), "purges other records than those that are due first")?;
         Ok(Derived::Nothing)
     }
 
-    fn decide_again(
-        &self,
-        question: &Question,
-        exchange: ExchangeId,
-        time: Timestamp,
-        purged_attempt: Option<Earlier>,
-    ) -> Result<Result<Permit, Refusal>, Fault> {
-        self.known(question.subject)?;
-        let person = self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
-        let usage = self.state.usage(question.consumer)?;
-        let earlier = self.state.earlier(question.consumer, &question.request_id)?.or(purged_attempt);
-        let registry = self.state.registry();
-        let facts = Facts { registry, person: &person, used_today: &usage, earlier: earlier.as_ref() };
-        Ok(decide(&facts, question, exchange, time))
-    }
-
-    fn requested(&mut self, index: u64, time: Timestamp, requested: &Requested) -> Result<Derived, Fault> {
-        let purged_attempt = self.past.attempt_before(time, requested);
-        let rests = purged_attempt.is_some();
-        let permit = match self.decide_again(&requested.question, requested.exchange, time, purged_attempt)? {
-            Ok(permit) => permit,
-            Err(refusal) => return no(format!("was permitted and must be refused: {}", refusal.first().code())),
+    fn traces_read(&self, at: At<'_>, TracesRead { by, scope }: &TracesRead) -> Result<Derived, Fault> {
+        let roles: &[Role] = match scope {
+            TraceScope::Entries { .. } => &[Role::Audit],
+            TraceScope::Receipt { index } => {
+                must(*index < at.index, "reads an entry that comes later")?;
+                &[Role::Audit, Role::Exchange]
+            }
+            TraceScope::Person { subject, introduced, reader } => {
+                self.introduced(at, *subject, *introduced)?;
+                if let Some(reader) = reader {
+                    self.may_read(at, *subject, reader)?;
+                }
+                &[Role::Portal]
+            }
         };
-        let same = permit.exchange() == requested.exchange
-            && permit.attempt() == requested.attempt
-            && *permit.habilitation() == requested.habilitation
-            && permit.consent() == requested.consent;
-        must(same, "was permitted on other terms")?;
-        self.permits.insert(index, permit);
-        Ok(if rests { Derived::Rests } else { Derived::Decision })
+        self.enrolled(*by, roles)?;
+        Ok(Derived::Nothing)
     }
 
-    fn refused(&self, time: Timestamp, refused: &Refused) -> Result<Derived, Fault> {
-        match self.decide_again(&refused.question, refused.exchange, time, None)? {
-            Err(refusal) if refusal.reasons() == refused.reasons => Ok(Derived::Decision),
-            Ok(_) if self.past.may_explain(&refused.reasons, &[]) => Ok(Derived::Rests),
-            Ok(_) => no("was refused and must be permitted"),
-            Err(refusal) if self.past.may_explain(&refused.reasons, refusal.reasons()) => Ok(Derived::Rests),
-            Err(refusal) => no(format!("was refused for other reasons than {}", refusal.first().code())),
+    /// The person was introduced by entry `introduced`, or that entry was purged.
+    fn introduced(&self, at: At<'_>, subject: SubjectRef, introduced: u64) -> Result<Option<Gone>, Fault> {
+        let gone = at.destroyed.at(at.index, RestKind::Introduction, Some(introduced))?;
+        if gone.is_none() {
+            self.known(subject)?;
         }
+        Ok(gone)
     }
 
-    /// The permit of the exchange that ends; `None` where the record of its beginning was purged.
-    fn take_permit(
-        &mut self,
-        requested: u64,
-        (exchange, subject): (ExchangeId, SubjectRef),
-        (time, is_failure): (Timestamp, bool),
-    ) -> Result<Option<Permit>, Fault> {
-        match self.permits.remove(&requested) {
-            Some(permit) if permit.exchange() == exchange && permit.subject() == subject => Ok(Some(permit)),
-            Some(_) => no("ends an exchange that is another"),
-            None if self.past.ends(requested, time, is_failure) => Ok(None),
-            None => no("ends an exchange that was not under way"),
+    fn may_read(&self, at: At<'_>, principal: SubjectRef, reader: &Reader) -> Result<(), Fault> {
+        self.introduced(at, reader.subject, reader.introduced)?;
+        if at.destroyed.at(at.index, RestKind::Mandate, Some(reader.mandate_entry))?.is_some() {
+            return Ok(());
         }
-    }
-
-    fn judge_again(&self, permit: &Permit, time: Timestamp) -> Result<Vec<Reason>, Fault> {
-        let person =
-            self.state.person(permit.subject(), permit.consumer(), Wanted::by_permit(permit), permit.mandate())?;
-        let judged = still_permitted(self.state.registry(), &person, permit, time);
-        Ok(judged.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default())
-    }
-
-    fn answered(&mut self, time: Timestamp, answered: &Answered) -> Result<Derived, Fault> {
-        let Some(permit) =
-            self.take_permit(answered.requested, (answered.exchange, answered.subject), (time, false))?
-        else {
-            return Ok(Derived::Rests);
-        };
-        let reasons = self.judge_again(&permit, time)?;
-        if let Some(reason) = reasons.first() {
-            return no(format!("was answered and must be dropped: {}", reason.code()));
-        }
-        let asked: BTreeSet<_> = permit.datasets().iter().flat_map(|d| &d.attributes).collect();
-        must(answered.attributes.keys().collect::<BTreeSet<_>>() == asked, "answers other attributes than were asked")?;
-        let same = answered.request_id.as_ref().is_none_or(|id| id == permit.request_id())
-            && answered.consumer == permit.consumer()
-            && answered.recipient == permit.recipient()
-            && answered.procedure == *permit.procedure()
-            && answered.ground == permit.ground();
-        must(same, "answers another question")?;
-        Ok(Derived::Decision)
-    }
-
-    fn dropped(&mut self, time: Timestamp, dropped: &Dropped) -> Result<Derived, Fault> {
-        let Some(permit) = self.take_permit(dropped.requested, (dropped.exchange, dropped.subject), (time, false))?
-        else {
-            return Ok(Derived::Rests);
-        };
-        let reasons = self.judge_again(&permit, time)?;
-        // A certificate lies outside the log: that it ended cannot be derived.
-        let mut derived = dropped.reasons.clone();
-        derived.retain(|reason| *reason != Reason::CertificateEnded);
-        must(derived == reasons && !dropped.reasons.is_empty(), "was dropped for other reasons")?;
-        Ok(Derived::Decision)
+        let mandate = self.state.mandate_recorded(reader.mandate)?.filter(|m| m.index == reader.mandate_entry);
+        let may = mandate.is_some_and(|mandate| {
+            mandate.is_in_force(at.time) && mandate.principal == principal && mandate.representative == reader.subject
+        });
+        must(may, "reads a person's traces under a mandate that does not allow it")
     }
 }

@@ -1,136 +1,182 @@
 //! Derives the entries of the consent ledger: each must be one that the broker would have written at its place.
 
 use unefois_consent::collect::{answers, check_answer_by, check_consent, check_mandate, renews};
+use unefois_consent::decide::Recorded;
 use unefois_consent::event::{
-    Actor, ConsentDecided, ConsentRecorded, Decision, Event, MandateEnded, MandateGranted, ObjectionChanged,
+    Actor, ConsentDecided, ConsentRecorded, Decision, Event, MandateEnded, MandateGranted, ObjectionChanged, RestKind,
 };
 use unefois_consent::registry::Role;
-use unefois_consent::{Consent, ConsentStatus, MandateId, PersonProof, Siret, Timestamp};
+use unefois_consent::{Consent, ConsentStatus, Grantor, Mandate, MandateId, Objection, Retention, Siret, Timestamp};
 
-use super::derive::{Derivation, Fault, must, no};
+use super::derive::{At, Derivation, Derived, Fault, must, no};
+use super::past::Gone;
 
 impl Derivation {
     /// Fails where `event`, one of the ledger's, does not follow.
-    pub(super) fn ledger(&self, time: Timestamp, event: &Event) -> Result<(), Fault> {
-        match event {
-            Event::ConsentRequested(recorded) => self.request(time, recorded),
-            Event::ConsentGranted(recorded) => self.grant(time, recorded),
-            Event::ConsentRenewed(recorded) => self.renewal(time, recorded),
-            Event::ConsentRefused(decided) => self.decided(time, Decision::Refuse, decided),
-            Event::ConsentPaused(decided) => self.decided(time, Decision::Pause, decided),
-            Event::ConsentResumed(decided) => self.decided(time, Decision::Resume, decided),
-            Event::ConsentWithdrawn(decided) => self.decided(time, Decision::Withdraw, decided),
-            Event::ConsentRevoked(decided) => self.decided(time, Decision::Revoke, decided),
-            Event::ConsentInvalidated(decided) => self.decided(time, Decision::Invalidate, decided),
-            Event::ObjectionRecorded(changed) => self.objects(changed),
-            Event::ObjectionLifted(changed) => self.lifts(changed),
-            Event::MandateGranted(granted) => self.mandate(time, granted),
-            Event::MandateEnded(ended) => self.mandate_end(ended),
-            Event::LogOpened(_)
-            | Event::ShardClosed(_)
-            | Event::RegistryChanged(_)
-            | Event::Carried(_)
-            | Event::Purged(_)
-            | Event::Requested(_)
-            | Event::Refused(_)
-            | Event::Answered(_)
-            | Event::Dropped(_)
-            | Event::Failed(_)
-            | Event::TracesRead(_) => no("is no entry of the ledger"),
+    pub(super) fn ledger(&self, at: At<'_>, event: &Event) -> Result<Derived, Fault> {
+        if let Some((decision, decided)) = event.facts().decision {
+            return self.decided(at, decision, decided);
         }
+        if let Event::ConsentRequested(recorded) = event {
+            return self.request(at, recorded);
+        }
+        if let Event::ConsentGranted(recorded) = event {
+            return self.grant(at, recorded);
+        }
+        if let Event::ConsentRenewed(recorded) = event {
+            return self.renewal(at, recorded);
+        }
+        if let Event::ObjectionRecorded(changed) = event {
+            return self.objects(at, changed);
+        }
+        if let Event::ObjectionLifted(changed) = event {
+            return self.lifts(at, changed);
+        }
+        if let Event::MandateGranted(granted) = event {
+            return self.mandate(at.time, granted);
+        }
+        if let Event::MandateEnded(ended) = event {
+            return self.mandate_end(at, ended);
+        }
+        no("is no entry of the ledger")
     }
 
-    /// A consent as it must be when it is given, asked for or renewed at `time`.
-    fn consent(&self, time: Timestamp, recorded: &ConsentRecorded) -> Result<(), Fault> {
+    /// A consent as it must be when it is given, asked for or renewed.
+    fn consent(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
         self.known(consent.subject)?;
-        must(consent.granted_at == time && consent.uses == 0 && consent.window.is_none(), "is not a new consent")?;
-        self.by(recorded.by, recorded.person.as_ref(), consent.consumer)?;
-        let grantor = consent.grantor.mandate();
+        must(consent.granted_at == at.time && consent.uses == 0, "is not a new consent")?;
+        let role = if recorded.person.is_some() { Role::Portal } else { Role::Exchange };
+        self.enrolled(recorded.by, &[role])?;
+        let own = recorded.person.is_some() || recorded.by.participant == consent.consumer;
+        must(own, "was recorded by another administration")?;
         if let Some(proof) = &recorded.person {
             must(consent.assurance.as_ref() == Some(&proof.assurance), "was proven in another way than it says")?;
         }
-        let mandate = grantor.map(|id| self.state.mandate(id)).transpose()?.flatten();
-        check_consent(self.state.registry(), consent, mandate.as_ref(), time)
-            .or_else(|fault| no(format!("is a consent that breaks a rule: {fault}")))
-    }
-
-    /// Through whom a consent came: its administration, or a portal for a proven person.
-    fn by(&self, by: Option<Actor>, person: Option<&PersonProof>, consumer: Siret) -> Result<(), Fault> {
-        match (by, person) {
-            (None, _) => no("was recorded by nobody"),
-            (Some(by), Some(_)) => self.enrolled(by, &[Role::Portal]),
-            (Some(by), None) => {
-                self.enrolled(by, &[Role::Exchange])?;
-                must(by.participant == consumer, "was recorded by another administration")
-            }
+        let rule = |fault| no(format!("is a consent that breaks a rule: {fault}"));
+        let Some(id) = consent.grantor.mandate() else {
+            must(recorded.mandate_entry.is_none(), "names a mandate, and the person gave it")?;
+            check_consent(self.state.registry(), consent, None, at.time).or_else(rule)?;
+            return Ok(Derived::Decision);
+        };
+        if at.destroyed.at(at.index, RestKind::Mandate, recorded.mandate_entry)?.is_some() {
+            let by_person = Consent { grantor: Grantor::Person, ..consent.clone() };
+            check_consent(self.state.registry(), &by_person, None, at.time).or_else(rule)?;
+            return Ok(Derived::Rests);
         }
+        let mandate = self.mandate_at(id, recorded.mandate_entry)?;
+        check_consent(self.state.registry(), consent, mandate.as_deref(), at.time).or_else(rule)?;
+        Ok(Derived::Decision)
     }
 
-    fn request(&self, time: Timestamp, recorded: &ConsentRecorded) -> Result<(), Fault> {
+    /// The mandate, where it is the one that entry `named` granted.
+    fn mandate_at(&self, id: MandateId, named: Option<u64>) -> Result<Option<Recorded<Mandate>>, Fault> {
+        let mandate = self.state.mandate_recorded(id)?;
+        let same = mandate.as_ref().map(|mandate| mandate.index) == named;
+        must(same, "names another entry of the mandate than the one that granted it")?;
+        Ok(mandate)
+    }
+
+    fn request(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
-        must(self.state.consent(consent.id)?.is_none(), "asks for a consent twice")?;
-        must(recorded.person.is_none() && consent.version == 1, "is no request of an administration")?;
-        self.consent(time, recorded)?;
+        must(self.state.consent(consent.id)?.is_none() && recorded.before.is_none(), "asks for a consent twice")?;
+        let is_first = recorded.person.is_none() && consent.version == 1 && consent.window.is_none();
+        must(is_first, "is no request of an administration")?;
+        let derived = self.consent(at, recorded)?;
         let ConsentStatus::Requested { answer_by, .. } = consent.status else { return no("is no request") };
-        check_answer_by(consent, answer_by, time)
+        check_answer_by(consent, answer_by, at.time)
             .or_else(|fault| no(format!("is a request that breaks a rule: {fault}")))?;
-        Ok(())
+        Ok(derived)
     }
 
-    fn grant(&self, time: Timestamp, recorded: &ConsentRecorded) -> Result<(), Fault> {
+    fn grant(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
-        must(consent.status == ConsentStatus::Granted && consent.version == 1, "is not a new consent")?;
-        match self.state.consent(consent.id)? {
+        let is_new = consent.status == ConsentStatus::Granted && consent.version == 1 && consent.window.is_none();
+        must(is_new, "is not a new consent")?;
+        let derived = self.consent(at, recorded)?;
+        if at.destroyed.at(at.index, RestKind::Version, recorded.before)?.is_some() {
+            return Ok(Derived::Rests);
+        }
+        match self.version_before(recorded)? {
             None => must(recorded.person.is_none(), "answers a request that is not there")?,
             Some(request) => {
-                must(answers(&request, consent, time), "grants a consent twice, or is no answer to its request")?
+                must(answers(&request, consent, at.time), "grants a consent twice, or is no answer to its request")?;
             }
         }
-        self.consent(time, recorded)?;
-        Ok(())
+        Ok(derived)
     }
 
-    fn renewal(&self, time: Timestamp, recorded: &ConsentRecorded) -> Result<(), Fault> {
+    fn renewal(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
-        let current = self.state.consent(consent.id)?;
+        let derived = self.consent(at, recorded)?;
+        must(consent.status == ConsentStatus::Granted && consent.version > 1, "is no renewal")?;
+        if at.destroyed.at(at.index, RestKind::Version, recorded.before)?.is_some() {
+            return Ok(Derived::Rests);
+        }
+        let current = self.version_before(recorded)?;
         let next = current.is_some_and(|current| renews(&current, consent, recorded.person.is_some()));
-        must(next && consent.status == ConsentStatus::Granted, "renews a consent that is not there to renew")?;
-        self.consent(time, recorded)?;
-        Ok(())
+        must(next, "renews a consent that is not there to renew")?;
+        Ok(derived)
     }
 
-    fn decided(&self, time: Timestamp, decision: Decision, decided: &ConsentDecided) -> Result<(), Fault> {
-        let Some(consent) = self.state.consent(decided.consent)? else {
-            return no("decides on a consent that is not there");
-        };
-        must(consent.subject == decided.subject, "decides on somebody else's consent")?;
+    /// The version that is there, which must be the one that the entry says it answers or renews.
+    fn version_before(&self, recorded: &ConsentRecorded) -> Result<Option<Recorded<Consent>>, Fault> {
+        let there = self.state.consent_recorded(recorded.consent.id)?;
+        let same = there.as_ref().map(|there| there.index) == recorded.before;
+        must(same, "grants a consent twice, or answers or renews another entry than the one that is there")?;
+        Ok(there)
+    }
+
+    fn decided(&self, at: At<'_>, decision: Decision, decided: &ConsentDecided) -> Result<Derived, Fault> {
+        self.may_decide(decision, decided)?;
+        if let Some(gone) = at.destroyed.at(at.index, RestKind::Version, Some(decided.recorded))? {
+            must(is_kept_until(gone, decided.expires_at), "was decided on a version that ends at another time")?;
+            return Ok(Derived::Rests);
+        }
+        let there = self.state.consent_recorded(decided.consent)?.filter(|there| there.index == decided.recorded);
+        let Some(consent) = there else { return no("decides on a consent that is not there") };
+        let same = (decided.subject, decided.consumer, decided.expires_at)
+            == (consent.subject, consent.consumer, consent.expires_at);
+        must(same, "decides on somebody else's consent")?;
+        let derived = self.may_act(at, decided, &consent)?;
+        let changes = matches!(consent.decided(decision, decided.person.is_some(), at.time), Ok(Some(_)));
+        must(changes, "takes a decision that the consent's state does not allow")?;
+        Ok(derived)
+    }
+
+    /// Who decides may take such a decision.
+    fn may_decide(&self, decision: Decision, decided: &ConsentDecided) -> Result<(), Fault> {
+        let is_of_person =
+            matches!(decision, Decision::Refuse | Decision::Pause | Decision::Resume | Decision::Withdraw);
         match (&decided.person, decision) {
-            (Some(_), Decision::Revoke | Decision::Invalidate) => return no("is not for a person to decide"),
-            (Some(_), Decision::Refuse | Decision::Pause | Decision::Resume | Decision::Withdraw) => {
-                self.enrolled(decided.by, &[Role::Portal])?;
-                self.may_act(decided.mandate, &consent, time)?;
+            (Some(_), _) => {
+                must(is_of_person, "is not for a person to decide")?;
+                self.enrolled(decided.by, &[Role::Portal])
             }
-            (None, Decision::Revoke) => self.enrolled(decided.by, &[Role::Registry])?,
+            (None, Decision::Revoke) => self.enrolled(decided.by, &[Role::Registry]),
             (None, _) => {
                 self.enrolled(decided.by, &[Role::Exchange])?;
-                must(consent.consumer == decided.by.participant, "decides on another administration's consent")?;
+                must(decided.consumer == decided.by.participant, "decides on another administration's consent")
             }
         }
-        let changes = matches!(consent.decided(decision, decided.person.is_some(), time), Ok(Some(_)));
-        must(changes, "takes a decision that the consent's state does not allow")?;
-        Ok(())
     }
 
-    fn may_act(&self, mandate: Option<MandateId>, consent: &Consent, time: Timestamp) -> Result<(), Fault> {
-        let Some(id) = mandate else { return Ok(()) };
-        let may = self.state.mandate(id)?.is_some_and(|m| {
-            m.is_in_force(time)
+    fn may_act(&self, at: At<'_>, decided: &ConsentDecided, consent: &Consent) -> Result<Derived, Fault> {
+        let Some(id) = decided.mandate else {
+            must(decided.mandate_entry.is_none(), "names a mandate, and nobody acted under one")?;
+            return Ok(Derived::Decision);
+        };
+        if at.destroyed.at(at.index, RestKind::Mandate, decided.mandate_entry)?.is_some() {
+            return Ok(Derived::Rests);
+        }
+        let may = self.mandate_at(id, decided.mandate_entry)?.is_some_and(|m| {
+            m.is_in_force(at.time)
                 && m.principal == consent.subject
                 && m.consumer == consent.consumer
                 && m.covers(&consent.procedure)
         });
-        must(may, "was decided under a mandate that does not allow it")
+        must(may, "was decided under a mandate that does not allow it")?;
+        Ok(Derived::Decision)
     }
 
     fn objection(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
@@ -138,31 +184,57 @@ impl Derivation {
         let consumer = changed.objection.consumer;
         must(self.state.registry().participant(consumer).is_some(), "is an objection against nobody")?;
         if changed.person.is_some() {
-            self.enrolled(changed.by, &[Role::Portal])?;
+            self.enrolled(changed.by, &[Role::Portal])
         } else {
             self.enrolled(changed.by, &[Role::Exchange])?;
-            must(consumer == changed.by.participant, "is an objection against another administration")?;
+            must(consumer == changed.by.participant, "is an objection against another administration")
         }
-        Ok(())
     }
 
-    fn objects(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
-        self.objection(changed)?;
-        let before = self.state.objection(&changed.objection)?.is_some_and(|before| before.by_person);
-        let by_person = before || changed.person.is_some();
-        must(changed.objection.by_person == by_person, "says of an objection that it is the person's, or not theirs")
+    /// The objection that was there and in force, which must be the one that the entry names.
+    fn objection_before(&self, at: At<'_>, changed: &ObjectionChanged) -> Result<Option<Objection>, Fault> {
+        let there = self.state.objection(&changed.objection)?.filter(|there| there.is_in_force(at.time));
+        let same = there.as_ref().map(|there| there.index) == changed.before;
+        must(same, "says of an objection that another one was there, or none")?;
+        Ok(there.map(|there| there.fact))
     }
 
-    fn lifts(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
+    fn objects(&self, at: At<'_>, changed: &ObjectionChanged) -> Result<Derived, Fault> {
         self.objection(changed)?;
-        let Some(lifted) = self.state.objection(&changed.objection)? else {
+        let (objection, by_person) = (&changed.objection, changed.person.is_some());
+        must(objection.lapses_at == Objection::lapses_after(at.time), "lapses at another time than the law says")?;
+        if let Some(gone) = at.destroyed.at(at.index, RestKind::Objection, changed.before)? {
+            must(was_in_force(gone, at.time), "confirms an objection that had lapsed")?;
+            must(objection.by_person || !by_person, "says of an objection that it is not the person's")?;
+            return Ok(Derived::Rests);
+        }
+        let expected = match self.objection_before(at, changed)? {
+            None => Some(Objection { by_person, ..objection.clone() }),
+            Some(before) => before.confirmed(by_person, at.time),
+        };
+        must(expected.is_some(), "records an objection that is there already")?;
+        let is_same = expected.as_ref() == Some(objection);
+        must(is_same, "says of an objection that it is the person's, or not theirs")?;
+        Ok(Derived::Decision)
+    }
+
+    fn lifts(&self, at: At<'_>, changed: &ObjectionChanged) -> Result<Derived, Fault> {
+        self.objection(changed)?;
+        let may = !changed.objection.by_person || changed.person.is_some();
+        must(may, "lifts an objection that is the person's to lift")?;
+        if let Some(gone) = at.destroyed.at(at.index, RestKind::Objection, changed.before)? {
+            let lapses_at = Objection::lapses_after(gone.time);
+            must(was_in_force(gone, at.time) && changed.objection.lapses_at == lapses_at, "lifts another objection")?;
+            return Ok(Derived::Rests);
+        }
+        let Some(lifted) = self.objection_before(at, changed)? else {
             return no("lifts an objection that is not there");
         };
         must(lifted == changed.objection, "lifts another objection")?;
-        must(!lifted.by_person || changed.person.is_some(), "lifts an objection that is the person's to lift")
+        Ok(Derived::Decision)
     }
 
-    fn mandate(&self, time: Timestamp, granted: &MandateGranted) -> Result<(), Fault> {
+    fn mandate(&self, time: Timestamp, granted: &MandateGranted) -> Result<Derived, Fault> {
         let mandate = &granted.mandate;
         self.known(mandate.principal)?;
         self.known(mandate.representative)?;
@@ -172,20 +244,40 @@ impl Derivation {
         must(granted.by.participant == mandate.consumer, "is a mandate towards another administration")?;
         check_mandate(self.state.registry(), mandate, time)
             .or_else(|fault| no(format!("is a mandate that breaks a rule: {fault}")))?;
-        Ok(())
+        Ok(Derived::Decision)
     }
 
-    fn mandate_end(&self, ended: &MandateEnded) -> Result<(), Fault> {
-        let Some(mandate) = self.state.mandate(ended.mandate)?.filter(|m| m.ended_at.is_none()) else {
+    fn mandate_end(&self, at: At<'_>, ended: &MandateEnded) -> Result<Derived, Fault> {
+        self.may_end(ended.by, ended.person.is_some(), ended.consumer)?;
+        if let Some(gone) = at.destroyed.at(at.index, RestKind::Mandate, Some(ended.granted))? {
+            must(is_kept_until(gone, ended.expires_at), "ends a mandate that would have ended at another time")?;
+            return Ok(Derived::Rests);
+        }
+        let there = self.state.mandate_recorded(ended.mandate)?;
+        let Some(mandate) = there.filter(|m| m.ended_at.is_none() && m.index == ended.granted) else {
             return no("ends a mandate that is not there to end");
         };
-        must(mandate.principal == ended.principal, "ends somebody else's mandate")?;
-        if ended.person.is_some() {
-            self.enrolled(ended.by, &[Role::Portal])?;
-        } else {
-            self.enrolled(ended.by, &[Role::Exchange])?;
-            must(mandate.consumer == ended.by.participant, "ends another administration's mandate")?;
-        }
-        Ok(())
+        let same = (ended.principal, ended.consumer, ended.expires_at)
+            == (mandate.principal, mandate.consumer, mandate.expires_at);
+        must(same, "ends somebody else's mandate")?;
+        Ok(Derived::Decision)
     }
+
+    fn may_end(&self, by: Actor, is_person: bool, consumer: Siret) -> Result<(), Fault> {
+        if is_person {
+            return self.enrolled(by, &[Role::Portal]);
+        }
+        self.enrolled(by, &[Role::Exchange])?;
+        must(consumer == by.participant, "ends another administration's mandate")
+    }
+}
+
+/// Whether a purged record was kept as one is of what ends at `end`.
+fn is_kept_until(gone: Gone, end: Timestamp) -> bool {
+    gone.retention == Retention::of_consent(gone.time, end)
+}
+
+/// Whether a purged objection was in force at `time`.
+fn was_in_force(gone: Gone, time: Timestamp) -> bool {
+    gone.retention == Retention::OBJECTIONS && time < Objection::lapses_after(gone.time)
 }

@@ -1,81 +1,66 @@
-//! What a derivation may still believe where records were purged.
+//! Entries whose records were purged, as far as what came later rests on them.
+//!
+//! An entry that rests on an older one names its index. Only that older entry, of a fitting kind, time and retention and covered by
+//! a purge, excuses that what the younger one says cannot be derived. Nothing is excused because something was purged.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use unefois_consent::decide::Earlier;
-use unefois_consent::event::{Event, Requested};
-use unefois_consent::{Reason, Timestamp};
+use unefois_audit::Leaf;
+use unefois_consent::event::{Rest, RestKind};
+use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
-/// Beginnings of exchanges that are remembered: an end follows its beginning within minutes.
-const REMEMBERED: usize = 100_000;
+use super::BatchSource;
+use super::derive::{Fault, must};
+use crate::purge::Past;
+use crate::store::StoreError;
 
 /// Longest exchange: the longest deadline that can be configured.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The purged entries so far.
-#[derive(Debug, Default)]
-pub(super) struct PurgedPast {
-    any: bool,
-    /// The last purged entries Requested, and their times.
-    begun: BTreeMap<u64, Timestamp>,
+/// An entry whose record was destroyed, by what stays of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) kind: u8,
+    pub(super) time: Timestamp,
+    pub(super) retention: Retention,
 }
 
-impl PurgedPast {
-    /// Whether how long the record of `event` is kept follows from one that was purged.
-    pub(super) fn may_hide_retention(&self, event: &Event) -> bool {
-        let ends = matches!(event, Event::Answered(_) | Event::Dropped(_) | Event::Failed(_) | Event::MandateEnded(_));
-        self.any && (ends || event.decision().is_some())
+impl Gone {
+    pub(super) fn of(leaf: &Leaf, retention: Retention) -> Self {
+        Self { kind: leaf.kind, time: Timestamp::from_millis(leaf.time_ms), retention }
     }
+}
 
-    pub(super) fn purged(&mut self, index: u64, kind: u8, time: Timestamp) {
-        self.any = true;
-        if kind == Event::REQUESTED {
-            self.begun.insert(index, time);
-            if self.begun.len() > REMEMBERED {
-                self.begun.pop_first();
-            }
+/// Finds entries whose records were destroyed.
+#[derive(Clone, Copy)]
+pub(super) struct Destroyed<'a> {
+    pub(super) source: &'a dyn BatchSource,
+    /// `None` while no purged record was met: then nothing before is purged.
+    pub(super) past: Option<&'a Past>,
+}
+
+impl Destroyed<'_> {
+    /// The entry that `rest` names, where its record was destroyed. Entry `index` rests on it.
+    ///
+    /// # Errors
+    /// [`Fault`] where it is not one that the entry can rest on.
+    pub(super) fn find(&self, index: u64, rest: Rest) -> Result<Option<Gone>, Fault> {
+        must(rest.index < index, "rests on an entry that comes later")?;
+        let Some(past) = self.past else { return Ok(None) };
+        let entry = self.source.entry(rest.index)?.ok_or_else(|| {
+            StoreError::Corrupt(format!("entry {} is missing, and a later one rests on it", rest.index))
+        })?;
+        let time = Timestamp::from_millis(entry.leaf.time_ms);
+        let period = RecordPeriod::new(time, entry.opening.retention);
+        if !past.covers(rest.index, period) {
+            return Ok(None);
         }
+        must(rest.kind.fits(entry.leaf.kind), "rests on a purged entry of a kind that it cannot rest on")?;
+        Ok(Some(Gone::of(&entry.leaf, period.retention)))
     }
 
-    /// Whether the beginning `requested` of an exchange was purged, whose end is read now: no exchange takes longer than a
-    /// day, but one that a stopped broker left under way.
-    pub(super) fn ends(&mut self, requested: u64, time: Timestamp, is_failure: bool) -> bool {
-        let begun = self.begun.remove(&requested);
-        begun.is_some_and(|begun| is_failure || time.since(begun) <= LONGEST)
-    }
-
-    /// The attempt before this one, where its record was purged: as this one implies it.
-    pub(super) fn attempt_before(&self, time: Timestamp, requested: &Requested) -> Option<Earlier> {
-        (self.any && requested.attempt > 1).then(|| Earlier {
-            exchange: requested.exchange,
-            content: requested.question.content,
-            at: time,
-            attempts: requested.attempt.saturating_sub(1),
-            consent: requested.consent,
-        })
-    }
-
-    /// Whether a refusal for `reasons`, where others are derived, may rest on what was purged: an older use of an id or of a
-    /// consent, or a consent that ended long ago. Every other reason must be derived. What is permitted never rests on it.
-    pub(super) fn may_explain(&self, reasons: &[Reason], derived: &[Reason]) -> bool {
-        let old = [
-            Reason::RequestIdReused,
-            Reason::RetryTooLate,
-            Reason::RetryTooOften,
-            Reason::ConsentPending,
-            Reason::ConsentRefused,
-            Reason::ConsentPaused,
-            Reason::ConsentWithdrawn,
-            Reason::ConsentRevoked,
-            Reason::ConsentInvalidated,
-            Reason::ConsentExpired,
-            Reason::ConsentUsed,
-            Reason::ConsentFrequency,
-            Reason::MandateEnded,
-            Reason::MandateExpired,
-        ];
-        let told_now = |reasons: &[Reason]| reasons.iter().copied().filter(|r| !old.contains(r)).collect::<Vec<_>>();
-        self.any && reasons.iter().any(|reason| old.contains(reason)) && told_now(reasons) == told_now(derived)
+    /// The same for an index that may be absent.
+    pub(super) fn at(&self, index: u64, kind: RestKind, named: Option<u64>) -> Result<Option<Gone>, Fault> {
+        named.map_or(Ok(None), |named| self.find(index, Rest { index: named, kind }))
     }
 }

@@ -18,9 +18,9 @@ use crate::store::{Batch, SealedEntry, StoreError, Visit};
 /// How much is done to each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Opened, and compared with what its leaf commits to.
+    /// Opened, and compared with what its leaf commits to. Parsed where that says how long it is kept.
     Records,
-    /// Parsed, too.
+    /// Parsed, and compared with the text that its writer writes.
     Events,
 }
 
@@ -37,6 +37,7 @@ pub(super) enum Record {
 pub(super) struct PreparedEntry {
     pub(super) leaf: Leaf,
     pub(super) leaf_hash: Hash,
+    /// How long its record is kept, as the leaf commits to where the record is no fault.
     pub(super) retention: Retention,
     pub(super) record: Result<Record, LogFault>,
 }
@@ -128,7 +129,7 @@ fn prepare(source: &dyn BatchSource, batch: &Batch, shards: &Shards, opener: &Op
     let entries = (batch.first..).zip(&batch.entries).map(|(index, entry)| PreparedEntry {
         leaf: entry.leaf,
         leaf_hash: entry.leaf.hash(),
-        retention: entry.retention,
+        retention: entry.opening.retention,
         record: open(index, entry, opener, depth),
     });
     let entries: Vec<_> = entries.collect();
@@ -143,14 +144,47 @@ fn prepare(source: &dyn BatchSource, batch: &Batch, shards: &Shards, opener: &Op
     Prepared { first: batch.first, entries, subtrees, closed, leaves_in_tiles, root: batch.root, signed }
 }
 
+/// Kinds of which nothing but the kind says how long they are kept, as long as no procedure is kept shorter than others: those
+/// of exchanges, and of reading.
+fn is_of_traces(kind: u8) -> bool {
+    [Event::REQUESTED, Event::REFUSED, Event::ANSWERED, Event::DROPPED, Event::FAILED].contains(&kind)
+}
+
 fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Result<Record, LogFault> {
-    let read = |_, record: &str| match depth {
-        Depth::Records => Ok(Ok(Record::Committed)),
-        Depth::Events => Ok(match serde_json::from_str::<Event>(record) {
-            Ok(event) if event.kind() == entry.leaf.kind => Ok(Record::Event(Box::new(event))),
-            Ok(_) => fault(index, "its leaf says another kind than its record"),
-            Err(error) => fault(index, format!("its record does not parse: {error}")),
-        }),
+    let is_plain = is_of_traces(entry.leaf.kind) && entry.opening.retention == Retention::TRACES;
+    let read = |_, record: &str| {
+        if depth == Depth::Records && is_plain {
+            return Ok(Ok(Record::Committed));
+        }
+        Ok(parse(index, entry.leaf.kind, record, depth))
     };
     opener.read(index, entry, read).map_err(|error| LogFault::at(index, error))?.unwrap_or(Ok(Record::Purged))
+}
+
+fn parse(index: u64, kind: u8, record: &str, depth: Depth) -> Result<Record, LogFault> {
+    let event = match serde_json::from_str::<Event>(record) {
+        Ok(event) if event.kind() == kind => Box::new(event),
+        Ok(_) => return fault(index, "its leaf says another kind than its record"),
+        Err(error) => return fault(index, format!("its record does not parse: {error}")),
+    };
+    // Doubled members, white space and defaults that are written out: no writer of this version leaves them.
+    let mut same = SameText(record.as_bytes());
+    if depth == Depth::Events && !(serde_json::to_writer(&mut same, &event).is_ok() && same.0.is_empty()) {
+        return fault(index, "its record is not the text that its writer writes");
+    }
+    Ok(Record::Event(event))
+}
+
+/// What of a text is not written to it yet; another text fails.
+struct SameText<'a>(&'a [u8]);
+
+impl std::io::Write for SameText<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError, select};
-use unefois_consent::Timestamp;
+use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
 use super::{BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Queue, SequencerParts, Turn, Writer};
 use crate::committer::{FoldChunk, ToCommit};
@@ -240,13 +240,7 @@ impl Loop {
             }
             return;
         }
-        let mut turn = Turn {
-            state: &mut self.parts.state,
-            writer: &mut self.writer,
-            journal: &*self.parts.journal,
-            now,
-            step_bytes: 0,
-        };
+        let mut turn = Turn { state: &mut self.parts.state, writer: &mut self.writer, now, step_bytes: 0 };
         match step(Ok(&mut turn)) {
             Ok(Some(reply)) => self.replies.push(reply),
             Ok(None) => {}
@@ -263,7 +257,7 @@ impl Loop {
         } else {
             self.parts.keeper.until_fresh().and_then(|()| self.parts.journal.reserve(RESERVE_BYTES))
         };
-        let prepared = reserved.and_then(|()| self.writer.sealer.prepare(now));
+        let prepared = reserved.and_then(|()| self.prepare_keys(now));
         self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {
             StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),
@@ -272,6 +266,15 @@ impl Loop {
                 self.parts.halt.error()
             }
         })
+    }
+
+    /// The keys of most records of `now` exist and are durable.
+    fn prepare_keys(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for retention in [Retention::LOG, Retention::TRACES] {
+            let period = RecordPeriod::new(now, retention);
+            self.writer.sealer.prepare(period, self.parts.state.key_state(period))?;
+        }
+        Ok(())
     }
 
     /// Hands the batch to the committer; `false` when the committer is gone.

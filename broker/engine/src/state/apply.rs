@@ -1,51 +1,20 @@
 //! How each event changes the state.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use unefois_consent::decide::Earlier;
+use unefois_consent::decide::{Earlier, Recorded};
 use unefois_consent::event::{
-    CarriedFact, ConsentDecided, ConsentRecorded, Decision, Event, MandateEnded, MandateGranted, NewSubject, Requested,
+    CarriedFact, ConsentDecided, ConsentUses, Decision, Event, NewSubject, Purged, Requested,
 };
 use unefois_consent::{
-    Consent, HabilitationId, Mandate, Objection, ProcedureId, Question, RecordPeriod, Retention, Siret, SubjectRef,
-    Timestamp,
+    Consent, HabilitationId, Mandate, MandateId, Objection, ProcedureId, RecordPeriod, Retention, Timestamp,
 };
 
+use super::consent_row::ConsentRow;
 use super::{OpenExchange, Stamp, State, Trace, UsageRow, decode, encode, encode_earlier, keys};
 use crate::purge::Kept;
 use crate::rows::Key;
 use crate::store::StoreError;
-
-/// The persons whom an event names. The end of an exchange does so too, but goes with its beginning.
-fn names(event: &Event) -> impl Iterator<Item = SubjectRef> {
-    let named = match event {
-        Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
-            [Some(event.consent.subject), None]
-        }
-        Event::ConsentRefused(event)
-        | Event::ConsentPaused(event)
-        | Event::ConsentResumed(event)
-        | Event::ConsentWithdrawn(event)
-        | Event::ConsentRevoked(event)
-        | Event::ConsentInvalidated(event) => [Some(event.subject), None],
-        Event::ObjectionRecorded(event) | Event::ObjectionLifted(event) => [Some(event.objection.subject), None],
-        Event::MandateGranted(event) => [Some(event.mandate.principal), Some(event.mandate.representative)],
-        Event::MandateEnded(event) => [Some(event.principal), None],
-        Event::Requested(event) => [Some(event.question.subject), None],
-        Event::Refused(event) => [Some(event.question.subject), None],
-        Event::LogOpened(_)
-        | Event::ShardClosed(_)
-        | Event::RegistryChanged(_)
-        | Event::Carried(_)
-        | Event::Purged(_)
-        | Event::Answered(_)
-        | Event::Dropped(_)
-        | Event::Failed(_)
-        | Event::TracesRead(_) => [None, None],
-    };
-    named.into_iter().flatten()
-}
 
 pub(super) fn objection_key(objection: &Objection) -> Key {
     let procedure = objection.procedure.as_ref().map(ProcedureId::as_str);
@@ -54,41 +23,8 @@ pub(super) fn objection_key(objection: &Objection) -> Key {
 
 impl State {
     /// How long the record of `event` is kept, by the state before it.
-    pub(crate) fn retention(&self, time: Timestamp, event: &Event) -> Result<Retention, StoreError> {
-        let of = |question: &Question| {
-            let procedure = self.registry.procedure(&question.procedure);
-            Retention::of_exchange(procedure.map(|procedure| &**procedure), question.ground.kind())
-        };
-        // An end is kept as long as its beginning.
-        let ends = |requested| self.open.get(requested).map_or(Retention::TRACES, |open| open.retention);
-        Ok(match event {
-            Event::LogOpened(_) | Event::ShardClosed(_) | Event::RegistryChanged(_) | Event::Purged(_) => {
-                Retention::LOG
-            }
-            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
-                Retention::of_consent(time, event.consent.expires_at)
-            }
-            Event::ConsentRefused(event)
-            | Event::ConsentPaused(event)
-            | Event::ConsentResumed(event)
-            | Event::ConsentWithdrawn(event)
-            | Event::ConsentRevoked(event)
-            | Event::ConsentInvalidated(event) => self
-                .consent(event.consent)?
-                .map_or(Retention::TRACES, |consent| Retention::of_consent(time, consent.expires_at)),
-            Event::MandateGranted(event) => Retention::of_consent(time, event.mandate.expires_at),
-            Event::MandateEnded(event) => self
-                .mandate(event.mandate)?
-                .map_or(Retention::TRACES, |mandate| Retention::of_consent(time, mandate.expires_at)),
-            Event::ObjectionRecorded(_) | Event::ObjectionLifted(_) | Event::Carried(_) | Event::TracesRead(_) => {
-                Retention::TRACES
-            }
-            Event::Requested(event) => of(&event.question),
-            Event::Refused(event) => of(&event.question),
-            Event::Answered(event) => ends(&event.requested),
-            Event::Dropped(event) => ends(&event.requested),
-            Event::Failed(event) => ends(&event.requested),
-        })
+    pub(crate) fn retention(&self, time: Timestamp, event: &Event) -> Retention {
+        event.facts().keep.retention(time, &self.registry, |requested| self.open.get(&requested).map(|o| o.retention))
     }
 
     /// The state after one more entry, whose record is kept for `retention`. Fails only where the store does.
@@ -100,54 +36,89 @@ impl State {
         event: &Event,
     ) -> Result<(), StoreError> {
         let stamp = Stamp { period: RecordPeriod::new(time, retention), from: index };
-        for new in event.new_subjects() {
+        let facts = event.facts();
+        for new in facts.introduces() {
             self.put_subject(&new, stamp);
         }
-        for subject in names(event) {
+        for subject in facts.names() {
             self.rows.put(keys::trace(subject, index), stamp.row(&Trace::encode(event.kind(), None)));
         }
-        match event {
-            Event::LogOpened(_) | Event::ShardClosed(_) | Event::Refused(_) | Event::TracesRead(_) => {}
-            Event::Carried(event) => self.apply_carried(Stamp { from: event.from, ..stamp }, &event.fact)?,
-            Event::Purged(event) => {
-                self.purged.insert(event.period);
-                self.purged_dirty = true;
-                // Nothing of a purged record stays.
-                self.subjects.clear();
-                self.consents.get_mut().clear();
-            }
-            Event::RegistryChanged(event) => {
-                Arc::make_mut(&mut self.registry).apply(event.change.clone());
-                self.registry_version = index.saturating_add(1);
-                self.registry_dirty = true;
-            }
-            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
-                self.apply_consent(index, stamp, event)?;
-            }
-            Event::ConsentRefused(event) => self.apply_decision(index, time, stamp, Decision::Refuse, event)?,
-            Event::ConsentPaused(event) => self.apply_decision(index, time, stamp, Decision::Pause, event)?,
-            Event::ConsentResumed(event) => self.apply_decision(index, time, stamp, Decision::Resume, event)?,
-            Event::ConsentWithdrawn(event) => self.apply_decision(index, time, stamp, Decision::Withdraw, event)?,
-            Event::ConsentRevoked(event) => self.apply_decision(index, time, stamp, Decision::Revoke, event)?,
-            Event::ConsentInvalidated(event) => self.apply_decision(index, time, stamp, Decision::Invalidate, event)?,
-            Event::ObjectionRecorded(event) => {
-                self.put_objection(stamp, &event.objection)?;
-                self.put_change(index, stamp, event.objection.consumer);
-            }
-            Event::ObjectionLifted(event) => {
-                self.rows.remove(objection_key(&event.objection));
-                self.put_change(index, stamp, event.objection.consumer);
-            }
-            Event::MandateGranted(event) => self.apply_mandate(index, stamp, event)?,
-            Event::MandateEnded(event) => self.apply_mandate_end(index, time, stamp, event)?,
-            Event::Requested(event) => self.apply_request(index, time, stamp, event)?,
-            Event::Answered(event) => self.close(index, event.requested)?,
-            Event::Dropped(event) => self.close(index, event.requested)?,
-            Event::Failed(event) => self.close(index, event.requested)?,
+        if let Some(consumer) = facts.consumer {
+            // The administration finds the entry among its changes as long as its record is kept.
+            self.rows.put(keys::change(consumer, index), stamp.row(&[]));
         }
+        if let Some((decision, decided)) = facts.decision {
+            self.apply_decision(time, decision, decided)?;
+        }
+        self.apply_effect(stamp, time, event)?;
         self.size = index.saturating_add(1);
         self.time = self.time.max(time);
         Ok(())
+    }
+
+    /// What an entry does besides what [`Event::facts`] tells; what it decides on a consent is done already.
+    fn apply_effect(&mut self, stamp: Stamp, time: Timestamp, event: &Event) -> Result<(), StoreError> {
+        match event {
+            Event::LogOpened(event) => {
+                self.log.rules = Some(event.rules);
+                self.log.subject_key.get_or_insert(event.subject_key);
+                self.log_dirty = true;
+            }
+            Event::KeyMade(event) => {
+                self.log.keys.insert(event.period, event.check);
+                self.log_dirty = true;
+            }
+            Event::RulesChanged(event) => {
+                self.log.rules = Some(event.rules);
+                self.log_dirty = true;
+            }
+            Event::Purged(event) => self.apply_purge(time, event),
+            Event::Carried(event) => match &event.fact {
+                CarriedFact::Subject(new) => self.put_subject(new, Stamp { from: event.from, ..stamp }),
+                // They are in the row of the consent; only one that is built anew lacks them.
+                CarriedFact::Uses(_) => {}
+            },
+            Event::RegistryChanged(event) => {
+                Arc::make_mut(&mut self.registry).apply(event.change.clone());
+                self.registry_version = stamp.from.saturating_add(1);
+                self.registry_dirty = true;
+            }
+            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
+                self.apply_consent(stamp, &event.consent)?;
+            }
+            Event::ObjectionRecorded(event) => {
+                self.rows.put(objection_key(&event.objection), stamp.row(&encode(&event.objection)?));
+            }
+            Event::ObjectionLifted(event) => self.rows.remove(objection_key(&event.objection)),
+            Event::MandateGranted(event) => self.apply_mandate(stamp, &event.mandate)?,
+            Event::MandateEnded(event) => self.apply_mandate_end(time, event.mandate)?,
+            Event::Requested(event) => self.apply_request(stamp, time, event)?,
+            Event::Answered(event) => self.close(stamp.from, event.requested)?,
+            Event::Dropped(event) => self.close(stamp.from, event.requested)?,
+            Event::Failed(event) => self.close(stamp.from, event.requested)?,
+            Event::ShardClosed(_)
+            | Event::Refused(_)
+            | Event::TracesRead(_)
+            | Event::ConsentRefused(_)
+            | Event::ConsentPaused(_)
+            | Event::ConsentResumed(_)
+            | Event::ConsentWithdrawn(_)
+            | Event::ConsentRevoked(_)
+            | Event::ConsentInvalidated(_) => {}
+        }
+        Ok(())
+    }
+
+    fn apply_purge(&mut self, time: Timestamp, event: &Purged) {
+        for covered in &event.periods {
+            self.purged.insert(covered.period);
+            self.log.keys.remove(&covered.period);
+        }
+        self.log.last_purge = Some((event.due, time));
+        self.log_dirty = true;
+        // Nothing of a purged record stays.
+        self.subjects.clear();
+        self.consents.get_mut().clear();
     }
 
     /// The exchange that began with entry `requested` ends with entry `index`.
@@ -169,91 +140,71 @@ impl State {
         self.subjects.remove(&new.tag);
     }
 
-    fn put_objection(&mut self, stamp: Stamp, objection: &Objection) -> Result<(), StoreError> {
-        self.rows.put(objection_key(objection), stamp.row(&encode(objection)?));
-        Ok(())
-    }
-
-    fn apply_carried(&mut self, stamp: Stamp, fact: &CarriedFact) -> Result<(), StoreError> {
-        match fact {
-            CarriedFact::Subject(new) => self.put_subject(new, stamp),
-            CarriedFact::Objection(objection) => self.put_objection(stamp, objection)?,
-        }
-        Ok(())
-    }
-
     /// The state after an entry whose record was purged: what of it was carried over later is known since then.
     pub(crate) fn apply_purged(&mut self, index: u64, time: Timestamp, kept: &[Kept]) -> Result<(), StoreError> {
         for Kept { carried, period } in kept {
-            // Of the record that carries it: it lives on when the first record's period is purged.
-            self.apply_carried(Stamp { period: *period, from: index }, &carried.fact)?;
+            match &carried.fact {
+                // Of the record that carries it: it lives on when the first record's period is purged.
+                CarriedFact::Subject(new) => self.put_subject(new, Stamp { period: *period, from: index }),
+                CarriedFact::Uses(uses) => self.restore_uses(index, uses)?,
+            }
         }
         self.size = index.saturating_add(1);
         self.time = self.time.max(time);
         Ok(())
     }
 
-    fn apply_consent(&mut self, index: u64, stamp: Stamp, event: &ConsentRecorded) -> Result<(), StoreError> {
-        let mut consent = Cow::Borrowed(&event.consent);
-        match self.consent(consent.id)? {
-            None => self.met.add(&keys::consent(consent.id)),
-            Some(before) => {
-                self.rows.remove(keys::consent_place(&before));
-                // The windows go on where they are the same: what was used of one stays used.
-                if before.window.is_some() && (before.usage, before.not_before) == (consent.usage, consent.not_before) {
-                    consent.to_mut().window = before.window;
-                }
-            }
-        }
-        self.rows.put(keys::consent_place(&consent), stamp.row(&[]));
-        self.put_consent(stamp, &consent)?;
-        self.put_change(index, stamp, consent.consumer);
-        Ok(())
+    /// The consent was used so often up to the purged entry `index`.
+    fn restore_uses(&mut self, index: u64, uses: &ConsentUses) -> Result<(), StoreError> {
+        let Some(mut row) = self.consent_row(uses.consent)?.filter(|row| row.consent.version == uses.version) else {
+            return Ok(());
+        };
+        (row.consent.uses, row.consent.window, row.last_use) = (uses.uses, uses.window, Some(index));
+        self.put_consent(&row)
     }
 
-    fn put_consent(&mut self, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
-        let (row, new_terms) = self.terms.encode(consent)?;
+    fn apply_consent(&mut self, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
+        match self.consent(consent.id)? {
+            None => self.met.add(&keys::consent(consent.id)),
+            Some(before) => self.rows.remove(keys::consent_place(&before)),
+        }
+        self.rows.put(keys::consent_place(consent), stamp.row(&[]));
+        self.put_consent(&ConsentRow { stamp, last_use: None, consent: consent.clone() })
+    }
+
+    fn put_consent(&mut self, row: &ConsentRow) -> Result<(), StoreError> {
+        let (terms_row, new_terms) = self.terms.encode(&row.consent)?;
         if let Some((key, terms)) = new_terms {
             self.rows.put(key, terms);
         }
-        self.rows.put(keys::consent(consent.id), stamp.row(&row));
+        let value = ConsentRow::encode(row.last_use, &terms_row);
+        self.rows.put(keys::consent(row.consent.id), row.stamp.row(&value));
         // Only what was looked at is kept at hand: most consents are not, for a long time after they are given.
-        if let Some(mut at_hand) = self.consents.get_mut().get_mut(&consent.id) {
-            *at_hand = (stamp, row.into());
+        if let Some(mut at_hand) = self.consents.get_mut().get_mut(&row.consent.id) {
+            *at_hand = (row.stamp, value.into());
         }
         Ok(())
-    }
-
-    /// The administration finds the entry among its changes as long as its record is kept.
-    fn put_change(&mut self, index: u64, stamp: Stamp, consumer: Siret) {
-        self.rows.put(keys::change(consumer, index), stamp.row(&[]));
     }
 
     fn apply_decision(
         &mut self,
-        index: u64,
         time: Timestamp,
-        own: Stamp,
         decision: Decision,
         event: &ConsentDecided,
     ) -> Result<(), StoreError> {
-        let Some((stamp, mut consent)) = self.consent_with_stamp(event.consent)? else { return Ok(()) };
-        if let Ok(Some(status)) = consent.decided(decision, event.person.is_some(), time) {
-            consent.status = status;
-            self.put_consent(stamp, &consent)?;
+        let Some(mut row) = self.consent_row(event.consent)? else { return Ok(()) };
+        if let Ok(Some(status)) = row.consent.decided(decision, event.person.is_some(), time) {
+            row.consent.status = status;
+            self.put_consent(&row)?;
         }
-        self.put_change(index, own, consent.consumer);
         Ok(())
     }
 
-    fn apply_mandate(&mut self, index: u64, stamp: Stamp, event: &MandateGranted) -> Result<(), StoreError> {
-        let mandate = &event.mandate;
+    fn apply_mandate(&mut self, stamp: Stamp, mandate: &Mandate) -> Result<(), StoreError> {
         for subject in [mandate.principal, mandate.representative] {
             self.rows.put(keys::mandate_place(subject, mandate.id), stamp.row(&[]));
         }
-        self.put_mandate(stamp, mandate)?;
-        self.put_change(index, stamp, mandate.consumer);
-        Ok(())
+        self.put_mandate(stamp, mandate)
     }
 
     fn put_mandate(&mut self, stamp: Stamp, mandate: &Mandate) -> Result<(), StoreError> {
@@ -261,51 +212,36 @@ impl State {
         Ok(())
     }
 
-    fn apply_mandate_end(
-        &mut self,
-        index: u64,
-        time: Timestamp,
-        own: Stamp,
-        event: &MandateEnded,
-    ) -> Result<(), StoreError> {
-        let Some((stamp, mut mandate)) = self.mandate_with_stamp(event.mandate)? else { return Ok(()) };
+    fn apply_mandate_end(&mut self, time: Timestamp, id: MandateId) -> Result<(), StoreError> {
+        let Some(Recorded { fact: mut mandate, .. }) = self.mandate_recorded(id)? else { return Ok(()) };
+        let Some((stamp, _)) = self.live(&keys::mandate(id))? else { return Ok(()) };
         mandate.ended_at = Some(time);
-        self.put_mandate(stamp, &mandate)?;
-        self.put_change(index, own, mandate.consumer);
-        Ok(())
+        self.put_mandate(stamp, &mandate)
     }
 
-    fn apply_request(
-        &mut self,
-        index: u64,
-        time: Timestamp,
-        stamp: Stamp,
-        event: &Requested,
-    ) -> Result<(), StoreError> {
+    fn apply_request(&mut self, stamp: Stamp, time: Timestamp, event: &Requested) -> Result<(), StoreError> {
         let question = &event.question;
-        let first = event.attempt == 1;
-        let at =
-            if first { time } else { self.earlier(question.consumer, &question.request_id)?.map_or(time, |e| e.at) };
         let row = Earlier {
             exchange: event.exchange,
             content: question.content,
-            at,
+            at: event.first_at.unwrap_or(time),
             attempts: event.attempt,
             consent: event.consent,
+            index: stamp.from,
         };
         let key = keys::request(question.consumer, &question.request_id);
         self.met.add(&key);
         self.rows.put(key, stamp.row(&encode_earlier(&row)));
-        if first {
+        if event.attempt == 1 {
             self.count_use(time, &event.habilitation)?;
-            let consent = event.consent.map(|id| self.consent_with_stamp(id)).transpose()?.flatten();
-            if let Some((stamp, mut consent)) = consent {
-                consent.count_use(time);
-                self.put_consent(stamp, &consent)?;
+            if let Some(mut row) = event.consent.map(|id| self.consent_row(id)).transpose()?.flatten() {
+                row.consent.count_use(time);
+                row.last_use = Some(stamp.from);
+                self.put_consent(&row)?;
             }
         }
         let retention = stamp.period.retention;
-        self.open.insert(index, OpenExchange { exchange: event.exchange, subject: question.subject, retention });
+        self.open.insert(stamp.from, OpenExchange { exchange: event.exchange, subject: question.subject, retention });
         Ok(())
     }
 

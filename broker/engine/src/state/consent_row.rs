@@ -14,12 +14,38 @@ use unefois_consent::{
     EidasLevel, Filter, Grantor, IdentityAssurance, Language, ProcedureId, Siret, SubjectRef, Timestamp,
 };
 
-use super::{decode, encode, keys};
+use super::{Stamp, decode, encode, keys};
 use crate::rows::Key;
 use crate::store::{Fold, StoreError};
 
 /// Most terms that are kept at hand, about 1 KB each. A consent on other terms has them in its own row.
 const MAX_SHARED: usize = 65_536;
+
+/// A consent as the fold has it.
+#[derive(Debug, Clone)]
+pub(super) struct ConsentRow {
+    /// Of the entry that recorded this version.
+    pub(super) stamp: Stamp,
+    /// Index of the entry that used this version last.
+    pub(super) last_use: Option<u64>,
+    /// With its later decisions and uses.
+    pub(super) consent: Consent,
+}
+
+impl ConsentRow {
+    /// Index of the last use u64, 2^64 - 1 where there is none ‖ what [`SharedTerms::encode`] gives.
+    pub(super) fn encode(last_use: Option<u64>, terms_row: &[u8]) -> Vec<u8> {
+        [&last_use.unwrap_or(u64::MAX).to_be_bytes()[..], terms_row].concat()
+    }
+
+    pub(super) fn decode(id: ConsentId, stamp: Stamp, value: &[u8], terms: &SharedTerms) -> Result<Self, StoreError> {
+        let malformed = || StoreError::Corrupt("a consent in the fold is malformed".to_owned());
+        let (last_use, row) = value.split_first_chunk::<8>().ok_or_else(malformed)?;
+        let last_use = u64::from_be_bytes(*last_use);
+        let last_use = (last_use != u64::MAX).then_some(last_use);
+        Ok(Self { stamp, last_use, consent: terms.decode(id, row)? })
+    }
+}
 
 /// What consents of one procedure have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

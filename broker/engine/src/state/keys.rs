@@ -1,11 +1,17 @@
 //! Keys of the rows: one letter for the table, then fixed-width parts, so that a prefix names exactly one owner.
 
-use unefois_consent::{Consent, ConsentId, Digest, HabilitationId, MandateId, RequestId, Siret, SubjectRef};
+use unefois_consent::{
+    Consent, ConsentId, Digest, ExchangeId, HabilitationId, MandateId, RequestId, Siret, SubjectRef,
+};
 
 use crate::rows::Key;
 
 pub(super) const REGISTRY: &[u8] = b"r";
 pub(super) const OPEN: &[u8] = b"x";
+/// What the log says of itself.
+pub(super) const LOG: &[u8] = b"y";
+/// Uses of habilitations.
+pub(super) const USAGE: &[u8] = b"u";
 /// All earlier requests.
 pub(super) const REQUESTS: &[u8] = b"q";
 /// Layout of the rows.
@@ -111,9 +117,16 @@ pub(super) fn request(consumer: Siret, id: &RequestId) -> Key {
 pub(super) const PURGED: &[u8] = b"p";
 /// Tables whose rows come from one record each, and go with it.
 pub(super) const STAMPED: [&[u8]; 9] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t"];
+/// Tables in which a purge leaves rows that count for nothing.
+pub(super) const SWEPT: [&[u8]; 10] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t", USAGE];
 /// Reference of a person → nothing. Only a replay has such rows; they are not state.
 pub(super) fn reference(subject: SubjectRef) -> Key {
     join(&[b"\0subject", &subject.0])
+}
+
+/// Reference of an exchange → nothing, likewise.
+pub(super) fn exchange(exchange: ExchangeId) -> Key {
+    join(&[b"\0exchange", &exchange.0])
 }
 
 /// The tables that are looked through by person: their keys begin with the letter and the person's 16 bytes.
@@ -146,5 +159,5 @@ pub(super) fn trace(subject: SubjectRef, index: u64) -> Key {
 
 /// Habilitation → uses today.
 pub(super) fn usage(id: &HabilitationId) -> Key {
-    join(&[b"u", id.as_str().as_bytes()])
+    join(&[USAGE, id.as_str().as_bytes()])
 }

@@ -1,12 +1,13 @@
 //! The ledger's rows: consents, mandates, objections, and the traces of each person.
 
-use unefois_consent::decide::{Permit, PersonFacts};
+use unefois_consent::decide::{Permit, PersonFacts, Recorded};
 use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
     Timestamp,
 };
 
 use super::apply::objection_key;
+use super::consent_row::ConsentRow;
 use super::{Stamp, State, decode, keys};
 use crate::store::{Row, StoreError};
 
@@ -62,29 +63,35 @@ impl Trace {
 impl State {
     /// One consent.
     pub(crate) fn consent(&self, id: ConsentId) -> Result<Option<Consent>, StoreError> {
-        Ok(self.consent_with_stamp(id)?.map(|(_, consent)| consent))
+        Ok(self.consent_row(id)?.map(|row| row.consent))
+    }
+
+    /// One consent, the entry that recorded this version and the one that used it last.
+    pub(crate) fn consent_recorded(&self, id: ConsentId) -> Result<Option<Recorded<Consent>>, StoreError> {
+        let recorded = |row: ConsentRow| Recorded { fact: row.consent, index: row.stamp.from, last_use: row.last_use };
+        Ok(self.consent_row(id)?.map(recorded))
     }
 
     /// One consent and its entry.
     pub(crate) fn ledger_consent(&self, id: ConsentId) -> Result<Option<LedgerConsent>, StoreError> {
-        let Some((stamp, consent)) = self.consent_with_stamp(id)? else { return Ok(None) };
-        let mandate = consent.grantor.mandate().map(|id| self.mandate(id)).transpose()?.flatten();
-        Ok(Some(LedgerConsent { consent, log_index: stamp.from, mandate }))
+        let Some(row) = self.consent_row(id)? else { return Ok(None) };
+        let mandate = row.consent.grantor.mandate().map(|id| self.mandate(id)).transpose()?.flatten();
+        Ok(Some(LedgerConsent { consent: row.consent, log_index: row.stamp.from, mandate }))
     }
 
-    pub(super) fn consent_with_stamp(&self, id: ConsentId) -> Result<Option<(Stamp, Consent)>, StoreError> {
-        if let Some((stamp, row)) = self.consents.borrow().get(&id) {
+    pub(super) fn consent_row(&self, id: ConsentId) -> Result<Option<ConsentRow>, StoreError> {
+        if let Some((stamp, value)) = self.consents.borrow().get(&id) {
             let is_live = !self.purged.contains(stamp.period);
-            return is_live.then(|| Ok((*stamp, self.terms.decode(id, row)?))).transpose();
+            return is_live.then(|| ConsentRow::decode(id, *stamp, value, &self.terms)).transpose();
         }
         let key = keys::consent(id);
         if !self.met.may_have(&key) {
             return Ok(None);
         }
-        let Some((stamp, row)) = self.live(&key)? else { return Ok(None) };
-        let consent = self.terms.decode(id, &row)?;
-        self.consents.borrow_mut().insert(id, (stamp, row.into()));
-        Ok(Some((stamp, consent)))
+        let Some((stamp, value)) = self.live(&key)? else { return Ok(None) };
+        let row = ConsentRow::decode(id, stamp, &value, &self.terms)?;
+        self.consents.borrow_mut().insert(id, (stamp, value.into()));
+        Ok(Some(row))
     }
 
     /// At most `limit` consents of a person after `after`, newest first: those to `consumer`, or to all by administration.
@@ -114,25 +121,36 @@ impl State {
         Ok(consents)
     }
 
-    /// The rows under `prefix` whose record was not purged: at most `limit`.
+    /// The rows under `prefix` whose record was not purged: `limit`, or all that there are.
     fn live_rows(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let mut rows = Vec::new();
-        for (key, row) in self.rows.scan(prefix, after, limit)? {
-            let (stamp, value) = Stamp::split(&row)?;
-            if !self.purged.contains(stamp.period) {
-                rows.push((key, value.to_vec()));
+        let (mut rows, mut after) = (Vec::new(), after.map(<[u8]>::to_vec));
+        loop {
+            let wanted = limit.saturating_sub(rows.len());
+            let page = self.rows.scan(prefix, after.as_deref(), wanted)?;
+            let was_full = page.len() == wanted;
+            after = page.last().map(|(key, _)| key.clone()).or(after);
+            for (key, row) in page {
+                let (stamp, value) = Stamp::split(&row)?;
+                if !self.purged.contains(stamp.period) {
+                    rows.push((key, value.to_vec()));
+                }
+            }
+            // What was purged and not removed yet takes no place on the page.
+            if !was_full || rows.len() >= limit {
+                return Ok(rows);
             }
         }
-        Ok(rows)
     }
 
     /// One mandate.
     pub(crate) fn mandate(&self, id: MandateId) -> Result<Option<Mandate>, StoreError> {
-        self.live(&keys::mandate(id))?.map(|(_, row)| decode(&row)).transpose()
+        Ok(self.mandate_recorded(id)?.map(|recorded| recorded.fact))
     }
 
-    pub(super) fn mandate_with_stamp(&self, id: MandateId) -> Result<Option<(Stamp, Mandate)>, StoreError> {
-        self.live(&keys::mandate(id))?.map(|(stamp, row)| Ok((stamp, decode(&row)?))).transpose()
+    /// One mandate and the entry that granted it.
+    pub(crate) fn mandate_recorded(&self, id: MandateId) -> Result<Option<Recorded<Mandate>>, StoreError> {
+        let row = self.live(&keys::mandate(id))?;
+        row.map(|(stamp, row)| Ok(Recorded::by(stamp.from, decode(&row)?))).transpose()
     }
 
     /// The mandates that a person gave, or under which somebody acts for them, or they for somebody.
@@ -146,8 +164,9 @@ impl State {
     }
 
     /// The objection of the same person to the same administration for the same procedure.
-    pub(crate) fn objection(&self, like: &Objection) -> Result<Option<Objection>, StoreError> {
-        self.live(&objection_key(like))?.map(|(_, row)| decode(&row)).transpose()
+    pub(crate) fn objection(&self, like: &Objection) -> Result<Option<Recorded<Objection>>, StoreError> {
+        let row = self.live(&objection_key(like))?;
+        row.map(|(stamp, row)| Ok(Recorded::by(stamp.from, decode(&row)?))).transpose()
     }
 
     /// All objections of a person, at most `limit`.
@@ -200,15 +219,19 @@ impl State {
         let mut person = PersonFacts::default();
         match wanted {
             Wanted::Nothing => {}
-            Wanted::Consent(id) => person.consents.extend(self.consent(id)?),
+            Wanted::Consent(id) => person.consents.extend(self.consent_recorded(id)?),
             Wanted::Consents => {
-                let all = self.consents_of(subject, Some(consumer), None, MAX_CONSENTS_LOOKED_AT)?;
-                person.consents = all.into_iter().map(|found| found.consent).collect();
+                let prefix = keys::consents(subject, consumer);
+                for (place, _) in self.live_rows(&prefix, None, MAX_CONSENTS_LOOKED_AT)? {
+                    let id = keys::consent_at(&place).ok_or_else(|| malformed("a consent's place"))?;
+                    person.consents.extend(self.consent_recorded(id)?);
+                }
             }
             Wanted::Objections(procedure) => {
                 for procedure in [None, Some(procedure.as_str())] {
                     let row = self.live(&keys::objection(subject, consumer, procedure))?;
-                    person.objections.extend(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?);
+                    let objection = row.map(|(stamp, row)| Ok(Recorded::by(stamp.from, decode(&row)?)));
+                    person.objections.extend(objection.transpose()?);
                 }
             }
         }
@@ -218,7 +241,7 @@ impl State {
         mandates.sort_unstable();
         mandates.dedup();
         for id in mandates {
-            person.mandates.extend(self.mandate(id)?);
+            person.mandates.extend(self.mandate_recorded(id)?);
         }
         Ok(person)
     }

@@ -1,92 +1,112 @@
 //! What a purge needs to know of the state, and the removal of its rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use unefois_consent::event::{CarriedFact, NewSubject};
-use unefois_consent::{Digest, Objection, RecordPeriod, SubjectRef};
+use unefois_consent::event::{CarriedFact, ConsentUses, NewSubject};
+use unefois_consent::{ConsentId, Digest, RecordPeriod, SubjectRef, Timestamp};
 
-use super::apply::objection_key;
 use super::stamp::PurgedPeriods;
-use super::tables::{PAGE, Tables};
-use super::{Stamp, State, decode, keys};
+use super::tables::Tables;
+use super::{Stamp, State, UsageRow, decode, keys};
 use crate::store::{Fold, Row, StoreError};
 
-/// Tables whose facts may have to be carried over.
-const CARRIED: [&[u8]; 2] = [keys::SUBJECTS, keys::OBJECTIONS];
+/// Rows of one person that are looked at to find one that is kept longer. Where all of so many go, the person is carried over
+/// without looking further: a fact too many does no harm, and the deciding thread must not stand still.
+const LOOKED_AT: usize = 64;
 
-/// Keys of the rows of `fold` whose facts may have to be carried over before `period` is purged.
-pub(crate) fn candidates(fold: &dyn Fold, period: RecordPeriod) -> Result<Vec<Vec<u8>>, StoreError> {
-    let (mut found, mut tables) = (Vec::new(), Tables::new(&CARRIED));
-    while !tables.is_done() {
-        for (key, row) in tables.page(fold)? {
-            if Stamp::split(&row)?.0.period == period {
-                found.push(key);
-            }
-        }
-    }
-    Ok(found)
+/// A fact that may have to be carried over, and the entry whose record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// A person whom the entry introduces, or carries over.
+    Subject { tag: Digest, from: u64 },
+    /// A consent that the entry used, or whose uses it carries over, up to entry `from`.
+    Uses { consent: ConsentId, from: u64 },
 }
 
 impl State {
-    /// Like [`candidates`], among the rows that the fold may not have yet.
-    pub(crate) fn recent_candidates(&self, period: RecordPeriod) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut found = Vec::new();
-        for (key, row) in CARRIED.iter().flat_map(|table| self.rows.recent(table)) {
-            if Stamp::split(row)?.0.period == period {
-                found.push(key.to_vec());
-            }
+    /// The fact of `candidate`, where it still has effect when the records of the periods `due` are destroyed; and the entry
+    /// that recorded it first.
+    pub(crate) fn to_carry(
+        &self,
+        candidate: Candidate,
+        due: &BTreeSet<RecordPeriod>,
+    ) -> Result<Option<(u64, CarriedFact)>, StoreError> {
+        match candidate {
+            Candidate::Subject { tag, from } => self.subject_to_carry(tag, from, due),
+            Candidate::Uses { consent, from } => self.uses_to_carry(consent, from, due),
         }
-        Ok(found)
     }
 
-    /// The fact of the row `key` and the entry that recorded it first, where the row goes with `period` and the fact still
-    /// has effect.
-    pub(crate) fn to_carry(&self, key: &[u8], period: RecordPeriod) -> Result<Option<(u64, CarriedFact)>, StoreError> {
-        let Some((stamp, value)) = self.live(key)?.filter(|(stamp, _)| stamp.period == period) else { return Ok(None) };
-        if let Some(tag) = key.strip_prefix(keys::SUBJECTS) {
-            let malformed = |_| StoreError::Corrupt("a subject row is malformed".to_owned());
-            let subject = SubjectRef(value.as_slice().try_into().map_err(malformed)?);
-            let new = NewSubject { tag: Digest(tag.try_into().map_err(malformed)?), subject };
-            return Ok(self.is_named_beyond(subject, period)?.then_some((stamp.from, CarriedFact::Subject(new))));
-        }
-        Ok(Some((stamp.from, CarriedFact::Objection(decode::<Objection>(&value)?))))
+    fn subject_to_carry(
+        &self,
+        tag: Digest,
+        from: u64,
+        due: &BTreeSet<RecordPeriod>,
+    ) -> Result<Option<(u64, CarriedFact)>, StoreError> {
+        let row = self.live(&keys::subject(&tag))?;
+        let Some((stamp, value)) = row.filter(|(stamp, _)| stamp.from == from && due.contains(&stamp.period)) else {
+            return Ok(None);
+        };
+        let malformed = |_| StoreError::Corrupt("a subject row is malformed".to_owned());
+        let subject = SubjectRef(value.as_slice().try_into().map_err(malformed)?);
+        let is_named = self.is_named_beyond(subject, due)?;
+        Ok(is_named.then_some((stamp.from, CarriedFact::Subject(NewSubject { tag, subject }))))
     }
 
-    /// Whether a record of another period names the person, or an objection is in force.
-    fn is_named_beyond(&self, subject: SubjectRef, period: RecordPeriod) -> Result<bool, StoreError> {
-        let beyond = |stamp: Stamp| stamp.period != period;
-        Ok(self.any_row(&keys::traces(subject), beyond)?
-            || self.any_row(&keys::consents_of_all(subject), beyond)?
-            || self.any_row(&keys::mandates_of(subject), beyond)?
-            || self.any_row(&keys::objections_of(subject), |_| true)?)
-    }
-
-    /// Whether a row under `prefix`, whose record was not purged, is one of those `wanted`.
-    fn any_row(&self, prefix: &[u8], wanted: impl Fn(Stamp) -> bool) -> Result<bool, StoreError> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page: Vec<Row> = self.rows.scan(prefix, after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(false) };
-            after = Some(last.clone());
+    /// Whether a record names the person that stays when those of the periods `due` are destroyed.
+    fn is_named_beyond(&self, subject: SubjectRef, due: &BTreeSet<RecordPeriod>) -> Result<bool, StoreError> {
+        for prefix in [keys::traces(subject), keys::consents_of_all(subject), keys::mandates_of(subject)] {
+            let page: Vec<Row> = self.rows.scan(&prefix, None, LOOKED_AT)?;
             for (_, row) in &page {
                 let (stamp, _) = Stamp::split(row)?;
-                if wanted(stamp) && !self.purged.contains(stamp.period) {
+                if !due.contains(&stamp.period) && !self.purged.contains(stamp.period) {
                     return Ok(true);
                 }
             }
+            if page.len() == LOOKED_AT {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
-    /// Whether `objection` is in force, and was recorded first by entry `from`.
-    pub(crate) fn has_objection(&self, objection: &Objection, from: u64) -> Result<bool, StoreError> {
-        let row = self.live(&objection_key(objection))?.filter(|(stamp, _)| stamp.from == from);
-        Ok(row.map(|(_, row)| decode::<Objection>(&row)).transpose()?.is_some_and(|found| found == *objection))
+    fn uses_to_carry(
+        &self,
+        id: ConsentId,
+        from: u64,
+        due: &BTreeSet<RecordPeriod>,
+    ) -> Result<Option<(u64, CarriedFact)>, StoreError> {
+        let stays = self.consent_row(id)?.filter(|row| row.last_use == Some(from) && !due.contains(&row.stamp.period));
+        Ok(stays.map(|row| {
+            let (version, uses, window) = (row.consent.version, row.consent.uses, row.consent.window);
+            (from, CarriedFact::Uses(ConsentUses { consent: id, version, recorded: row.stamp.from, uses, window }))
+        }))
     }
 
-    /// Whether an objection of `period` is in force.
-    pub(crate) fn has_objection_of(&self, period: RecordPeriod) -> Result<bool, StoreError> {
-        self.any_row(keys::OBJECTIONS, |stamp| stamp.period == period)
+    /// Whether the consent was used so often, the last time by entry `from`.
+    pub(crate) fn has_uses(&self, uses: &ConsentUses, from: u64) -> Result<bool, StoreError> {
+        let row = self.consent_row(uses.consent)?.filter(|row| row.last_use == Some(from));
+        Ok(row.is_some_and(|row| {
+            let consent = &row.consent;
+            (consent.version, row.stamp.from) == (uses.version, uses.recorded)
+                && (consent.uses, consent.window) == (uses.uses, uses.window)
+        }))
     }
+}
+
+/// Whether a row counts for nothing any more: its record was purged, or it counts the uses of a day before the last purge.
+pub(super) fn is_gone(key: &[u8], row: &[u8], purged: &PurgedPeriods) -> Result<bool, StoreError> {
+    let Some(table) = key.get(..1) else { return Ok(false) };
+    if keys::STAMPED.contains(&table) {
+        return Ok(purged.contains(Stamp::split(row)?.0.period));
+    }
+    if table == keys::USAGE {
+        let day_ms = decode::<UsageRow>(row)?.day.saturating_mul(unefois_consent::time::DAY_MS);
+        let month = Timestamp::from_millis(day_ms).month();
+        return Ok(purged.newest_due().is_some_and(|due| month < due));
+    }
+    Ok(false)
 }
 
 /// Removes the rows of purged records from the fold, a page at a time.
@@ -113,11 +133,11 @@ impl Sweeper {
     pub(crate) fn sweep(&mut self, fold: &dyn Fold) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.tables.is_done() {
             self.begun_at = self.purged.count();
-            self.tables = Tables::new(&keys::STAMPED);
+            self.tables = Tables::new(&keys::SWEPT);
         }
         let mut gone = Vec::new();
         for (key, row) in self.tables.page(fold)? {
-            if self.purged.contains(Stamp::split(&row)?.0.period) {
+            if is_gone(&key, &row, &self.purged)? {
                 gone.push(key);
             }
         }

@@ -70,6 +70,11 @@ impl PurgedPeriods {
         self.count() > 0 && self.periods.read().unwrap_or_else(PoisonError::into_inner).contains(&period)
     }
 
+    /// The newest month in which a purged period was due.
+    pub(super) fn newest_due(&self) -> Option<Month> {
+        self.periods.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|period| period.due()).max()
+    }
+
     pub(super) fn insert(&self, period: RecordPeriod) {
         let mut periods = self.periods.write().unwrap_or_else(PoisonError::into_inner);
         periods.insert(period);

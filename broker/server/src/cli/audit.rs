@@ -1,18 +1,16 @@
-//! `audit list`, `verify`, `replay`, `mirror`, `accept-head` and `close-shard`.
+//! `audit list`, `mirror`, `accept-head` and `set-rules`; `verify`, `replay` and `close-shard` have modules of their own.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use unefois_audit::VerifierKey;
-use unefois_engine::replay::{JournalSource, LogFault, Report, replay, verify};
+use unefois_consent::Rules;
+use unefois_engine::replay::JournalSource;
 use unefois_engine::seal::Opener;
 use unefois_engine::store::{HeadFile, Journal, StoreError};
 use unefois_engine::{Shards, SignedHead};
 use unefois_proto::v1;
-use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
-use unefois_store::{EmbeddedStore, Options};
+use unefois_store::EmbeddedStore;
 
 use super::output::{json, line, moves, progress};
 use super::{Connection, Failure};
@@ -21,7 +19,11 @@ use crate::config::{Loaded, read_policy};
 use crate::mirror::{Mirror, MirrorError, Source, Update};
 use crate::text::time_text;
 
+mod check;
 mod close_shard;
+
+use check::does_not_hold;
+pub(crate) use check::{Check, check_files, report_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -30,14 +32,14 @@ pub(crate) enum AuditCommand {
     List(ListArgs),
     /// Verify the log: order, hashes, roots, signatures, records, tiles
     ///
-    /// Reads the journal's files beside a running broker. Says the first entry that does not hold.
+    /// Reads the journal's files beside a running broker. Names each entry that does not hold.
     #[command(after_help = "Example:\n  unefois audit verify --config unefois.toml")]
-    Verify(FilesArgs),
+    Verify(check::FilesArgs),
     /// Verify the log and derive every decision in it again
     ///
-    /// Names the first decision that does not follow from the entries before it.
+    /// Names each decision that does not follow from the entries before it, and counts what no log can prove.
     #[command(after_help = "Example:\n  unefois audit replay --config unefois.toml")]
-    Replay(FilesArgs),
+    Replay(check::FilesArgs),
     /// Copy a public log and check that it only ever grows
     ///
     /// Copies what is new since the last time, hashes every entry again and compares with the head that the log signed. A
@@ -61,6 +63,22 @@ pub(crate) enum AuditCommand {
         after_help = "Example:\n  unefois audit close-shard --config unefois.toml --shard 2027 --signing-key keys/log-2027.key --receipt closed.json"
     )]
     CloseShard(close_shard::CloseShardArgs),
+    /// Let other rules decide from the next entry on
+    ///
+    /// The version of the rules stands in the log, so that old decisions are derived by the rules of their time. A newer program
+    /// goes on by the rules of the log until this command changes them. The broker must not be running.
+    #[command(after_help = "Example:\n  unefois audit set-rules --config unefois.toml 1")]
+    SetRules(SetRulesArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetRulesArgs {
+    /// The configuration of the broker, which must not be running
+    #[arg(long, short, value_name = "FILE", default_value = "unefois.toml")]
+    config: PathBuf,
+    /// Version of the rules
+    #[arg(value_name = "VERSION")]
+    rules: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,30 +123,15 @@ pub(crate) struct ListArgs {
     count: u64,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct FilesArgs {
-    /// The configuration of the broker
-    #[arg(long, short, value_name = "FILE", default_value = "unefois.toml", conflicts_with_all = ["data", "key"])]
-    config: PathBuf,
-    /// The data folder, instead of a configuration
-    #[arg(long, value_name = "FOLDER", requires = "key")]
-    data: Option<PathBuf>,
-    /// The log's verifier key, with --data
-    #[arg(long, value_name = "VKEY", requires = "data")]
-    key: Option<VerifierKey>,
-    /// Print JSON for scripts
-    #[arg(long)]
-    json: bool,
-}
-
 pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::List(args) => list(args).await,
-        AuditCommand::Verify(args) => check(&args, Check::Verify),
-        AuditCommand::Replay(args) => check(&args, Check::Replay),
+        AuditCommand::Verify(args) => check::run(&args, Check::Verify),
+        AuditCommand::Replay(args) => check::run(&args, Check::Replay),
         AuditCommand::Mirror(args) => mirror(args).await,
         AuditCommand::AcceptHead(args) => accept_head(&args),
         AuditCommand::CloseShard(args) => close_shard::run(args).await,
+        AuditCommand::SetRules(args) => set_rules(args).await,
     }
 }
 
@@ -169,90 +172,16 @@ fn entry_json(entry: &v1::Entry) -> serde_json::Value {
     })
 }
 
-/// How deep a log is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
-    Verify,
-    Replay,
-}
-
-impl Check {
-    fn done(self) -> &'static str {
-        match self {
-            Self::Verify => "verified",
-            Self::Replay => "replayed",
-        }
-    }
-}
-
-fn replay_in_scratch(
-    files: &JournalReader,
-    key: &VerifierKey,
-    opener: &Opener,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Report, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the scratch folder of the replay: {error}"));
-    // Mode 0700, and removed at the end: the state names persons by their references.
-    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let fold = open_fold(&scratch.path().join("fold"), &Options::scratch()).map_err(|error| failed(&error))?;
-    replay(files, key, opener, fold, progress).map_err(does_not_hold)
-}
-
-fn does_not_hold(fault: LogFault) -> Failure {
-    Failure::Failed(format!("the log does not hold: {fault}"))
-}
-
-/// Runs a check over the files in `data`.
-pub(crate) fn check_files(data: &Path, key: &VerifierKey, check: Check) -> Result<Report, Failure> {
-    let failed = |error: StoreError| Failure::Failed(error.to_string());
-    let reader = open_settled(data).map_err(failed)?;
-    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
-    let bar = progress(check.done());
-    let report = match check {
-        Check::Verify => verify(&reader, key, &opener, &mut moves(&bar)).map_err(does_not_hold),
-        Check::Replay => replay_in_scratch(&reader, key, &opener, &mut moves(&bar)),
-    };
-    bar.finish_and_clear();
-    let report = report?;
-    if reader.torn_bytes() > 0 {
-        return Err(Failure::Failed(format!(
-            "the log holds up to entry {}, and {} bytes behind it are no whole batch. A broker that died leaves that, and \
-             its next start cuts it off; if it was stopped well, entries were damaged: compare with a checkpoint or a \
-             receipt that somebody kept",
-            report.entries,
-            reader.torn_bytes()
-        )));
-    }
-    Ok(report)
-}
-
-/// Opens a journal. A commit under way looks like a torn end for a moment, and only for a moment.
-fn open_settled(data: &Path) -> Result<JournalReader, StoreError> {
-    let mut reader = JournalReader::open(data)?;
-    for _ in 0..5 {
-        if reader.torn_bytes() == 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-        reader = JournalReader::open(data)?;
-    }
-    Ok(reader)
-}
-
-fn check(args: &FilesArgs, check: Check) -> Result<(), Failure> {
-    let (data, key) = match (&args.data, &args.key) {
-        (Some(data), Some(key)) => (data.clone(), key.clone()),
-        (None, None) | (Some(_), None) | (None, Some(_)) => {
-            let loaded = Loaded::open(&args.config)?;
-            (loaded.config.store.path.clone(), loaded.signer.verifier_key().clone())
-        }
-    };
-    let report = check_files(&data, &key, check)?;
-    if args.json {
-        json(&report_json(&report));
-    } else {
-        line(report_text(&report, check));
-    }
+async fn set_rules(args: SetRulesArgs) -> Result<(), Failure> {
+    let loaded = Loaded::open(&args.config)?;
+    // Holds the folder's lock: a running broker is refused here.
+    let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options())
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let engine = close_shard::open_engine(loaded, &store).await?;
+    let changed = engine.change_rules(Rules::from_number(args.rules)).await;
+    engine.close();
+    let index = changed.map_err(|error| Failure::Failed(error.to_string()))?;
+    line(format!("entry {index}: version {} of the rules decides from here on", args.rules));
     Ok(())
 }
 
@@ -321,44 +250,4 @@ fn accept_head(args: &AcceptHeadArgs) -> Result<(), Failure> {
     store.head.write(&head.note).map_err(failed)?;
     line(format!("{} now says {entries} entries, root {}", path.display(), head.root));
     Ok(())
-}
-
-/// A report for people.
-pub(crate) fn report_text(report: &Report, check: Check) -> String {
-    let mut text = format!(
-        "{} {} entries: in order, {} heads signed, {} records are what their leaves commit to, {} tile hashes agree",
-        check.done(),
-        report.entries,
-        report.heads,
-        report.records,
-        report.tile_hashes
-    );
-    if report.tile_hashes_missing > 0 {
-        text.push_str(&format!(", {} are missing until the broker's next start", report.tile_hashes_missing));
-    }
-    if report.purged > 0 {
-        text.push_str(&format!(", {} records were purged", report.purged));
-    }
-    if report.decisions > 0 {
-        text.push_str(&format!("; {} decisions follow from what was before them", report.decisions));
-    }
-    if report.underived > 0 {
-        text.push_str(&format!(", {} more rest on purged records", report.underived));
-    }
-    text
-}
-
-fn report_json(report: &Report) -> serde_json::Value {
-    serde_json::json!({
-        "entries": report.entries,
-        "heads": report.heads,
-        "records": report.records,
-        "tile_hashes": report.tile_hashes,
-        "tile_hashes_missing": report.tile_hashes_missing,
-        "purged": report.purged,
-        "decisions": report.decisions,
-        "decisions_on_purged_records": report.underived,
-        "open_exchanges": report.open,
-        "state_sha256": hex::encode(report.state),
-    })
 }

@@ -163,3 +163,9 @@ pub(crate) fn moves(bar: &ProgressBar) -> impl FnMut(u64, u64) + Send + '_ {
         bar.set_position(done);
     }
 }
+
+/// When an objection lapses, in the words of a list.
+pub(crate) fn lapse_text(lapses_at: Option<&prost_types::Timestamp>) -> String {
+    let at = lapses_at.map(crate::text::time_text).unwrap_or_default();
+    format!(" · until {at}, unless it is said again in the six months before")
+}

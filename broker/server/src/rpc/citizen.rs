@@ -196,6 +196,7 @@ impl CitizenService for Citizens {
         let objections = objections.into_iter().map(|objection| v1::MyObjection {
             consumer: objection.consumer.to_string(),
             procedure: objection.procedure.map(|id| id.to_string()).unwrap_or_default(),
+            lapses_at: Some(wire_instant(objection.lapses_at)),
         });
         Ok(Response::new(v1::ListMyObjectionsResponse { objections: objections.collect() }))
     }

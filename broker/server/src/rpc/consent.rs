@@ -323,7 +323,8 @@ impl ConsentService for Consents {
         let objections = self.engine.objections(caller, &identity, deadline).await;
         let objections = objections.map_err(|error| status::of(&error))?.into_iter().map(|objection| {
             let procedure = objection.procedure.map(|id| id.to_string()).unwrap_or_default();
-            v1::ListedObjection { procedure, by_person: objection.by_person }
+            let lapses_at = Some(wire_instant(objection.lapses_at));
+            v1::ListedObjection { procedure, by_person: objection.by_person, lapses_at }
         });
         Ok(Response::new(v1::ListObjectionsResponse { objections: objections.collect() }))
     }

@@ -1,23 +1,23 @@
 //! The frame: one batch on disk. Byte for byte in `FORMAT.md`; all integers are big-endian.
 //!
 //! ```text
-//! "UFR2" ‖ length u32 ‖ first u64 ‖ count u32
-//!   ‖ count × (leaf 42 bytes ‖ retention u8 ‖ sealed length u32 ‖ sealed)
+//! "UFR1" ‖ length u32 ‖ first u64 ‖ count u32
+//!   ‖ count × (leaf 42 bytes ‖ retention u8 ‖ its salt 32 ‖ record part 32 ‖ links part 32 ‖ sealed length u32 ‖ sealed)
 //!   ‖ root 32 ‖ signature 64 ‖ CRC-32C u32 of all before it ‖ zeros to a multiple of 8
 //! ```
-//! Version 1 begins with "UFRM" and has no retention: 36 months. `length` counts from the frame's first byte to the end of the checksum.
+//! `length` counts from the frame's first byte to the end of the checksum.
 
-use unefois_audit::{Hash, Leaf};
+use unefois_audit::{Hash, Leaf, Salt};
 use unefois_consent::Retention;
-use unefois_engine::store::{Batch, SealedEntry};
+use unefois_engine::store::{Batch, Opening, SealedEntry};
 
-const MAGIC: [u8; 4] = *b"UFR2";
-/// Version 1 is read and not written any more.
-const MAGIC_1: [u8; 4] = *b"UFRM";
+const MAGIC: [u8; 4] = *b"UFR1";
 /// Frames start at multiples of this.
 pub(super) const ALIGN: usize = 8;
 /// Magic, length, first, count.
 pub(super) const HEAD: usize = 20;
+/// Of an entry, what comes before the sealed record: leaf, retention with its salt, two parts, length.
+const ENTRY: usize = Leaf::LEN + 1 + 3 * 32 + 4;
 /// Root, signature, checksum.
 const TAIL: usize = 32 + 64 + 4;
 /// Largest frame that is read: a full batch, one large step and room to spare.
@@ -42,6 +42,11 @@ pub(super) struct FrameHead {
 }
 
 impl FrameHead {
+    /// Index after the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+
     /// Bytes to the next frame.
     pub(super) fn padded(&self) -> usize {
         self.length.next_multiple_of(ALIGN)
@@ -57,7 +62,7 @@ impl FrameHead {
         let first = reader.u64().ok_or(NoFrame::Damaged)?;
         let count = reader.u32().ok_or(NoFrame::Damaged)?;
         let length = usize::try_from(length).map_err(|_| NoFrame::Damaged)?;
-        if !(magic == MAGIC || magic == MAGIC_1) || !(HEAD + TAIL..=MAX_FRAME).contains(&length) || count == 0 {
+        if magic != MAGIC || !(HEAD + TAIL..=MAX_FRAME).contains(&length) || count == 0 {
             return Err(NoFrame::Damaged);
         }
         Ok(Self { length, first, count })
@@ -67,7 +72,7 @@ impl FrameHead {
 /// Appends the frame of `batch`, with its padding, to `out`.
 pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
-    let sealed: usize = batch.entries.iter().map(|e| Leaf::LEN + 1 + 4 + e.sealed.len()).sum();
+    let sealed: usize = batch.entries.iter().map(|e| ENTRY + e.sealed.len()).sum();
     let length = HEAD + sealed + TAIL;
     out.reserve(length.next_multiple_of(ALIGN));
     out.extend_from_slice(&MAGIC);
@@ -76,7 +81,10 @@ pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(&u32::try_from(batch.entries.len()).ok()?.to_be_bytes());
     for entry in &batch.entries {
         out.extend_from_slice(&entry.leaf.encode());
-        out.push(entry.retention.months());
+        out.push(entry.opening.retention.months());
+        out.extend_from_slice(&entry.opening.retention_salt.0);
+        out.extend_from_slice(&entry.opening.record.0);
+        out.extend_from_slice(&entry.opening.links.0);
         out.extend_from_slice(&u32::try_from(entry.sealed.len()).ok()?.to_be_bytes());
         out.extend_from_slice(&entry.sealed);
     }
@@ -90,7 +98,7 @@ pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
 
 /// Whether `bytes` begin like a frame.
 pub(super) fn begins(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC) || bytes.starts_with(&MAGIC_1)
+    bytes.starts_with(&MAGIC)
 }
 
 /// Reads the frame at the start of `bytes`, and how many bytes it takes with its padding.
@@ -106,20 +114,20 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Batch, usize), NoFrame> {
 }
 
 fn decode_body(body: &[u8], head: &FrameHead) -> Option<Batch> {
-    let has_retention = body.starts_with(&MAGIC);
     let mut reader = Reader(body.get(HEAD..)?);
     // The count is bounded by the bytes that are there, not by what it says.
-    let mut entries = Vec::with_capacity((head.count as usize).min(body.len() / (Leaf::LEN + 4)));
+    let mut entries = Vec::with_capacity((head.count as usize).min(body.len() / ENTRY));
     for _ in 0..head.count {
         let leaf = Leaf::decode(reader.take(Leaf::LEN)?).ok()?;
-        let retention = if has_retention {
-            let [months] = reader.array()?;
-            Retention::from_months(months)
-        } else {
-            Retention::TRACES
+        let [months] = reader.array()?;
+        let opening = Opening {
+            retention: Retention::from_months(months),
+            retention_salt: Salt(reader.array()?),
+            record: Hash(reader.array()?),
+            links: Hash(reader.array()?),
         };
         let sealed_length = usize::try_from(reader.u32()?).ok()?;
-        entries.push(SealedEntry { leaf, retention, sealed: reader.take(sealed_length)?.to_vec() });
+        entries.push(SealedEntry { leaf, opening, sealed: reader.take(sealed_length)?.to_vec() });
     }
     let root = Hash(reader.array()?);
     let signature = reader.array()?;
@@ -156,7 +164,12 @@ mod tests {
     fn batch() -> Batch {
         let entry = |n: u8| SealedEntry {
             leaf: Leaf { kind: 16, time_ms: 1_767_225_600_000 + u64::from(n), commitment: Hash([n; 32]) },
-            retention: Retention::from_months(12 * n),
+            opening: Opening {
+                retention: Retention::from_months(12 * n),
+                retention_salt: Salt([n + 1; 32]),
+                record: Hash([n + 2; 32]),
+                links: Hash([n + 3; 32]),
+            },
             sealed: vec![n; 60 + usize::from(n)],
         };
         Batch { first: 7, entries: (0..5).map(entry).collect(), root: Hash([9; 32]), signature: [3; 64] }
@@ -173,19 +186,11 @@ mod tests {
     /// What is on disks today is read for ever; a change of these bytes is a new format.
     #[test]
     fn the_bytes_of_a_frame_stay() {
-        let golden = hex::decode(include_str!("../../testdata/frame-v2.hex").replace('\n', "")).unwrap();
+        let golden = hex::decode(include_str!("../../testdata/frame-v1.hex").replace('\n', "")).unwrap();
         let mut bytes = Vec::new();
         encode(&batch(), &mut bytes).unwrap();
         assert!(bytes == golden, "{}", hex::encode(&bytes));
         assert_eq!(decode(&golden).unwrap(), (batch(), golden.len()));
-    }
-
-    #[test]
-    fn a_frame_of_version_1_is_read() {
-        let golden = hex::decode(include_str!("../../testdata/frame-v1.hex").replace('\n', "")).unwrap();
-        let mut expected = batch();
-        expected.entries.iter_mut().for_each(|entry| entry.retention = Retention::TRACES);
-        assert_eq!(decode(&golden).unwrap(), (expected, golden.len()));
     }
 
     #[test]

@@ -116,7 +116,11 @@ impl RecordKeys for FileKeys {
         destroy().map_err(|error| files::not_written(&path, &error))
     }
 
-    fn subject_key(&self) -> Result<SecretKey, StoreError> {
+    fn subject_key(&self) -> Result<Option<SecretKey>, StoreError> {
+        read(&self.folder.join("subject.key"))
+    }
+
+    fn make_subject_key(&self) -> Result<SecretKey, StoreError> {
         read_or_create(&self.folder.join("subject.key"))
     }
 }

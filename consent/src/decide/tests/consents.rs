@@ -56,7 +56,7 @@ fn another_consumers_subjects_or_procedures_consent_reads_as_none() {
 fn a_one_time_consent_is_used_once_and_again_only_by_a_retry_of_the_same_exchange() {
     let mut world = World::with_consents(&[Consent { usage: ONE_TIME, ..consent(1) }]);
     assert_eq!(used(&world), Some(ConsentId([1; 16])));
-    world.person.consents[0].uses = 1;
+    world.person.consents[0].fact.uses = 1;
     assert_eq!(reasons(&world), [Reason::ConsentUsed]);
     world.earlier = Some(Earlier { consent: Some(ConsentId([1; 16])), ..earlier(&world) });
     assert_eq!(used(&world), Some(ConsentId([1; 16])));
@@ -77,7 +77,7 @@ fn a_retry_stands_on_the_consent_of_its_first_attempt_and_uses_up_no_other() {
     let mut world = World::with_consents(&[newer, first]);
     world.earlier = Some(Earlier { consent: Some(ConsentId([1; 16])), ..earlier(&world) });
     assert_eq!(used(&world), Some(ConsentId([1; 16])));
-    world.person.consents[1].status = ConsentStatus::Withdrawn { at: noon() };
+    world.person.consents[1].fact.status = ConsentStatus::Withdrawn { at: noon() };
     assert_eq!(reasons(&world), [Reason::ConsentWithdrawn]);
 }
 
@@ -110,7 +110,7 @@ fn a_periodic_consent_is_used_so_often_in_each_window_and_again_in_the_next() {
         World::with_consents(&[Consent { usage, not_before, expires_at: p("2026-12-01T00:00:00Z"), ..consent(1) }]);
     for _ in 0..2 {
         assert_eq!(used(&world), Some(ConsentId([1; 16])));
-        world.person.consents[0].count_use(world.now);
+        world.person.consents[0].fact.count_use(world.now);
     }
     assert_eq!(reasons(&world), [Reason::ConsentFrequency]);
     world.now = shifted(noon(), 1_799_999);
@@ -153,7 +153,7 @@ fn a_consent_by_a_representative_is_in_force_only_as_long_as_the_mandate() {
     let given = Consent { grantor: Grantor::Representative { mandate: mandate().id }, ..consent(1) };
     let reasons_under = |mandates: Vec<Mandate>| {
         let mut world = World::with_consents(std::slice::from_ref(&given));
-        world.person.mandates = mandates;
+        world.person.mandates = crate::testing::recorded(mandates);
         reasons(&world)
     };
     assert_eq!(reasons_under(vec![mandate()]), []);

@@ -71,7 +71,8 @@ fn a_request_id_may_be_tried_again_for_a_quarter_of_an_hour() {
 
 #[test]
 fn an_exchange_is_tried_five_times_in_all() {
-    for (attempts, refused) in [(1, false), (MAX_ATTEMPTS - 1, false), (MAX_ATTEMPTS, true), (u32::MAX, true)] {
+    let most = Rules::NEWEST.max_attempts();
+    for (attempts, refused) in [(1, false), (most - 1, false), (most, true), (u32::MAX, true)] {
         let mut world = World::new();
         world.earlier = Some(Earlier { attempts, exchange: ExchangeId([3; 16]), ..earlier(&world) });
         match world.decide() {

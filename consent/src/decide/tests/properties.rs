@@ -86,14 +86,9 @@ fn world() -> impl Strategy<Value = World> {
         |(question, habilitations, consents, earlier, objects, used, now)| {
             let mut world = World { question, now, ..World::new() };
             world.file.habilitations = habilitations;
-            world.person.consents = consents;
+            world.person.consents = crate::testing::recorded(consents);
             if objects {
-                world.person.objections.push(Objection {
-                    subject: PERSON,
-                    consumer: p(TOWN),
-                    procedure: None,
-                    by_person: false,
-                });
+                world.person.objections.push(Recorded::by(3, objection(shifted(noon(), 1))));
             }
             world.used.0 = [(now.day(), used)].into();
             world.earlier = earlier.map(|(at, attempts, consent, same)| Earlier {
@@ -102,6 +97,7 @@ fn world() -> impl Strategy<Value = World> {
                 at,
                 attempts,
                 consent: consent.map(|id| ConsentId([id; 16])),
+                index: 9,
             });
             world
         },

@@ -35,8 +35,8 @@ fn a_right_that_ends_meanwhile_drops_the_answer() {
 fn a_consent_that_ends_meanwhile_drops_the_answer() {
     let ends: [Way; 4] = [
         (Reason::ConsentMissing, |w| w.person.consents.clear()),
-        (Reason::ConsentWithdrawn, |w| w.person.consents[0].status = ConsentStatus::Withdrawn { at: noon() }),
-        (Reason::ConsentNotYetValid, |w| w.person.consents[0].not_before = shifted(noon(), 1)),
+        (Reason::ConsentWithdrawn, |w| w.person.consents[0].fact.status = ConsentStatus::Withdrawn { at: noon() }),
+        (Reason::ConsentNotYetValid, |w| w.person.consents[0].fact.not_before = shifted(noon(), 1)),
         (Reason::ConsentExpired, |w| w.now = w.person.consents[0].expires_at),
     ];
     for (reason, end) in ends {
@@ -48,10 +48,10 @@ fn a_consent_that_ends_meanwhile_drops_the_answer() {
 fn a_consent_that_the_person_or_an_authority_stops_meanwhile_drops_the_answer() {
     let ends: [Way; 3] = [
         (Reason::ConsentPaused, |w| {
-            w.person.consents[0].status = ConsentStatus::Paused { at: noon(), by_person: false }
+            w.person.consents[0].fact.status = ConsentStatus::Paused { at: noon(), by_person: false }
         }),
-        (Reason::ConsentRevoked, |w| w.person.consents[0].status = ConsentStatus::Revoked { at: noon() }),
-        (Reason::ConsentInvalidated, |w| w.person.consents[0].status = ConsentStatus::Invalidated { at: noon() }),
+        (Reason::ConsentRevoked, |w| w.person.consents[0].fact.status = ConsentStatus::Revoked { at: noon() }),
+        (Reason::ConsentInvalidated, |w| w.person.consents[0].fact.status = ConsentStatus::Invalidated { at: noon() }),
     ];
     for (reason, end) in ends {
         assert_eq!(dropped(&World::with_consents(&[consent(1)]), end), [reason]);
@@ -63,7 +63,7 @@ fn a_mandate_that_ends_meanwhile_drops_the_answer() {
     let mut world = World::new();
     acting(&mut world, mandate());
     assert_eq!(dropped(&world, |_| {}), []);
-    assert_eq!(dropped(&world, |w| w.person.mandates[0].ended_at = Some(w.now)), [Reason::MandateEnded]);
+    assert_eq!(dropped(&world, |w| w.person.mandates[0].fact.ended_at = Some(w.now)), [Reason::MandateEnded]);
     assert_eq!(dropped(&world, |w| w.now = w.person.mandates[0].expires_at), [Reason::MandateExpired]);
     assert_eq!(dropped(&world, |w| w.person.mandates.clear()), [Reason::MandateMissing]);
 }
@@ -71,30 +71,24 @@ fn a_mandate_that_ends_meanwhile_drops_the_answer() {
 #[test]
 fn a_one_time_consent_that_this_exchange_used_still_holds() {
     let one_time = Consent { usage: ConsentUse::OneTime, ..consent(1) };
-    assert_eq!(dropped(&World::with_consents(&[one_time]), |w| w.person.consents[0].uses = 1), []);
+    assert_eq!(dropped(&World::with_consents(&[one_time]), |w| w.person.consents[0].fact.uses = 1), []);
 }
 
 #[test]
 fn an_objection_meanwhile_drops_proactive_answers_only() {
     let object: fn(&mut World) = |w| {
-        w.person.objections.push(Objection {
-            subject: PERSON,
-            consumer: p(TOWN),
-            procedure: Some(p("cantine")),
-            by_person: false,
-        })
+        let objection = Objection { procedure: Some(p("cantine")), ..objection(shifted(noon(), 1)) };
+        w.person.objections.push(Recorded::by(3, objection));
     };
     assert_eq!(dropped(&World::new(), object), []);
     let mut proactive = World::new();
     proactive.question.ground = Ground::Proactive { notice: notice() };
     assert_eq!(dropped(&proactive, object), [Reason::Objection]);
     assert_eq!(
-        dropped(&proactive, |w| w.person.objections.push(Objection {
-            subject: PERSON,
-            consumer: p(TOWN),
-            procedure: Some(p("rentree")),
-            by_person: false,
-        })),
+        dropped(&proactive, |w| {
+            let objection = Objection { procedure: Some(p("rentree")), ..objection(shifted(noon(), 1)) };
+            w.person.objections.push(Recorded::by(3, objection));
+        }),
         []
     );
 }

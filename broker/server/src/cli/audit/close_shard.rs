@@ -83,14 +83,20 @@ async fn close(loaded: Loaded, next: &dyn Signer) -> Result<ClosedShard, Failure
     // Holds the folder's lock: a running broker is refused here.
     let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options())
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    let Stores { journal, fold, keys, head } = Stores::from(&store);
     let signer = Arc::clone(&loaded.signer);
+    let engine = open_engine(loaded, &store).await?;
+    engine.close_shard(&*signer, next).await.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The engine of a broker that is not running.
+pub(super) async fn open_engine(loaded: Loaded, store: &EmbeddedStore) -> Result<Engine, Failure> {
+    let Stores { journal, fold, keys, head } = Stores::from(store);
     let parts = EngineParts {
         journal,
         fold,
         keys,
         head,
-        signer: Arc::clone(&signer),
+        signer: loaded.signer,
         clock: Arc::new(SystemClock),
         sources: loaded.connectors,
         first_registry: loaded.registry,
@@ -98,8 +104,7 @@ async fn close(loaded: Loaded, next: &dyn Signer) -> Result<ClosedShard, Failure
     let bar = progress("catching up with the journal");
     let engine = Engine::open(parts, &mut moves(&bar)).await;
     bar.finish_and_clear();
-    let engine = engine.map_err(|error| Failure::Failed(error.to_string()))?;
-    engine.close_shard(&*signer, next).await.map_err(|error| Failure::Failed(error.to_string()))
+    engine.map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn text(args: &CloseShardArgs, closed: &ClosedShard, key: &str, made: bool) -> String {

@@ -14,7 +14,7 @@ use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::{Dataset, RegistryFile};
 use unefois_consent::{
     AttributeId, Channel, DatasetId, Digest, ExchangeId, Facts, Filter, Ground, HabilitationId, KeyFingerprint,
-    Language, NoticeShown, Outcome, Permit, PersonFacts, PivotIdentity, ProcedureId, Question, Registry, Siret,
+    Language, NoticeShown, Outcome, Permit, PersonFacts, PivotIdentity, ProcedureId, Question, Registry, Rules, Siret,
     SubjectRef, Timestamp, decide,
 };
 
@@ -249,7 +249,13 @@ fn permit_for(
         request_id: draw_request_id()?.parse().map_err(|error| failed(format!("{error}")))?,
         content: Digest([0; 32]),
     };
-    let facts = Facts { registry: &registry, person: &PersonFacts::default(), used_today: &NoneUsed, earlier: None };
+    let facts = Facts {
+        rules: Rules::NEWEST,
+        registry: &registry,
+        person: &PersonFacts::default(),
+        used_today: &NoneUsed,
+        earlier: None,
+    };
     // Another one each time: to another broker the same one is the same exchange.
     decide(&facts, &question, ExchangeId(draw_id()?), now).map_err(|refusal| {
         let reasons: Vec<_> = refusal.reasons().iter().map(|reason| reason.code()).collect();

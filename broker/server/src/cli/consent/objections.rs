@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use unefois_proto::v1;
 
 use super::ListArgs;
-use crate::cli::output::{json, line};
+use crate::cli::output::{json, lapse_text, line};
 use crate::cli::{Connection, Failure, person};
+use crate::text::time_text;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ObjectArgs {
@@ -45,7 +46,12 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let listed = client.consent().list_objections(args.connection.request(request)).await?.into_inner().objections;
     if args.connection.json {
         let objections = listed.iter();
-        json(&objections.map(|o| serde_json::json!({ "procedure": o.procedure, "by_person": o.by_person })).collect());
+        let one = |o: &v1::ListedObjection| {
+            serde_json::json!({
+                "procedure": o.procedure, "by_person": o.by_person, "lapses_at": o.lapses_at.as_ref().map(time_text),
+            })
+        };
+        json(&objections.map(one).collect());
         return Ok(());
     }
     if listed.is_empty() {
@@ -54,7 +60,7 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     for objection in &listed {
         let procedure = if objection.procedure.is_empty() { "all procedures" } else { &objection.procedure };
         let by_person = if objection.by_person { ": by the person, who lifts it in their portal" } else { "" };
-        line(format!("{procedure}{by_person}"));
+        line(format!("{procedure}{by_person}{}", lapse_text(objection.lapses_at.as_ref())));
     }
     Ok(())
 }

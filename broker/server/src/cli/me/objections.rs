@@ -4,7 +4,8 @@ use unefois_proto::v1;
 
 use super::WhoArgs;
 use crate::cli::Failure;
-use crate::cli::output::{json, line};
+use crate::cli::output::{json, lapse_text, line};
+use crate::text::time_text;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ObjectArgs {
@@ -44,7 +45,12 @@ pub(super) async fn list(args: WhoArgs) -> Result<(), Failure> {
     let listed = client.citizen().list_my_objections(args.connection.request(request)).await?.into_inner();
     if args.connection.json {
         let objections = listed.objections.iter();
-        json(&objections.map(|o| serde_json::json!({ "consumer": o.consumer, "procedure": o.procedure })).collect());
+        let one = |o: &v1::MyObjection| {
+            serde_json::json!({
+                "consumer": o.consumer, "procedure": o.procedure, "lapses_at": o.lapses_at.as_ref().map(time_text),
+            })
+        };
+        json(&objections.map(one).collect());
         return Ok(());
     }
     if listed.objections.is_empty() {
@@ -52,7 +58,8 @@ pub(super) async fn list(args: WhoArgs) -> Result<(), Failure> {
     }
     for objection in &listed.objections {
         let procedure = if objection.procedure.is_empty() { "all procedures" } else { &objection.procedure };
-        line(format!("{} · {procedure}", objection.consumer));
+        let lapses = lapse_text(objection.lapses_at.as_ref());
+        line(format!("{} · {procedure}{lapses}", objection.consumer));
     }
     Ok(())
 }
