@@ -68,6 +68,12 @@ impl BatchSource for Batches {
         Ok(())
     }
 
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        let batch = self.0.get(self.0.partition_point(|batch| batch.end() <= index));
+        let place = batch.and_then(|batch| usize::try_from(index.checked_sub(batch.first)?).ok());
+        Ok(batch.zip(place).and_then(|(batch, place)| batch.entries.get(place)).cloned())
+    }
+
     fn tile_hashes(&self, _shard: u64, _level: u8, _start: u64, _count: usize) -> Result<Vec<Hash>, StoreError> {
         Ok(Vec::new())
     }

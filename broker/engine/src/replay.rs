@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::purge::Past;
 use crate::seal::Opener;
 use crate::shard::{Shard, Shards};
-use crate::store::{Batch, Fold, Journal, StoreError, Visit};
+use crate::store::{Batch, Fold, Journal, SealedEntry, StoreError, Visit};
 use unefois_audit::{Frontier, Hash, VerifierKey};
 use unefois_consent::event::Event;
 
@@ -34,6 +34,8 @@ pub trait BatchSource: Sync {
     fn shards(&self) -> Vec<u64>;
     /// Calls `visit` with each batch from the one that holds entry `from` on.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
+    /// Entry `index`; `None` beyond the end. As quick wherever the entry lies.
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
     /// `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`; fewer where those behind
     /// them were lost, or may have been and are not what anybody was served.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
@@ -54,6 +56,10 @@ impl BatchSource for JournalSource<'_> {
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
         self.0.read(from, visit)
+    }
+
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        self.0.entry(index)
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {

@@ -170,6 +170,10 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Calls `visit` with the batches that hold the entries from index `from`, in order, to the end of the journal.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
 
+    /// Entry `index`; `None` beyond the journal's end. Takes about the same time wherever the entry lies: O(log n) in the number of
+    /// entries, beside what a segment that was never read takes once.
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
+
     /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes), of the shard
     /// whose first entry is `shard`.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;

@@ -1,8 +1,9 @@
 //! Reading of traces and proofs. Who reads records leaves an entry; proofs and checkpoints hold nothing personal.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use unefois_audit::{Hash, Leaf, Receipt, TileHashes, TileNodes, TlogProof, inclusion_proof};
 use unefois_consent::Siret;
 use unefois_consent::event::{Event, TraceScope, TracesRead};
@@ -95,11 +96,7 @@ impl Engine {
         if index >= self.head().entries() {
             return Err(not_found);
         }
-        let entry = self
-            .read_entries(index, index.saturating_add(1))
-            .await?
-            .pop()
-            .ok_or(EngineError::NotFound("this entry"))?;
+        let entry = self.read_entry(index).await?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         match role {
             Role::Exchange if !is_answer_to(&record.record, caller.participant()) => return Err(not_found),
@@ -114,11 +111,7 @@ impl Engine {
 
     /// The receipt of an entry whose record is there. The reading is logged already.
     pub(crate) async fn receipt_at(&self, index: u64) -> Result<Receipt, EngineError> {
-        let entry = self
-            .read_entries(index, index.saturating_add(1))
-            .await?
-            .pop()
-            .ok_or(EngineError::NotFound("this entry"))?;
+        let entry = self.read_entry(index).await?;
         let record = entry.record.ok_or(EngineError::NotFound("this record; it was purged"))?;
         let Inclusion { head, index, hashes } = self.inclusion_in(self.head_for(index), index).await?;
         let proof = TlogProof { extra: None, index, hashes, checkpoint: head.note.clone() };
@@ -188,6 +181,15 @@ impl Engine {
         };
         self.sequencer().submit(deadline, step).await?;
         Ok(())
+    }
+
+    async fn read_entry(&self, index: u64) -> Result<EntryView, EngineError> {
+        let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
+        blocking(move || {
+            let entry = journal.entry(index)?.ok_or(EngineError::NotFound("this entry"))?;
+            Ok(EntryView { index, leaf: entry.leaf, record: opener.open(index, &entry)? })
+        })
+        .await
     }
 
     pub(crate) async fn read_entries(&self, from: u64, to: u64) -> Result<Vec<EntryView>, EngineError> {
@@ -264,8 +266,59 @@ fn is_answer_to(record: &str, consumer: Siret) -> bool {
     }
 }
 
+/// How many of [`blocking`]'s tasks run at once: a disk gives no more to more of them, and each has a thread.
+static READS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(reads_at_once()));
+
+fn reads_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(2).max(4)
+}
+
+/// Runs `work`, which reads the store, beside the tasks of the runtime; waits in a queue while too many do.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(EngineError::Internal("a read was interrupted")))
+    const INTERRUPTED: EngineError = EngineError::Internal("a read was interrupted");
+    let place = READS.acquire().await.map_err(|_| INTERRUPTED)?;
+    // The place goes with the work: a caller that goes away does not end its thread.
+    let work = move || {
+        let _place = place;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(INTERRUPTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_readers_does_not_get_a_thread_each() {
+        static RUNNING: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            let read = || {
+                blocking(|| {
+                    MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    RUNNING.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                })
+            };
+            // Some callers go away while they wait or while their work runs.
+            let crowd: Vec<_> = (0..2_000).map(|_| tokio::spawn(read())).collect();
+            for (number, caller) in crowd.into_iter().enumerate() {
+                if number % 5 == 0 {
+                    caller.abort();
+                } else {
+                    caller.await.unwrap().unwrap();
+                }
+            }
+        });
+        let most = MOST.load(Ordering::SeqCst);
+        assert!((1..=reads_at_once()).contains(&most), "{most} at once");
+        assert_eq!(READS.available_permits(), reads_at_once());
+    }
 }

@@ -12,7 +12,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use unefois_audit::{Frontier, Hash};
 use unefois_consent::RecordPeriod;
 use unefois_engine::store::{
-    Batch, Fold, HeadFile, Journal, JournalEnd, RecordKeys, Row, RowChange, SecretKey, ShardChange, StoreError, Visit,
+    Batch, Fold, HeadFile, Journal, JournalEnd, RecordKeys, Row, RowChange, SealedEntry, SecretKey, ShardChange,
+    StoreError, Visit,
 };
 
 /// An operation that the hook may disturb.
@@ -209,6 +210,13 @@ impl Journal for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        let disk = self.disk();
+        let batch = disk.batches.get(disk.batches.partition_point(|batch| batch.end() <= index));
+        let place = batch.and_then(|batch| usize::try_from(index.checked_sub(batch.first)?).ok());
+        Ok(batch.zip(place).and_then(|(batch, place)| batch.entries.get(place)).cloned())
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {

@@ -182,6 +182,31 @@ fn what_was_appended_is_read_back_in_order_also_after_reopening<S: Subject>() {
     }
 }
 
+fn each_entry_is_found_by_its_index_in_any_order_also_after_reopening<S: Subject>() {
+    let mut store = S::create();
+    assert_eq!(store.journal().entry(0).unwrap(), None);
+    let mut entries = Vec::new();
+    for round in 0..4 {
+        for count in [1, 40, 3, 100, 7, 64, 90] {
+            entries.extend(append(store.journal(), count).entries);
+        }
+        if round % 2 == 1 {
+            entries.extend(close_shard(store.journal()).into_iter().flat_map(|batch| batch.entries));
+        }
+        // From behind, from the front, and back and forth.
+        let size = entries.len();
+        for index in (0..size).rev().chain(0..size).chain((0..size).map(|n| n * 397 % size)) {
+            assert_eq!(store.journal().entry(index as u64).unwrap().as_ref(), Some(&entries[index]), "entry {index}");
+        }
+        for beyond in [size as u64, size as u64 + 1, u64::MAX] {
+            assert_eq!(store.journal().entry(beyond).unwrap(), None, "entry {beyond}");
+        }
+        if round != 2 {
+            store = store.reopen();
+        }
+    }
+}
+
 fn a_closed_shard_stays_as_it_is_and_the_next_one_goes_on<S: Subject>() {
     let mut store = S::create();
     let mut appended = Vec::new();
@@ -380,6 +405,7 @@ macro_rules! contract {
     ($module:ident, $store:ty) => {
         contract!($module, $store:
             what_was_appended_is_read_back_in_order_also_after_reopening,
+            each_entry_is_found_by_its_index_in_any_order_also_after_reopening,
             a_closed_shard_stays_as_it_is_and_the_next_one_goes_on,
             a_shard_that_does_not_follow_is_not_begun,
             a_batch_that_does_not_go_on_is_not_written,

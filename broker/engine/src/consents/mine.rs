@@ -18,8 +18,7 @@ use super::{
     Engine, EngineError, LedgerConsent, MAX_OBJECTIONS, MAX_PAGE, Objecting, ProvenPerson, Turn, change_objection, page,
 };
 use crate::state::Trace;
-use crate::store::Visit;
-use crate::traces::{blocking, visit_entries};
+use crate::traces::blocking;
 
 /// Most entries about a person that one page of exchanges looks through.
 const LOOKED_THROUGH: usize = 512;
@@ -272,13 +271,9 @@ impl Engine {
     async fn read_event(&self, index: u64) -> Result<Option<(Timestamp, Event)>, EngineError> {
         let (journal, opener) = (Arc::clone(self.journal()), Arc::clone(self.opener()));
         blocking(move || {
-            let mut found = None;
-            visit_entries(&*journal, index, index.saturating_add(1), |index, entry| {
-                let at = Timestamp::from_millis(entry.leaf.time_ms);
-                found = opener.event(index, entry)?.map(|event| (at, event));
-                Ok(Visit::Stop)
-            })?;
-            Ok(found)
+            let Some(entry) = journal.entry(index)? else { return Ok(None) };
+            let at = Timestamp::from_millis(entry.leaf.time_ms);
+            Ok(opener.event(index, &entry)?.map(|event| (at, event)))
         })
         .await
     }

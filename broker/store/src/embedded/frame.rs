@@ -42,6 +42,11 @@ pub(super) struct FrameHead {
 }
 
 impl FrameHead {
+    /// Index after the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+
     /// Bytes to the next frame.
     pub(super) fn padded(&self) -> usize {
         self.length.next_multiple_of(ALIGN)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use unefois_audit::{Frontier, Hash};
-use unefois_engine::store::{Batch, Journal, JournalEnd, ShardChange, StoreError, Visit};
+use unefois_engine::store::{Batch, Journal, JournalEnd, SealedEntry, ShardChange, StoreError, Visit};
 
 use super::operation::{Operation, perform};
 use super::segment::{self, Pace};
@@ -16,11 +16,12 @@ use super::tiles::Tiles;
 use super::{Options, files, frame};
 
 mod open;
+mod places;
 mod reader;
 
 use open::Opened;
+use places::Places;
 pub use reader::JournalReader;
-use reader::read_segments;
 
 /// How often the free space is looked at.
 const FREE_SPACE_EVERY: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub struct FileJournal {
     options: Options,
     /// First entry and tiles of each shard, in order.
     shards: RwLock<Vec<(u64, Arc<Tiles>)>>,
+    /// Where its entries lie. The last segment there is the one under way.
+    places: Places,
     /// The durable end; readers look here.
     end: RwLock<JournalEnd>,
     /// Held while a batch is written and synced.
@@ -73,12 +76,13 @@ impl FileJournal {
         let (folder, tiles_folder) = (root.join("journal"), root.join("tiles"));
         files::make_private_folder(&folder)?;
         files::make_private_folder(&tiles_folder)?;
-        let Opened { tail, end, shards } = open::open(&folder, &tiles_folder, options)?;
+        let Opened { tail, end, shards, places } = open::open(&folder, &tiles_folder, options)?;
         let journal = Self {
             folder,
             tiles_folder,
             options: options.clone(),
             shards: RwLock::new(shards),
+            places,
             end: RwLock::new(end),
             left: AtomicU64::new(tail.left()),
             tail: Mutex::new(tail),
@@ -107,6 +111,7 @@ impl FileJournal {
         let (file, path) = segment::begin(&self.folder, &spare, end)?;
         tail.length = file.metadata().map_err(|error| files::unknown(&path, &error))?.len();
         (tail.file, tail.path, tail.offset) = (file, path, segment::FRAMES);
+        self.places.begin(end.entries());
         // ORDER: while `room` is held, or `reserve` sees the old segment without room, and waits for the next spare.
         self.left.store(tail.left(), Ordering::Release);
         self.make_spare_behind(&mut room);
@@ -130,7 +135,8 @@ impl FileJournal {
         segment::enter_next(&self.folder, &end)?;
         let tiles = open::tiles_of(&self.tiles_folder, end.shard)?;
         self.shards.write().unwrap_or_else(PoisonError::into_inner).push((end.shard, Arc::clone(&tiles)));
-        let (fresh, end) = open::recover(&self.folder, tiles, next.first)?;
+        self.places.begin(next.first);
+        let (fresh, end) = open::recover(&self.folder, tiles, (next.first, &self.places))?;
         *tail = fresh;
         self.left.store(tail.left(), Ordering::Release);
         *self.end.write().unwrap_or_else(PoisonError::into_inner) = end;
@@ -227,10 +233,12 @@ impl Journal for FileJournal {
             let rotated = self.rotate(&mut tail, buffer.len() as u64 + segment::FRAMES, &end);
             rotated.inspect_err(|error| tail.fail_if_unknown(error))?;
         }
+        let offset = tail.offset;
         let written = tail.commit(&buffer).and_then(|()| tail.tiles.write(closed));
         tail.buffer = buffer;
         self.left.store(tail.left(), Ordering::Release);
         written.inspect_err(|error| tail.fail_if_unknown(error))?;
+        self.places.note(batch.first, offset);
         *self.end.write().unwrap_or_else(PoisonError::into_inner) = end.after(batch, after.clone());
         Ok(())
     }
@@ -260,7 +268,11 @@ impl Journal for FileJournal {
     }
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        read_segments(&self.folder, from, self.end().entries(), visit)
+        self.places.read(from, self.end().entries(), visit)
+    }
+
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        self.places.entry(index, self.end().entries())
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {

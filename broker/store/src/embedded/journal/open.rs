@@ -10,6 +10,7 @@ use unefois_consent::Event;
 use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
 
 use super::Tail;
+use super::places::Places;
 use crate::embedded::frame::NoFrame;
 use crate::embedded::operation::{Operation, perform};
 use crate::embedded::segment::{self, Frames, Pace};
@@ -21,6 +22,7 @@ pub(super) struct Opened {
     pub(super) tail: Tail,
     pub(super) end: JournalEnd,
     pub(super) shards: Vec<(u64, Arc<Tiles>)>,
+    pub(super) places: Places,
 }
 
 /// Verifies the last segment of the journal in `folder`, cuts off what a crash left half written, and finishes the closing of
@@ -32,14 +34,15 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Res
     let shards = open_shards(folder, tiles_folder, &firsts)?;
     let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
     let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
-    let (tail, end) = recover(folder, tiles, *last)?;
+    let places = Places::new(folder, firsts.clone());
+    let (tail, end) = recover(folder, tiles, (*last, &places))?;
     if !segment::has_next(folder) {
-        return Ok(Opened { tail, end, shards });
+        return Ok(Opened { tail, end, shards, places });
     }
-    if !is_closed(folder, &end)? {
+    if !is_closed(&places, &end)? {
         tracing::warn!("the closing of a shard was interrupted before anything was closed");
         segment::drop_next(folder)?;
-        return Ok(Opened { tail, end, shards });
+        return Ok(Opened { tail, end, shards, places });
     }
     let next = segment::read_next(folder)?;
     if next.entries() != end.entries() {
@@ -81,7 +84,7 @@ fn begin_empty(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<
     let (file, path) = segment::begin(folder, &spare, &end)?;
     let tiles = tiles_of(tiles_folder, 0)?;
     let tail = Tail::new(file, path, segment::FRAMES, Arc::clone(&tiles))?;
-    Ok(Opened { tail, end, shards: vec![(0, tiles)] })
+    Ok(Opened { tail, end, shards: vec![(0, tiles)], places: Places::new(folder, vec![0]) })
 }
 
 /// Where the tiles of the shard lie that begins with entry `shard`: those of the first one in `tiles` itself.
@@ -127,9 +130,9 @@ pub(super) fn shards_of(folder: &Path, firsts: &[u64]) -> Result<Vec<u64>, Store
 }
 
 /// Whether the last entry of the journal, alone in its batch, closes its shard.
-fn is_closed(folder: &Path, end: &JournalEnd) -> Result<bool, StoreError> {
+fn is_closed(places: &Places, end: &JournalEnd) -> Result<bool, StoreError> {
     let mut closed = false;
-    super::read_segments(folder, end.entries().saturating_sub(1), end.entries(), &mut |batch| {
+    places.read(end.entries().saturating_sub(1), end.entries(), &mut |batch| {
         closed = matches!(batch.entries.as_slice(), [only] if only.leaf.kind == Event::SHARD_CLOSED);
         Visit::Continue
     })?;
@@ -142,8 +145,13 @@ pub(super) fn open_segment(folder: &Path, first: u64, access: Access) -> Result<
     file.map(|file| (file, path.clone())).map_err(|error| files::read_error(&path, &error))
 }
 
-/// Reads the last segment, checks every frame against the tree, and cuts off a torn end.
-pub(super) fn recover(folder: &Path, tiles: Arc<Tiles>, last: u64) -> Result<(Tail, JournalEnd), StoreError> {
+/// Reads the last segment, which begins with entry `last`, checks every frame against the tree, notes its place, and cuts off a
+/// torn end.
+pub(super) fn recover(
+    folder: &Path,
+    tiles: Arc<Tiles>,
+    (last, places): (u64, &Places),
+) -> Result<(Tail, JournalEnd), StoreError> {
     let (file, path) = open_segment(folder, last, Access::Write)?;
     let mut end = segment::read_header(&file, &path)?;
     if end.entries() != last {
@@ -151,8 +159,12 @@ pub(super) fn recover(folder: &Path, tiles: Arc<Tiles>, last: u64) -> Result<(Ta
     }
     let mut frames = Frames::new(&file, &path)?;
     let stop = loop {
+        let offset = frames.offset;
         match frames.next()? {
-            Ok(batch) => end = follow(end, &batch, &path, Some(&tiles))?,
+            Ok(batch) => {
+                end = follow(end, &batch, &path, Some(&tiles))?;
+                places.note(batch.first, offset);
+            }
             Err(none) => break none,
         }
     };

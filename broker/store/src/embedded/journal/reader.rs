@@ -1,64 +1,20 @@
 //! Reading a journal, also beside the process that writes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use unefois_audit::Hash;
 use unefois_engine::replay::BatchSource;
-use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
+use unefois_engine::store::{Batch, JournalEnd, SealedEntry, StoreError, Visit};
 
 use super::open::{folder_of_tiles, follow, open_segment, shards_of};
+use super::places::Places;
 use crate::embedded::segment::{self, Frames};
 use crate::embedded::tiles::{Access, Tiles, count_at};
-
-/// Visits the batches that hold the entries `from..size`.
-pub(super) fn read_segments(
-    folder: &Path,
-    from: u64,
-    size: u64,
-    visit: &mut dyn FnMut(Batch) -> Visit,
-) -> Result<(), StoreError> {
-    if from >= size {
-        return Ok(());
-    }
-    let firsts = segment::list(folder)?;
-    let start = firsts.partition_point(|first| *first <= from).saturating_sub(1);
-    let mut next = from;
-    for first in firsts.iter().skip(start) {
-        let (file, path) = open_segment(folder, *first, Access::Read)?;
-        let mut frames = Frames::new(&file, &path)?;
-        while next < size {
-            let Ok(head) = frames.head()? else { break };
-            if head.first + u64::from(head.count) <= next {
-                frames.skip(&head);
-                continue;
-            }
-            let Ok(batch) = frames.next()? else { break };
-            if batch.first > next {
-                return Err(StoreError::Corrupt(format!(
-                    "{}: entries {next} to {} are missing",
-                    path.display(),
-                    batch.first
-                )));
-            }
-            next = batch.end();
-            if visit(batch) == Visit::Stop {
-                return Ok(());
-            }
-        }
-    }
-    if next < size {
-        return Err(StoreError::Corrupt(format!(
-            "entry {next} of {size} is missing or damaged in {}",
-            folder.display()
-        )));
-    }
-    Ok(())
-}
 
 /// Reads a journal that another process may be writing: what was durable when it was opened.
 #[derive(Debug)]
 pub struct JournalReader {
-    folder: PathBuf,
+    places: Places,
     /// First entries of the shards, with their tiles.
     shards: Vec<(u64, Tiles)>,
     /// First entry of the last segment: the tiles of all before it are durable.
@@ -76,8 +32,12 @@ impl JournalReader {
         let (file, path) = open_segment(&folder, *last, Access::Read)?;
         let mut end = segment::read_header(&file, &path)?;
         let mut frames = Frames::new(&file, &path)?;
+        let places = Places::new(&folder, firsts.clone());
+        let mut offset = frames.offset;
         while let Ok(batch) = frames.next()? {
             end = follow(end, &batch, &path, None)?;
+            places.note(batch.first, offset);
+            offset = frames.offset;
         }
         let torn_bytes = frames.trailing_bytes()?;
         if torn_bytes > 0 && frames.whole_frame_follows()? {
@@ -86,7 +46,7 @@ impl JournalReader {
         let tiles = |shard| Tiles::open(&folder_of_tiles(&root.join("tiles"), shard), Access::Read);
         let shards = shards_of(&folder, &firsts)?.into_iter().map(|shard| Ok((shard, tiles(shard)?)));
         let shards = shards.collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(Self { folder, shards, last_segment: *last, end, torn_bytes })
+        Ok(Self { places, shards, last_segment: *last, end, torn_bytes })
     }
 
     /// Where the journal stood when it was opened.
@@ -111,7 +71,11 @@ impl BatchSource for JournalReader {
     }
 
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError> {
-        read_segments(&self.folder, from, self.end.entries(), visit)
+        self.places.read(from, self.end.entries(), visit)
+    }
+
+    fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
+        self.places.entry(index, self.end.entries())
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
