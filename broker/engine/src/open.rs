@@ -32,6 +32,7 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let shards = Shards::read(&JournalSource(&*parts.journal), parts.signer.verifier_key(), &opener)
         .map_err(|fault| EngineError::Log(fault.to_string()))?;
     head::check(parts, &head, &shards)?;
+    check_keys(parts, &opener, &head)?;
     let mut state = State::load(parts.fold.clone())?;
     if !is_fold_of(&state, &head, parts, &shards)? {
         tracing::warn!(
@@ -43,7 +44,12 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
         state = State::load(parts.fold.clone())?;
     }
     catch_up(parts, &mut state, &head, progress)?;
-    check_last_keys(parts, &state, &head)?;
+    // ORDER: head file, keys and fold were asked and know no more than this end. A start that is refused above has changed
+    // nothing but the fold, which is derived.
+    parts.journal.accept_end()?;
+    parts.keys.finish_destruction()?;
+    parts.fold.accept()?;
+    head::write(parts, &head)?;
     // An empty catch-up leaves the log's time to the journal.
     state.raise_time(Timestamp::from_millis(end.last_time_ms));
     Ok(Opened { state, head, frontier: end.frontier, shards })
@@ -113,16 +119,32 @@ fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts, shards: &Sh
 /// So many of the last entries are looked at for the keys of their records.
 const LOOKED_AT: u64 = 2_000;
 
-/// The keys of the last entries are there. One that is missing would be made anew for what comes now, and neither of the two
-/// would open all records of its period.
-fn check_last_keys(parts: &EngineParts, state: &State, head: &SignedHead) -> Result<(), EngineError> {
+/// The subject key and the keys of the last entries are there. One that is missing would be made anew for what comes now: neither
+/// of the two would open all records of its period, and no person would be known again.
+fn check_keys(parts: &EngineParts, opener: &Opener, head: &SignedHead) -> Result<(), EngineError> {
+    if head.entries() > 0 && !parts.keys.has_subject_key()? {
+        return Err(EngineError::Store(StoreError::Corrupt(
+            "the key that names persons is missing; put keys/subject.key back from the backup".to_owned(),
+        )));
+    }
     let mut periods = BTreeMap::new();
     parts.journal.read(head.entries().saturating_sub(LOOKED_AT), &mut |batch| {
         periods.extend((batch.first..).zip(&batch.entries).map(|(index, entry)| (entry.period(), index)));
         Visit::Continue
     })?;
+    let mut missing = Vec::new();
     for (period, index) in periods {
-        if !state.purged().contains(period) && parts.keys.get(period)?.is_none() {
+        if parts.keys.get(period)?.is_none() {
+            missing.push((period, index));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // From the journal: the fold is not asked yet, and may have to be built again.
+    let past = Past::read(|visit| parts.journal.read(0, visit), opener)?;
+    for (period, index) in missing {
+        if past.of(index, period).is_err() {
             return Err(EngineError::Store(StoreError::Corrupt(format!(
                 "the key that opens entry {index} ({period}) is missing; put keys/records/ back from the backup"
             ))));

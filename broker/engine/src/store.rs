@@ -153,6 +153,14 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Where the journal stands.
     fn end(&self) -> JournalEnd;
 
+    /// Accepts the end that [`Journal::end`] says: whoever opened the journal has asked everybody who may know more of it. Only now
+    /// is anything changed: what a crash left behind the end is kept aside and cut off, what it interrupted is finished or
+    /// dropped, an empty journal begins. Before it opening and reading change nothing, so that a start that is refused leaves all
+    /// as it was. `reserve`, `append` and `close_shard` accept the end too.
+    fn accept_end(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Makes sure that the next append of up to `bytes` of sealed entries finds room, or says `Full` now, when nothing
     /// depends on it yet.
     fn reserve(&self, bytes: usize) -> Result<(), StoreError>;
@@ -207,6 +215,11 @@ pub type RowChange<'a> = (&'a [u8], Option<&'a [u8]>);
 /// - **Order.** `scan` gives keys in the order of their bytes.
 /// - **Concurrency.** One thread applies; reads run beside it and see a row before or after, never in between.
 pub trait Fold: Send + Sync + fmt::Debug {
+    /// Says that the start is accepted; looking at the fold before changes nothing in it. `apply` and `clear` say it too.
+    fn accept(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How many entries of the journal the rows reflect.
     fn folded(&self) -> Result<u64, StoreError>;
 
@@ -258,6 +271,14 @@ pub trait RecordKeys: Send + Sync + fmt::Debug {
 
     /// Destroys the key of `period` for good; durable when this returns. One that is not there is no fault.
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError>;
+
+    /// Ends what a crash in `destroy` left half done. Called once a start is accepted; opening and reading change nothing.
+    fn finish_destruction(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether there is a key under which identities become tags.
+    fn has_subject_key(&self) -> Result<bool, StoreError>;
 
     /// The key under which identities become tags; made and durable on first use.
     fn subject_key(&self) -> Result<SecretKey, StoreError>;

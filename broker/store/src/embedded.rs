@@ -29,6 +29,7 @@ mod segment;
 mod tiles;
 
 pub use files::check_private;
+use fold::LateFold;
 pub use fold::{FoldEngine, open_fold};
 pub use head::FileHead;
 pub use journal::{FileJournal, JournalReader};
@@ -127,14 +128,14 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes.
+    /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes. What
+    /// the folder holds is changed only once the journal's end is accepted; the fold is opened when it is first asked.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
         files::make_private_folder(folder)?;
         let lock = files::lock(&folder.join("LOCK"))?;
         let journal = FileJournal::open(folder, options)?;
-        let fold = open_fold(&folder.join("fold"), options)?;
+        let fold: Arc<dyn Fold> = Arc::new(LateFold::new(&folder.join("fold"), options));
         let keys = FileKeys::open(&folder.join("keys"))?;
-        keys.finish_destruction()?;
         Ok(Self {
             journal: Arc::new(journal),
             fold,

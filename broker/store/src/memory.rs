@@ -314,6 +314,10 @@ impl RecordKeys for MemoryStore {
         end_of(fails)
     }
 
+    fn has_subject_key(&self) -> Result<bool, StoreError> {
+        Ok(self.disk().keys.contains_key("subject"))
+    }
+
     fn subject_key(&self) -> Result<SecretKey, StoreError> {
         self.key("subject".to_owned())
     }

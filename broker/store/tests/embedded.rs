@@ -59,6 +59,11 @@ fn used(path: &Path) -> u64 {
     fs::read(path).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64 + 1
 }
 
+/// The first entry of a segment, by its name.
+fn first_of(segment: &Path) -> u64 {
+    segment.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
 fn flip(path: &Path, offset: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -88,11 +93,85 @@ fn a_torn_end_is_cut_off_and_the_journal_goes_on() {
         fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(&torn, end).unwrap();
         let store = open(&data).unwrap();
         assert_eq!(store.journal.end().frontier.size(), 300);
+        // Not before the end is accepted; and its bytes are kept.
+        assert_ne!(used(&last).next_multiple_of(8), end);
+        store.journal.accept_end().unwrap();
+        let aside = fs::read(data.join(format!("journal/torn-{end}-{}.bin", first_of(&last)))).unwrap();
+        assert_eq!(aside, torn[..aside.len()]);
+        assert!(torn[aside.len()..].iter().all(|byte| *byte == 0));
         assert_eq!(used(&last).next_multiple_of(8), end);
         append(&*store.journal, 5);
         drop(store);
         assert_eq!(open(&data).unwrap().journal.end().frontier.size(), 305);
     }
+}
+
+#[test]
+fn each_torn_end_is_kept_under_a_name_of_its_own() {
+    let (_folder, data) = filled();
+    let last = segments(&data).pop().unwrap();
+    let end = used(&last).next_multiple_of(8);
+    // The second time the start ended before it cut it off.
+    for (number, torn) in [&b"UFR2 one"[..], b"UFR2 other", b"UFR2 one"].into_iter().enumerate() {
+        fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(torn, end).unwrap();
+        open(&data).unwrap().journal.accept_end().unwrap();
+        let kept: Vec<_> = torn_files(&data);
+        assert_eq!(kept.len(), (number + 1).min(2));
+        assert!(kept.iter().any(|path| fs::read(path).unwrap() == torn));
+        assert!(kept.iter().all(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600));
+    }
+}
+
+fn torn_files(data: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(data.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("torn-")).collect()
+}
+
+/// Names and bytes of all files of the journal and of what is derived from it.
+fn bytes_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { drop(files.insert(path.clone(), fs::read(path).unwrap())) }
+        }
+    }
+    files
+}
+
+#[test]
+fn opening_alone_changes_nothing_whatever_it_finds_to_do() {
+    let (_folder, data) = filled();
+    open(&data).unwrap().keys.get_or_create("2026-11".parse().unwrap()).unwrap();
+    let (last, journal) = (segments(&data).pop().unwrap(), data.join("journal"));
+    let end = used(&last).next_multiple_of(8);
+    fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(b"UFR2 torn", end).unwrap();
+    fs::write(journal.join("next.seg"), [7; 9000]).unwrap();
+    fs::remove_file(journal.join("spare.seg")).unwrap();
+    fs::remove_file(data.join("tiles/0")).unwrap();
+    fs::write(data.join("keys/records/2020-01.key.destroyed"), [7; 32]).unwrap();
+    let before = bytes_of(&data);
+    let store = open(&data).unwrap();
+    assert_eq!(store.journal.end().entries(), 300);
+    let hashes = store.journal.tile_hashes(0, 0, 0, 300).unwrap();
+    let mut read = 0;
+    store
+        .journal
+        .read(0, &mut |batch| {
+            read += batch.entries.len();
+            Visit::Continue
+        })
+        .unwrap();
+    assert_eq!(read, 300);
+    drop(store);
+    assert!(bytes_of(&data) == before, "opening changed a file");
+    // Accepted, it is all done.
+    let store = open(&data).unwrap();
+    store.journal.accept_end().unwrap();
+    store.keys.finish_destruction().unwrap();
+    assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes);
+    assert!(data.join("tiles/0").exists() && !journal.join("next.seg").exists() && torn_files(&data).len() == 1);
+    assert!(!data.join("keys/records/2020-01.key.destroyed").exists());
 }
 
 #[test]
@@ -207,6 +286,8 @@ fn lost_tiles_are_derived_again() {
             _ => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap(),
         }
         let store = open(&data).unwrap();
+        assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes, "{damage}, in memory");
+        store.journal.accept_end().unwrap();
         assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes, "{damage}");
         assert_eq!(store.journal.tile_hashes(0, 1, 0, 1).unwrap().len(), 1);
     }
@@ -249,7 +330,10 @@ fn a_next_shard_that_nothing_led_to_is_dropped_unread() {
     let end = open(&data).unwrap().journal.end();
     for planted in [&b""[..], &[7; 9000]] {
         fs::write(data.join("journal/next.seg"), planted).unwrap();
-        assert_eq!(open(&data).unwrap().journal.end(), end);
+        let store = open(&data).unwrap();
+        assert_eq!(store.journal.end(), end);
+        assert!(data.join("journal/next.seg").exists());
+        store.journal.accept_end().unwrap();
         assert!(!data.join("journal/next.seg").exists());
     }
 }

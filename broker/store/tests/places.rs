@@ -100,6 +100,7 @@ fn the_first_look_into_a_segment_walks_through_its_heads_once() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let store = open(&data);
+    append(&*store.journal);
     while segments(&data).len() < 2 {
         append(&*store.journal);
     }

@@ -20,6 +20,7 @@ mod outside_witnesses;
 mod power_cut;
 mod public_log;
 mod purge;
+mod refused_start;
 mod replay;
 mod replay_ledger;
 mod shards;

@@ -15,11 +15,13 @@ use super::segment::{self, Pace};
 use super::tiles::Tiles;
 use super::{Options, files, frame};
 
+mod accept;
 mod open;
 mod places;
 mod reader;
 
-use open::Opened;
+use accept::Pending;
+use open::{Found, Opened};
 use places::Places;
 pub use reader::JournalReader;
 
@@ -38,8 +40,10 @@ pub struct FileJournal {
     places: Places,
     /// The durable end; readers look here.
     end: RwLock<JournalEnd>,
-    /// Held while a batch is written and synced.
-    tail: Mutex<Tail>,
+    /// What opening found to do; `None` once the start is accepted.
+    pending: Mutex<Option<Pending>>,
+    /// Held while a batch is written and synced. `None` before the start is accepted.
+    tail: Mutex<Option<Tail>>,
     /// Held for a look. `reserve` must never wait for a commit: the next batch is decided while this one is synced.
     room: Mutex<Room>,
     /// Bytes left in the segment under way, as of the last finished append.
@@ -71,34 +75,29 @@ struct Room {
 }
 
 impl FileJournal {
-    /// Opens the journal under `root`, verifies its last segment and cuts off what a crash left half written.
+    /// Opens the journal under `root` and verifies its last segment. Nothing is changed before [`Journal::accept_end`].
     pub fn open(root: &Path, options: &Options) -> Result<Self, StoreError> {
         let (folder, tiles_folder) = (root.join("journal"), root.join("tiles"));
-        files::make_private_folder(&folder)?;
-        files::make_private_folder(&tiles_folder)?;
-        let Opened { tail, end, shards, places } = open::open(&folder, &tiles_folder, options)?;
-        let journal = Self {
+        let Opened { end, shards, places, pending } = open::open(&folder, &tiles_folder)?;
+        Ok(Self {
             folder,
             tiles_folder,
             options: options.clone(),
             shards: RwLock::new(shards),
             places,
             end: RwLock::new(end),
-            left: AtomicU64::new(tail.left()),
-            tail: Mutex::new(tail),
+            left: AtomicU64::new(0),
+            pending: Mutex::new(Some(pending)),
+            tail: Mutex::new(None),
             room: Mutex::default(),
-        };
-        if segment::find_spare(&journal.folder, 0).is_none() {
-            journal.make_spare_behind(&mut journal.room());
-        }
-        Ok(journal)
+        })
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tail(&self) -> MutexGuard<'_, Tail> {
+    fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,7 +135,7 @@ impl FileJournal {
         let tiles = open::tiles_of(&self.tiles_folder, end.shard)?;
         self.shards.write().unwrap_or_else(PoisonError::into_inner).push((end.shard, Arc::clone(&tiles)));
         self.places.begin(next.first);
-        let (fresh, end) = open::recover(&self.folder, tiles, (next.first, &self.places))?;
+        let Found { tail: fresh, end, .. } = open::recover(&self.folder, tiles, (next.first, &self.places))?;
         *tail = fresh;
         self.left.store(tail.left(), Ordering::Release);
         *self.end.write().unwrap_or_else(PoisonError::into_inner) = end;
@@ -199,7 +198,21 @@ impl Journal for FileJournal {
         self.end.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn accept_end(&self) -> Result<(), StoreError> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = pending.take() else { return Ok(()) };
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tail = found.carry_out(&self.folder, &shards, (&self.places, &self.options))?;
+        self.left.store(tail.left(), Ordering::Release);
+        *self.tail() = Some(tail);
+        if segment::find_spare(&self.folder, 0).is_none() {
+            self.make_spare_behind(&mut self.room());
+        }
+        Ok(())
+    }
+
     fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        self.accept_end()?;
         let mut room = self.room();
         self.check_free_space(&mut room)?;
         if self.left.load(Ordering::Acquire) < self.options.segment_bytes / 2 {
@@ -219,7 +232,9 @@ impl Journal for FileJournal {
     }
 
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
+        self.accept_end()?;
         let mut tail = self.tail();
+        let tail = tail.as_mut().ok_or_else(not_accepted)?;
         tail.failed.clone().map_or(Ok(()), Err)?;
         let end = self.end();
         if batch.first != end.entries() || batch.entries.is_empty() || batch.end() != end.shard + after.size() {
@@ -230,11 +245,11 @@ impl Journal for FileJournal {
         buffer.clear();
         frame::encode(batch, &mut buffer).ok_or_else(|| StoreError::NotWritten("the batch is too large".to_owned()))?;
         if tail.left() < buffer.len() as u64 {
-            let rotated = self.rotate(&mut tail, buffer.len() as u64 + segment::FRAMES, &end);
+            let rotated = self.rotate(tail, buffer.len() as u64 + segment::FRAMES, &end);
             rotated.inspect_err(|error| tail.fail_if_unknown(error))?;
         }
         let offset = tail.offset;
-        let written = tail.commit(&buffer).and_then(|()| tail.tiles.write(closed));
+        let written = tail.commit(&buffer).inspect(|()| tail.write_tiles(closed));
         tail.buffer = buffer;
         self.left.store(tail.left(), Ordering::Release);
         written.inspect_err(|error| tail.fail_if_unknown(error))?;
@@ -244,6 +259,7 @@ impl Journal for FileJournal {
     }
 
     fn close_shard(&self, change: ShardChange<'_>) -> Result<(), StoreError> {
+        self.accept_end()?;
         let first = change.last.end();
         if change.next.first != first || change.next.entries.is_empty() {
             return Err(StoreError::NotWritten(format!("no shard can begin with {}", change.next.first)));
@@ -255,7 +271,8 @@ impl Journal for FileJournal {
         let closed = drafted.and_then(|()| self.append(change.last, change.after, change.closed));
         closed.inspect_err(|error| self.drop_draft(error))?;
         let mut tail = self.tail();
-        let entered = self.enter_next(&mut tail, change.next, end);
+        let tail = tail.as_mut().ok_or_else(not_accepted)?;
+        let entered = self.enter_next(tail, change.next, end);
         entered.map_err(|error| {
             let unknown = StoreError::Unknown(error.to_string());
             tail.failed = Some(unknown.clone());
@@ -283,6 +300,10 @@ impl Journal for FileJournal {
     }
 }
 
+fn not_accepted() -> StoreError {
+    StoreError::NotWritten("the start of the journal was refused".to_owned())
+}
+
 impl Tail {
     fn new(file: File, path: PathBuf, offset: u64, tiles: Arc<Tiles>) -> Result<Self, StoreError> {
         let length = file.metadata().map_err(|error| files::read_error(&path, &error))?.len();
@@ -301,6 +322,17 @@ impl Tail {
         synced.map_err(|error| files::unknown(&self.path, &error))?;
         self.offset += frame.len() as u64;
         Ok(())
+    }
+
+    /// The batch is durable: tiles are derived from it, and a file that does not take them is no failure of it.
+    fn write_tiles(&self, closed: &[(u8, u64, Hash)]) {
+        let was_behind = self.tiles.is_behind();
+        self.tiles.keep(closed);
+        match self.tiles.catch_up() {
+            Err(error) if !was_behind => tracing::warn!(%error, "hashes of tiles cannot be written and wait in memory"),
+            Ok(()) if was_behind => tracing::info!("the hashes of tiles that waited are written"),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     fn fail_if_unknown(&mut self, error: &StoreError) {

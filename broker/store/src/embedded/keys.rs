@@ -23,26 +23,29 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
-    /// Opens the folder, which is made where it does not exist.
+    /// The keys in `folder`, which is made with the first of them.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        files::make_private_folder(&folder.join("records"))?;
         Ok(Self { folder: folder.to_owned() })
-    }
-
-    /// Ends what a crash in [`RecordKeys::destroy`] left half done.
-    pub(super) fn finish_destruction(&self) -> Result<(), StoreError> {
-        let folder = self.records();
-        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
-            let path = entry.map_err(|error| files::read_error(&folder, &error))?.path();
-            if path.extension().is_some_and(|extension| extension == DESTROYED) {
-                wipe(&path).map_err(|error| files::not_written(&path, &error))?;
-            }
-        }
-        Ok(())
     }
 
     fn records(&self) -> PathBuf {
         self.folder.join("records")
+    }
+
+    fn subject_path(&self) -> PathBuf {
+        self.folder.join("subject.key")
+    }
+
+    /// Paths of the files in `records/`; none where there is no such folder.
+    fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = self.records();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(files::read_error(&folder, &error)),
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect::<io::Result<_>>().map_err(|error| files::read_error(&folder, &error))
     }
 
     fn record_path(&self, period: RecordPeriod) -> PathBuf {
@@ -69,6 +72,9 @@ fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
     let mut bytes = Zeroizing::new([0; 32]);
     let filled = SystemRandom::new().fill(bytes.as_mut());
     filled.map_err(|_| StoreError::NotWritten("the system gives no randomness".to_owned()))?;
+    if let Some(folder) = path.parent() {
+        files::make_private_folder(folder)?;
+    }
     files::create_private(path, bytes.as_ref())?;
     Ok(SecretKey::new(*bytes))
 }
@@ -91,11 +97,10 @@ impl RecordKeys for FileKeys {
     }
 
     fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError> {
-        let folder = self.records();
         let mut periods = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
-            let name = entry.map_err(|error| files::read_error(&folder, &error))?.file_name();
-            let period = name.to_str().and_then(|name| name.strip_suffix(".key"));
+        for path in self.files()? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let period = name.and_then(|name| name.strip_suffix(".key"));
             periods.extend(period.and_then(|period| period.parse::<RecordPeriod>().ok()));
         }
         Ok(periods)
@@ -116,7 +121,21 @@ impl RecordKeys for FileKeys {
         destroy().map_err(|error| files::not_written(&path, &error))
     }
 
+    fn finish_destruction(&self) -> Result<(), StoreError> {
+        for path in self.files()? {
+            if path.extension().is_some_and(|extension| extension == DESTROYED) {
+                wipe(&path).map_err(|error| files::not_written(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_subject_key(&self) -> Result<bool, StoreError> {
+        let path = self.subject_path();
+        path.try_exists().map_err(|error| files::read_error(&path, &error))
+    }
+
     fn subject_key(&self) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.folder.join("subject.key"))
+        read_or_create(&self.subject_path())
     }
 }

@@ -15,6 +15,7 @@ pub enum Operation {
     SegmentRename,
     NextRename,
     NextRemove,
+    TornEndKeep,
     TornEndCut,
     FrameWrite,
     FrameSync,
@@ -36,7 +37,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SpareWrite,
         Self::SpareAllocate,
         Self::SpareSync,
@@ -46,6 +47,7 @@ impl Operation {
         Self::SegmentRename,
         Self::NextRename,
         Self::NextRemove,
+        Self::TornEndKeep,
         Self::TornEndCut,
         Self::FrameWrite,
         Self::FrameSync,

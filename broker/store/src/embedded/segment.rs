@@ -40,6 +40,22 @@ pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.seg"))
 }
 
+/// Opens the segment that begins with entry `first`. The first one of a shard may still lie where it was laid ready.
+///
+/// # Errors
+/// `Read` where there is none.
+pub(super) fn open(folder: &Path, first: u64, write: bool) -> Result<(File, PathBuf), StoreError> {
+    let path = path(folder, first);
+    let open = |path: &Path| OpenOptions::new().read(true).write(write).open(path);
+    let opened = open(&path).or_else(|error| {
+        let is_ready = error.kind() == io::ErrorKind::NotFound
+            && has_next(folder)
+            && read_next(folder).is_ok_and(|next| next.entries() == first);
+        if is_ready { open(&folder.join(NEXT)) } else { Err(error) }
+    });
+    opened.map(|file| (file, path.clone())).map_err(|error| files::read_error(&path, &error))
+}
+
 /// First indexes of the segments in `folder`, in order. The spare one is not counted.
 pub(super) fn list(folder: &Path) -> Result<Vec<u64>, StoreError> {
     let mut firsts = Vec::new();

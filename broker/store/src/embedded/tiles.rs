@@ -1,6 +1,8 @@
 //! Hashes of tile levels in flat files: `tiles/0` holds leaf hashes, `tiles/1` hashes of full tiles of 256 of them, and
 //! so on. A tile of C2SP tlog-tiles is a slice of one of them. Derived from the journal: synced when a segment is done,
 //! derived again for the segment under way.
+//!
+//! Hashes that the files do not have yet wait in memory, and readers find them there.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -22,6 +24,8 @@ const HASH: u64 = 32;
 pub(super) struct Tiles {
     folder: PathBuf,
     levels: RwLock<BTreeMap<u8, File>>,
+    /// By level and number. Those of one segment at most, and of tiles that are derived again.
+    waiting: RwLock<BTreeMap<(u8, u64), Hash>>,
 }
 
 /// How many hashes tile level `level` has in a tree of `size` leaves.
@@ -43,7 +47,7 @@ impl Tiles {
                 Err(error) => return Err(files::read_error(&path, &error)),
             }
         }
-        Ok(Self { folder: folder.to_owned(), levels: RwLock::new(levels) })
+        Ok(Self { folder: folder.to_owned(), levels: RwLock::new(levels), waiting: RwLock::default() })
     }
 
     /// Whether every level holds at least what a tree of `size` leaves needs.
@@ -64,17 +68,39 @@ impl Tiles {
         }
     }
 
-    /// Writes the complete subtrees that leaves have closed; those between tile levels are left out.
-    pub(super) fn write(&self, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
-        let mut runs: BTreeMap<u8, (u64, Vec<u8>)> = BTreeMap::new();
-        for (level, index, hash) in closed.iter().filter(|(level, ..)| level % 8 == 0) {
-            let (_, bytes) = runs.entry(level / 8).or_insert((*index, Vec::new()));
-            bytes.extend_from_slice(&hash.0);
+    /// Keeps the complete subtrees that leaves have closed, in memory; those between tile levels are left out.
+    pub(super) fn keep(&self, closed: &[(u8, u64, Hash)]) {
+        let of_tiles = closed.iter().filter(|(level, ..)| level % 8 == 0);
+        let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend(of_tiles.map(|(level, number, hash)| ((level / 8, *number), *hash)));
+    }
+
+    /// Whether hashes wait for their files.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.waiting.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Writes what waits to the files.
+    ///
+    /// # Errors
+    /// `NotWritten` or `Full` where a file does not take it; it waits on then.
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
+        let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut runs: Vec<(u8, u64, Vec<u8>)> = Vec::new();
+        for ((level, number), hash) in &waiting {
+            match runs.last_mut() {
+                Some((of, start, bytes)) if of == level && *start + bytes.len() as u64 / HASH == *number => {
+                    bytes.extend_from_slice(&hash.0);
+                }
+                Some(_) | None => runs.push((*level, *number, hash.0.to_vec())),
+            }
         }
-        for (level, (start, bytes)) in runs {
+        for (level, start, bytes) in runs {
             perform(Operation::TilesWrite, || self.write_at(level, start, &bytes))
-                .map_err(|error| files::unknown(&self.folder, &error))?;
+                .map_err(|error| files::not_written(&self.folder, &error))?;
         }
+        // ORDER: the files have them first, so that a reader finds each in one of the two.
+        self.waiting.write().unwrap_or_else(PoisonError::into_inner).retain(|place, _| !waiting.contains_key(place));
         Ok(())
     }
 
@@ -85,6 +111,7 @@ impl Tiles {
                 return file.write_all_at(bytes, start * HASH);
             }
         }
+        files::make_private(&self.folder)?;
         let path = self.folder.join(level.to_string());
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         file.write_all_at(bytes, start * HASH)?;
@@ -92,8 +119,9 @@ impl Tiles {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Writes what waits, and makes all that was written durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.catch_up()?;
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
         for file in levels.values() {
             perform(Operation::TilesSync, || file.sync_data()).map_err(|error| files::unknown(&self.folder, &error))?;
@@ -110,7 +138,38 @@ impl Tiles {
         }
     }
 
+    /// `count` hashes of a level from number `start` on.
+    ///
+    /// # Errors
+    /// `Read` where one of them is neither in the file nor in memory.
     pub(super) fn read(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        let numbers = start..start.saturating_add(count as u64);
+        let places = (level, numbers.start)..(level, numbers.end);
+        let waiting: BTreeMap<u64, Hash> = {
+            let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
+            waiting.range(places).map(|((_, number), hash)| (*number, *hash)).collect()
+        };
+        // The files are asked for the hashes in front of and behind those that wait only.
+        let Some((first, last)) = waiting.keys().next().copied().zip(waiting.keys().next_back().copied()) else {
+            return self.read_file(level, start, count);
+        };
+        let count_of = |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let mut hashes = self.read_file(level, start, count_of(start, first))?;
+        for number in first..=last {
+            match waiting.get(&number) {
+                Some(hash) => hashes.push(*hash),
+                None => hashes.extend(self.read_file(level, number, 1)?),
+            }
+        }
+        let behind = last.saturating_add(1);
+        hashes.extend(self.read_file(level, behind, count_of(behind, numbers.end))?);
+        Ok(hashes)
+    }
+
+    fn read_file(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         let mut bytes = vec![0; count.saturating_mul(HASH as usize)];
         let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
         let file = levels.get(&level).ok_or_else(|| StoreError::Read(format!("there is no tile level {level}")))?;
