@@ -1,7 +1,7 @@
 //! The embedded store: one folder, one writing process.
 //!
 //! ```text
-//! LOCK              held by the writing process
+//! LOCK              held by the writing process; so are journal/ and the segment under way
 //! journal/          segments of checksummed frames, named by their first index: the truth
 //! tiles/            hashes of tile levels 0, 1, 2…, appended; derived
 //! fold/             rows folded from the journal, in a tree or in sled; derived
@@ -149,5 +149,12 @@ impl EmbeddedStore {
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // Others may still read from the journal. The right to write goes with the store, as the lock of its folder does.
+        self.journal.let_go();
     }
 }

@@ -232,6 +232,10 @@ fn a_segment_that_was_cut_or_exchanged_is_noticed_at_the_start() {
 
 /// Closes the shard with an entry alone and opens the next one.
 fn close_shard(journal: &dyn Journal) {
+    close_shard_of(journal).unwrap();
+}
+
+fn close_shard_of(journal: &dyn Journal) -> Result<(), StoreError> {
     let end = journal.end();
     let alone = |end: &JournalEnd, kind| {
         let first = end.entries();
@@ -243,7 +247,7 @@ fn close_shard(journal: &dyn Journal) {
     let (last, proofs) = alone(&end, Event::SHARD_CLOSED);
     let (next, _) = alone(&JournalEnd::of_new_shard(last.end(), last.first + 1), Event::LOG_OPENED);
     let closed: Vec<_> = proofs.closed().collect();
-    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next }).unwrap();
+    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next })
 }
 
 #[test]
@@ -299,6 +303,56 @@ fn two_processes_cannot_write_one_folder() {
     let _store = open(&data).unwrap();
     let second = open(&data).unwrap_err();
     assert_eq!(second.code(), "STORE_FENCED", "{second}");
+}
+
+#[test]
+fn a_second_writer_is_kept_out_whatever_file_was_removed_or_moved() {
+    let (folder, data) = filled();
+    let store = open(&data).unwrap();
+    store.journal.accept_end().unwrap();
+    fs::remove_file(data.join("LOCK")).unwrap();
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_FENCED");
+    // A new segment is held as the one before it was.
+    let before = segments(&data).len();
+    while segments(&data).len() == before {
+        append(&*store.journal, 30);
+    }
+    fs::remove_file(data.join("LOCK")).unwrap();
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_FENCED");
+    // The files in another folder are the same files.
+    let moved = folder.path().join("moved");
+    fs::create_dir_all(moved.join("journal")).unwrap();
+    for path in segments(&data) {
+        fs::rename(&path, moved.join("journal").join(path.file_name().unwrap())).unwrap();
+    }
+    let second = open(&moved).unwrap_err();
+    assert_eq!(second.code(), "STORE_FENCED", "{second}");
+    // A reader is not kept out.
+    JournalReader::open(&moved).unwrap();
+    let journal = store.journal.clone();
+    drop(store);
+    // What is left of the first one appends nothing any more.
+    let third = open(&moved).unwrap();
+    third.journal.accept_end().unwrap();
+    assert_eq!(journal.reserve(1).and(close_shard_of(&*journal)).unwrap_err().code(), "STORE_NOT_WRITTEN");
+}
+
+#[test]
+fn of_two_that_begin_a_journal_at_once_one_is_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let first = open(&data).unwrap();
+    fs::remove_file(data.join("LOCK")).unwrap();
+    let second = open(&data).unwrap();
+    append(&*first.journal, 3);
+    assert_eq!(second.journal.accept_end().unwrap_err().code(), "STORE_FENCED");
+    drop(first);
+    assert_eq!(
+        second.journal.reserve(1).and(close_shard_of(&*second.journal)).unwrap_err().code(),
+        "STORE_NOT_WRITTEN"
+    );
+    drop(second);
+    assert_eq!(open(&data).unwrap().journal.end().entries(), 3);
 }
 
 #[test]

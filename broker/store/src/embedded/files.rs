@@ -65,8 +65,21 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| not_written(path, &error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+    hold(&file, path)?;
+    Ok(file)
+}
+
+/// Takes a lock on a folder that is there, and holds as [`lock`] does.
+pub(super) fn lock_folder(path: &Path) -> Result<File, StoreError> {
+    let folder = File::open(path).map_err(|error| read_error(path, &error))?;
+    hold(&folder, path)?;
+    Ok(folder)
+}
+
+/// Takes the lock of an open file. It is the same lock for every descriptor that was opened together with this one.
+pub(super) fn hold(file: &File, path: &Path) -> Result<(), StoreError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(StoreError::Fenced(format!("{} is locked; is a broker running on this folder?", path.display())))
         }

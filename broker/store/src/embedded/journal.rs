@@ -40,6 +40,8 @@ pub struct FileJournal {
     places: Places,
     /// The durable end; readers look here.
     end: RwLock<JournalEnd>,
+    /// Locked; `None` where there is no such folder yet.
+    folder_lock: Mutex<Option<File>>,
     /// What opening found to do; `None` once the start is accepted.
     pending: Mutex<Option<Pending>>,
     /// Held while a batch is written and synced. `None` before the start is accepted.
@@ -78,6 +80,7 @@ impl FileJournal {
     /// Opens the journal under `root` and verifies its last segment. Nothing is changed before [`Journal::accept_end`].
     pub fn open(root: &Path, options: &Options) -> Result<Self, StoreError> {
         let (folder, tiles_folder) = (root.join("journal"), root.join("tiles"));
+        let folder_lock = if folder.exists() { Some(files::lock_folder(&folder)?) } else { None };
         let Opened { end, shards, places, pending } = open::open(&folder, &tiles_folder)?;
         Ok(Self {
             folder,
@@ -87,10 +90,20 @@ impl FileJournal {
             places,
             end: RwLock::new(end),
             left: AtomicU64::new(0),
+            folder_lock: Mutex::new(folder_lock),
             pending: Mutex::new(Some(pending)),
             tail: Mutex::new(None),
             room: Mutex::default(),
         })
+    }
+
+    /// Lets the locks go: nothing is appended any more, and another process may write.
+    pub(super) fn let_go(&self) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.tail() = None;
+        *self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // The folder may be opened again at once; nothing must be made in it then.
+        self.room().wait_for_maker();
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -201,6 +214,11 @@ impl Journal for FileJournal {
     fn accept_end(&self) -> Result<(), StoreError> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(found) = pending.take() else { return Ok(()) };
+        let mut folder_lock = self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if folder_lock.is_none() {
+            files::make_private_folder(&self.folder)?;
+            *folder_lock = Some(files::lock_folder(&self.folder)?);
+        }
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner).clone();
         let tail = found.carry_out(&self.folder, &shards, (&self.places, &self.options))?;
         self.left.store(tail.left(), Ordering::Release);
@@ -301,11 +319,13 @@ impl Journal for FileJournal {
 }
 
 fn not_accepted() -> StoreError {
-    StoreError::NotWritten("the start of the journal was refused".to_owned())
+    StoreError::NotWritten("the journal is not open for appending".to_owned())
 }
 
 impl Tail {
+    /// Locks the file: whoever writes holds what is written, whatever becomes of other files.
     fn new(file: File, path: PathBuf, offset: u64, tiles: Arc<Tiles>) -> Result<Self, StoreError> {
+        files::hold(&file, &path)?;
         let length = file.metadata().map_err(|error| files::read_error(&path, &error))?.len();
         Ok(Self { file, path, offset, length, buffer: Vec::new(), tiles, failed: None })
     }

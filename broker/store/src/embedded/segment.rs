@@ -214,6 +214,8 @@ pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(Fi
     let target = path(folder, end.entries());
     let write = || -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).open(spare)?;
+        // ORDER: locked before it can be seen as the segment under way.
+        files::hold(&file, spare).map_err(io::Error::other)?;
         perform(Operation::SegmentHeader, || file.write_all_at(&header, 0))?;
         perform(Operation::SegmentSync, || file.sync_data())?;
         // ORDER: the name comes last; a segment that can be seen has a durable header.

@@ -93,7 +93,9 @@ impl Pending {
 
 /// The first segment of a new journal.
 fn begin(folder: &Path, tiles: &Arc<Tiles>, (places, options): (&Places, &Options)) -> Result<Tail, StoreError> {
-    files::make_private_folder(folder)?;
+    if !segment::list(folder)?.is_empty() {
+        return Err(StoreError::Fenced(format!("{} holds a journal since", folder.display())));
+    }
     let spare = segment::make_spare(folder, options.segment_bytes, &Pace::now())?;
     let (file, path) = segment::begin(folder, &spare, &JournalEnd::of_new_shard(0, 0))?;
     places.begin(0);

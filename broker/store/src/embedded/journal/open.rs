@@ -59,6 +59,10 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path) -> Result<Opened, StoreEr
             pending.next = Some(Next::Drop);
         }
     }
+    // The last segment is locked since; who wrote before may have begun another one meanwhile.
+    if segment::list(folder)? != firsts {
+        return Err(StoreError::Fenced(format!("{} is being written; is a broker running on it?", folder.display())));
+    }
     pending.tail = Some(found.tail);
     Ok(Opened { end: found.end, shards, places, pending })
 }
