@@ -182,6 +182,12 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// entries, beside what a segment that was never read takes once.
     fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
 
+    /// Fails with `Corrupt` where what is being written is not where it was opened any more. Cheap: it is asked all the time, and
+    /// waits for no commit. A store whose files cannot go away has nothing to look at.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes), of the shard
     /// whose first entry is `shard`.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
@@ -197,6 +203,11 @@ pub trait HeadFile: Send + Sync + fmt::Debug {
 
     /// The head: a signed note, empty where the file says nothing; `None` where there is no such file.
     fn read(&self) -> Result<Option<String>, StoreError>;
+
+    /// Fails with `Corrupt` where the file that was written is not in its place any more.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Replaces the head.
     fn write(&self, note: &str) -> Result<(), StoreError>;
@@ -271,6 +282,12 @@ pub trait RecordKeys: Send + Sync + fmt::Debug {
 
     /// Destroys the key of `period` for good; durable when this returns. One that is not there is no fault.
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError>;
+
+    /// Fails with `Corrupt` where a key that was given is not in its place any more, and was not destroyed. A key that is in memory
+    /// alone seals records that nobody opens after the next start.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Ends what a crash in `destroy` left half done. Called once a start is accepted; opening and reading change nothing.
     fn finish_destruction(&self) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ mod files;
 mod fold;
 mod frame;
 mod head;
+mod in_place;
 mod journal;
 mod keys;
 mod operation;

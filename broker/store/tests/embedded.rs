@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Hash, Leaf};
 use unefois_consent::{Event, RecordPeriod, Retention};
-use unefois_engine::store::{Batch, Journal, JournalEnd, RecordKeys, SealedEntry, ShardChange, StoreError, Visit};
+use unefois_engine::store::{
+    Batch, HeadFile, Journal, JournalEnd, RecordKeys, SealedEntry, ShardChange, StoreError, Visit,
+};
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -390,4 +392,61 @@ fn a_next_shard_that_nothing_led_to_is_dropped_unread() {
         store.journal.accept_end().unwrap();
         assert!(!data.join("journal/next.seg").exists());
     }
+}
+
+#[test]
+fn what_is_not_in_its_place_any_more_is_told_with_what_to_do() {
+    let (folder, data) = filled();
+    let store = open(&data).unwrap();
+    let aside = folder.path().join("aside");
+    let check = || store.journal.check_in_place().and(store.keys.check_in_place()).and(store.head.check_in_place());
+    check().unwrap();
+    append(&*store.journal, 1);
+    store.head.write("log\n1\nroot\n\n\u{2014} log signature\n").unwrap();
+    let month: RecordPeriod = "2026-11".parse().unwrap();
+    let key = *store.keys.get_or_create(month).unwrap().expose();
+    store.keys.subject_key().unwrap();
+    let key_path = data.join("keys/records/2026-11.key");
+    let watched = [
+        (segments(&data).pop().unwrap(), "newest copy of the data folder"),
+        (data.join("keys/subject.key"), "from the backup"),
+        (key_path.clone(), "from the backup"),
+        (folder.path().join("data.head"), "accept-head"),
+    ];
+    for (path, to_do) in &watched {
+        check().unwrap();
+        fs::rename(path, &aside).unwrap();
+        let removed = check().unwrap_err();
+        // The same bytes in another file are not the file that is written.
+        fs::copy(&aside, path).unwrap();
+        let replaced = check().unwrap_err();
+        for (error, what) in [(removed, "was removed"), (replaced, "was replaced")] {
+            assert_eq!(error.code(), "STORE_CORRUPT");
+            let text = error.to_string();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!([what, to_do, name].iter().all(|part| text.contains(part)), "{text}");
+        }
+        fs::rename(&aside, path).unwrap();
+    }
+    check().unwrap();
+    // All of it at once.
+    fs::rename(&data, &aside).unwrap();
+    assert!(store.journal.check_in_place().is_err() && store.keys.check_in_place().is_err());
+    fs::rename(&aside, &data).unwrap();
+    // A key that is gone is not made anew, and one that was destroyed is missed by nobody.
+    fs::rename(&key_path, &aside).unwrap();
+    assert_eq!(store.keys.get_or_create(month).unwrap_err().code(), "STORE_CORRUPT");
+    assert!(!key_path.exists());
+    fs::rename(&aside, &key_path).unwrap();
+    assert_eq!(store.keys.get_or_create(month).unwrap().expose(), &key);
+    store.keys.destroy(month).unwrap();
+    check().unwrap();
+    // The next segment is looked at as this one was.
+    let before = segments(&data).len();
+    while segments(&data).len() == before {
+        append(&*store.journal, 30);
+    }
+    check().unwrap();
+    fs::remove_file(segments(&data).pop().unwrap()).unwrap();
+    assert!(check().is_err());
 }

@@ -27,5 +27,6 @@ mod shards;
 mod shards_crash;
 mod submitters;
 mod tiles;
+mod vanished_files;
 mod witness;
 mod witness_protocol;

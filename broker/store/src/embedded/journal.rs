@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{Batch, Journal, JournalEnd, SealedEntry, ShardChange, StoreError, Visit};
 
+use super::in_place::InPlace;
 use super::operation::{Operation, perform};
 use super::segment::{self, Pace};
 use super::tiles::Tiles;
@@ -27,6 +28,9 @@ pub use reader::JournalReader;
 
 /// How often the free space is looked at.
 const FREE_SPACE_EVERY: Duration = Duration::from_millis(200);
+
+const SEGMENT_GONE: &str = "Entries that were acknowledged lie in it alone. Put that very file back; where it is lost, put back the \
+                            newest copy of the data folder, keep it as proof, and tell those who hold receipts";
 
 /// The journal, open for appending.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub struct FileJournal {
     pending: Mutex<Option<Pending>>,
     /// Held while a batch is written and synced. `None` before the start is accepted.
     tail: Mutex<Option<Tail>>,
+    /// The segment under way, for whoever looks without waiting for a commit.
+    under_way: Mutex<Option<InPlace>>,
     /// Held for a look. `reserve` must never wait for a commit: the next batch is decided while this one is synced.
     room: Mutex<Room>,
     /// Bytes left in the segment under way, as of the last finished append.
@@ -93,6 +99,7 @@ impl FileJournal {
             folder_lock: Mutex::new(folder_lock),
             pending: Mutex::new(Some(pending)),
             tail: Mutex::new(None),
+            under_way: Mutex::new(None),
             room: Mutex::default(),
         })
     }
@@ -101,9 +108,19 @@ impl FileJournal {
     pub(super) fn let_go(&self) {
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.tail() = None;
+        *self.under_way() = None;
         *self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // The folder may be opened again at once; nothing must be made in it then.
         self.room().wait_for_maker();
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Option<InPlace>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn goes_on_in(&self, tail: &Tail) -> Result<(), StoreError> {
+        *self.under_way() = Some(InPlace::of(&tail.file, &tail.path)?);
+        Ok(())
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -124,6 +141,7 @@ impl FileJournal {
         tail.length = file.metadata().map_err(|error| files::unknown(&path, &error))?.len();
         (tail.file, tail.path, tail.offset) = (file, path, segment::FRAMES);
         self.places.begin(end.entries());
+        self.goes_on_in(tail)?;
         // ORDER: while `room` is held, or `reserve` sees the old segment without room, and waits for the next spare.
         self.left.store(tail.left(), Ordering::Release);
         self.make_spare_behind(&mut room);
@@ -150,6 +168,7 @@ impl FileJournal {
         self.places.begin(next.first);
         let Found { tail: fresh, end, .. } = open::recover(&self.folder, tiles, (next.first, &self.places))?;
         *tail = fresh;
+        self.goes_on_in(tail)?;
         self.left.store(tail.left(), Ordering::Release);
         *self.end.write().unwrap_or_else(PoisonError::into_inner) = end;
         Ok(())
@@ -222,6 +241,7 @@ impl Journal for FileJournal {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner).clone();
         let tail = found.carry_out(&self.folder, &shards, (&self.places, &self.options))?;
         self.left.store(tail.left(), Ordering::Release);
+        self.goes_on_in(&tail)?;
         *self.tail() = Some(tail);
         if segment::find_spare(&self.folder, 0).is_none() {
             self.make_spare_behind(&mut self.room());
@@ -308,6 +328,11 @@ impl Journal for FileJournal {
 
     fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError> {
         self.places.entry(index, self.end().entries())
+    }
+
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        let Some(under_way) = self.under_way().clone() else { return Ok(()) };
+        under_way.check("the segment that entries are written to", SEGMENT_GONE)
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {

@@ -1,9 +1,11 @@
 //! Keys in files of 32 bytes, mode 0600. A key is durable before anything is sealed with it.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois_consent::RecordPeriod;
@@ -11,6 +13,7 @@ use unefois_engine::store::{RecordKeys, SecretKey, StoreError};
 use zeroize::Zeroizing;
 
 use super::files;
+use super::in_place::InPlace;
 use super::operation::{Operation, perform};
 
 /// Extension of a key on its way to nothing.
@@ -20,12 +23,18 @@ const DESTROYED: &str = "destroyed";
 #[derive(Debug)]
 pub struct FileKeys {
     folder: PathBuf,
+    /// Files whose key was given, by their path. Held while one is read, made or destroyed.
+    in_use: Mutex<BTreeMap<PathBuf, InPlace>>,
 }
 
 impl FileKeys {
     /// The keys in `folder`, which is made with the first of them.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), in_use: Mutex::default() })
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, BTreeMap<PathBuf, InPlace>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn records(&self) -> PathBuf {
@@ -53,20 +62,32 @@ impl FileKeys {
     }
 }
 
-fn read(path: &Path) -> Result<Option<SecretKey>, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => Zeroizing::new(bytes),
+const KEY_GONE: &str = "What is sealed or named with it cannot be opened or found without it. Put that very file back, or the same key \
+                        from the backup, and start the broker";
+
+/// Reads a key, and notes that it is in use.
+fn read(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<Option<SecretKey>, StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(files::read_error(path, &error)),
     };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+    // One byte more than a key has shows one that is too long.
+    (&mut file).take(33).read_to_end(&mut bytes).map_err(|error| files::read_error(path, &error))?;
     files::check_private(path).map_err(StoreError::Corrupt)?;
     let key =
         bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))?;
+    in_use.insert(path.to_owned(), InPlace::of(&file, path)?);
     Ok(Some(SecretKey::new(key)))
 }
 
-fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
-    if let Some(key) = read(path)? {
+fn read_or_create(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<SecretKey, StoreError> {
+    // One that was given before and is gone since is never made anew.
+    if let Some(key) = in_use.get(path) {
+        key.check("a key in use", KEY_GONE)?;
+    }
+    if let Some(key) = read(path, in_use)? {
         return Ok(key);
     }
     let mut bytes = Zeroizing::new([0; 32]);
@@ -76,7 +97,7 @@ fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
         files::make_private_folder(folder)?;
     }
     files::create_private(path, bytes.as_ref())?;
-    Ok(SecretKey::new(*bytes))
+    read(path, in_use)?.ok_or_else(|| StoreError::NotWritten(format!("{} is gone again", path.display())))
 }
 
 /// Where the file system writes in place the bytes are gone after this; elsewhere the name is.
@@ -89,11 +110,11 @@ fn wipe(path: &Path) -> io::Result<()> {
 
 impl RecordKeys for FileKeys {
     fn get(&self, period: RecordPeriod) -> Result<Option<SecretKey>, StoreError> {
-        read(&self.record_path(period))
+        read(&self.record_path(period), &mut self.in_use())
     }
 
     fn get_or_create(&self, period: RecordPeriod) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.record_path(period))
+        read_or_create(&self.record_path(period), &mut self.in_use())
     }
 
     fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError> {
@@ -108,6 +129,8 @@ impl RecordKeys for FileKeys {
 
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError> {
         let path = self.record_path(period);
+        let mut in_use = self.in_use();
+        in_use.remove(&path);
         let destroyed = path.with_added_extension(DESTROYED);
         let destroy = || -> io::Result<()> {
             // ORDER: the name goes first. A key that is half wiped must never be taken for one.
@@ -119,6 +142,18 @@ impl RecordKeys for FileKeys {
             wipe(&destroyed)
         };
         destroy().map_err(|error| files::not_written(&path, &error))
+    }
+
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        let keys: Vec<InPlace> = self.in_use().values().cloned().collect();
+        for key in keys {
+            let checked = key.check("a key in use", KEY_GONE);
+            // One that was destroyed meanwhile is in use no more.
+            if checked.is_err() && self.in_use().get(key.path()) == Some(&key) {
+                return checked;
+            }
+        }
+        Ok(())
     }
 
     fn finish_destruction(&self) -> Result<(), StoreError> {
@@ -136,6 +171,6 @@ impl RecordKeys for FileKeys {
     }
 
     fn subject_key(&self) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.subject_path())
+        read_or_create(&self.subject_path(), &mut self.in_use())
     }
 }
