@@ -107,7 +107,11 @@ impl FileJournal {
     /// Lets the locks go: nothing is appended any more, and another process may write.
     pub(super) fn let_go(&self) {
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.tail() = None;
+        if let Some(tail) = self.tail().take()
+            && let Err(error) = tail.tiles.catch_up()
+        {
+            tracing::warn!(%error, "hashes of tiles cannot be written; the next start derives them");
+        }
         *self.under_way() = None;
         *self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // The folder may be opened again at once; nothing must be made in it then.
@@ -205,6 +209,18 @@ impl FileJournal {
         room.maker = std::thread::Builder::new().name("unefois-spare".to_owned()).spawn(make).ok();
     }
 
+    /// The segment will change soon, and no segment follows on one whose tiles are not durable. Better to say so now, when nothing
+    /// depends on it, than when a batch waits. It also bounds what waits in memory.
+    fn check_tiles(&self) -> Result<(), StoreError> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tiles) = shards.last().map(|(_, tiles)| Arc::clone(tiles)) else { return Ok(()) };
+        drop(shards);
+        if !tiles.is_behind() {
+            return Ok(());
+        }
+        tiles.catch_up().map_err(|error| StoreError::Full(format!("tiles are behind the journal: {error}")))
+    }
+
     fn check_free_space(&self, room: &mut Room) -> Result<(), StoreError> {
         if room.free_space_at.is_some_and(|at| at.elapsed() < FREE_SPACE_EVERY) {
             return Ok(());
@@ -260,6 +276,7 @@ impl Journal for FileJournal {
         if self.left.load(Ordering::Acquire) >= 2 * bytes as u64 {
             return Ok(());
         }
+        self.check_tiles()?;
         let needed = bytes as u64 + segment::FRAMES;
         if room.maker.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
             && segment::has_spare(&self.folder, needed)
@@ -287,7 +304,7 @@ impl Journal for FileJournal {
             rotated.inspect_err(|error| tail.fail_if_unknown(error))?;
         }
         let offset = tail.offset;
-        let written = tail.commit(&buffer).inspect(|()| tail.write_tiles(closed));
+        let written = tail.commit(&buffer).inspect(|()| tail.tiles.write(closed));
         tail.buffer = buffer;
         self.left.store(tail.left(), Ordering::Release);
         written.inspect_err(|error| tail.fail_if_unknown(error))?;
@@ -367,17 +384,6 @@ impl Tail {
         synced.map_err(|error| files::unknown(&self.path, &error))?;
         self.offset += frame.len() as u64;
         Ok(())
-    }
-
-    /// The batch is durable: tiles are derived from it, and a file that does not take them is no failure of it.
-    fn write_tiles(&self, closed: &[(u8, u64, Hash)]) {
-        let was_behind = self.tiles.is_behind();
-        self.tiles.keep(closed);
-        match self.tiles.catch_up() {
-            Err(error) if !was_behind => tracing::warn!(%error, "hashes of tiles cannot be written and wait in memory"),
-            Ok(()) if was_behind => tracing::info!("the hashes of tiles that waited are written"),
-            Ok(()) | Err(_) => {}
-        }
     }
 
     fn fail_if_unknown(&mut self, error: &StoreError) {

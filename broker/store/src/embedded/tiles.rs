@@ -9,7 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use unefois_audit::{Hash, decode_tile};
 use unefois_engine::store::StoreError;
@@ -18,6 +19,10 @@ use super::files;
 use super::operation::{Operation, perform};
 
 const HASH: u64 = 32;
+/// So many hashes that wait are written at a time, 128 KiB of them.
+const AT_ONCE: usize = 4096;
+/// Files that took nothing are tried again after so long.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// The files of all levels.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Tiles {
     levels: RwLock<BTreeMap<u8, File>>,
     /// By level and number. Those of one segment at most, and of tiles that are derived again.
     waiting: RwLock<BTreeMap<(u8, u64), Hash>>,
+    /// When the files did not take what waits.
+    failed_at: Mutex<Option<Instant>>,
 }
 
 /// How many hashes tile level `level` has in a tree of `size` leaves.
@@ -47,7 +54,12 @@ impl Tiles {
                 Err(error) => return Err(files::read_error(&path, &error)),
             }
         }
-        Ok(Self { folder: folder.to_owned(), levels: RwLock::new(levels), waiting: RwLock::default() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            levels: RwLock::new(levels),
+            waiting: RwLock::default(),
+            failed_at: Mutex::default(),
+        })
     }
 
     /// Whether every level holds at least what a tree of `size` leaves needs.
@@ -80,14 +92,52 @@ impl Tiles {
         !self.waiting.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Writes what waits to the files.
+    /// Takes the complete subtrees that a durable batch has closed, and writes what waits to the files. Where they do not take it,
+    /// it waits on and is tried again soon: tiles are derived from the batch, and no failure of theirs is one of the batch.
+    pub(super) fn write(&self, closed: &[(u8, u64, Hash)]) {
+        let was_behind = self.is_behind();
+        self.keep(closed);
+        if was_behind && !self.is_time_to_try() {
+            return;
+        }
+        match self.catch_up() {
+            Err(error) if !was_behind => tracing::warn!(%error, "hashes of tiles cannot be written and wait in memory"),
+            Ok(()) if was_behind => tracing::info!("the hashes of tiles that waited are written"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn is_time_to_try(&self) -> bool {
+        let failed_at = self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_none_or(|at| at.elapsed() >= TRY_AGAIN)
+    }
+
+    /// Writes what waits to the files, some of it at a time.
     ///
     /// # Errors
     /// `NotWritten` or `Full` where a file does not take it; it waits on then.
     pub(super) fn catch_up(&self) -> Result<(), StoreError> {
-        let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner).clone();
+        loop {
+            let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
+            let some: Vec<_> = waiting.iter().take(AT_ONCE).map(|(place, hash)| (*place, *hash)).collect();
+            drop(waiting);
+            if some.is_empty() {
+                return Ok(());
+            }
+            let written = self.write_some(&some).map_err(|error| files::not_written(&self.folder, &error));
+            *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = written.is_err().then(Instant::now);
+            written?;
+            // ORDER: the files have them first, so that a reader finds each in one of the two.
+            let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
+            for (place, _) in &some {
+                waiting.remove(place);
+            }
+        }
+    }
+
+    fn write_some(&self, some: &[((u8, u64), Hash)]) -> io::Result<()> {
         let mut runs: Vec<(u8, u64, Vec<u8>)> = Vec::new();
-        for ((level, number), hash) in &waiting {
+        for ((level, number), hash) in some {
             match runs.last_mut() {
                 Some((of, start, bytes)) if of == level && *start + bytes.len() as u64 / HASH == *number => {
                     bytes.extend_from_slice(&hash.0);
@@ -96,11 +146,8 @@ impl Tiles {
             }
         }
         for (level, start, bytes) in runs {
-            perform(Operation::TilesWrite, || self.write_at(level, start, &bytes))
-                .map_err(|error| files::not_written(&self.folder, &error))?;
+            perform(Operation::TilesWrite, || self.write_at(level, start, &bytes))?;
         }
-        // ORDER: the files have them first, so that a reader finds each in one of the two.
-        self.waiting.write().unwrap_or_else(PoisonError::into_inner).retain(|place, _| !waiting.contains_key(place));
         Ok(())
     }
 
