@@ -8,39 +8,17 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::Path;
+mod journals;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use unefois_audit::{BatchProofs, Hash, Leaf};
-use unefois_consent::Retention;
+use journals::{append, open};
 use unefois_engine::replay::BatchSource;
-use unefois_engine::store::{Batch, Journal, SealedEntry, Visit};
+use unefois_engine::store::Visit;
 use unefois_store::embedded::JournalReader;
-use unefois_store::{EmbeddedStore, Options};
 
 /// How often a reader opens the journal beside the writer.
 const OPENS: usize = 400;
-
-fn open(folder: &Path, segment_bytes: u64) -> EmbeddedStore {
-    EmbeddedStore::open(folder, &Options { segment_bytes, min_free_bytes: 0, ..Options::default() }).unwrap()
-}
-
-fn append(journal: &dyn Journal, count: u64) {
-    let end = journal.end();
-    let first = end.entries();
-    let entry = |n: u64| SealedEntry {
-        leaf: Leaf { kind: 1, time_ms: first + 1, commitment: Hash([7; 32]) },
-        retention: Retention::TRACES,
-        sealed: (first + n + 1).to_le_bytes().repeat(40),
-    };
-    let entries: Vec<_> = (0..count).map(entry).collect();
-    let hashes: Vec<_> = entries.iter().map(|entry| entry.leaf.hash()).collect();
-    let proofs = BatchProofs::new(&end.frontier, &hashes);
-    let signature = std::array::from_fn(|at| first.to_be_bytes()[at % 8] ^ 0x7A);
-    let batch = Batch { first, entries, root: proofs.root(), signature };
-    journal.reserve(32 << 10).unwrap();
-    journal.append(&batch, proofs.after(), &proofs.closed().collect::<Vec<_>>()).unwrap();
-}
 
 /// Reads over and over what a writer appends meanwhile.
 fn read_beside(segment_bytes: u64) {

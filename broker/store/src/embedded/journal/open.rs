@@ -10,7 +10,7 @@ use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
 
 use super::Tail;
 use super::accept::{Next, Pending, Torn};
-use super::places::Places;
+use super::places::{Places, Unused};
 use crate::embedded::segment::{self, Frames};
 use crate::embedded::tiles::{Access, Tiles};
 
@@ -32,14 +32,14 @@ pub(super) fn open(folder: &Path, tiles_folder: &Path) -> Result<Opened, StoreEr
     let mut pending = Pending::default();
     let Some(last) = firsts.last() else {
         let shards = vec![(0, tiles_of(tiles_folder, 0)?)];
-        let places = Places::new(folder, Vec::new());
+        let places = Places::new(folder, Vec::new(), Unused::IsLeft);
         return Ok(Opened { end: JournalEnd::of_new_shard(0, 0), shards, places, pending });
     };
     check_order(folder, &firsts)?;
     let mut shards = open_shards(folder, tiles_folder, &firsts, &mut pending)?;
     let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
     let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
-    let places = Places::new(folder, firsts.clone());
+    let places = Places::new(folder, firsts.clone(), Unused::IsLeft);
     let mut found = recover(folder, tiles, (*last, &places))?;
     pending.torn.extend(found.torn);
     if segment::has_next(folder) {

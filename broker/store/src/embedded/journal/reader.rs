@@ -7,7 +7,7 @@ use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{Batch, JournalEnd, SealedEntry, StoreError, Visit};
 
 use super::open::{folder_of_tiles, follow, open_segment, shards_of};
-use super::places::Places;
+use super::places::{Places, Unused};
 use crate::embedded::segment::{self, Frames};
 use crate::embedded::tiles::{Access, Tiles, count_at};
 
@@ -35,7 +35,7 @@ impl JournalReader {
         let (file, path) = open_segment(&folder, *last, Access::Read)?;
         let mut end = segment::read_header(&file, &path)?;
         let mut frames = Frames::new(&file, &path)?;
-        let places = Places::new(&folder, firsts.clone());
+        let places = Places::new(&folder, firsts.clone(), Unused::IsRead);
         let mut looks = 0;
         let torn_bytes = loop {
             let before = end.entries();
