@@ -125,15 +125,19 @@ pub struct EmbeddedStore {
     /// The newest head, kept apart.
     pub head: Arc<FileHead>,
     folder: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl EmbeddedStore {
     /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes. What
     /// the folder holds is changed only once the journal's end is accepted; the fold is opened when it is first asked.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
-        files::make_private_folder(folder)?;
-        let lock = files::lock(&folder.join("LOCK"))?;
+        if !folder.exists() {
+            files::make_private_folder(folder)?;
+        }
+        // The journal's own folder is locked too: where it is there, a file that was left out of a backup is not made.
+        let path = folder.join("LOCK");
+        let lock = if path.exists() || !folder.join("journal").exists() { Some(files::lock(&path)?) } else { None };
         let journal = FileJournal::open(folder, options)?;
         let fold: Arc<dyn Fold> = Arc::new(LateFold::new(&folder.join("fold"), options));
         let keys = FileKeys::open(&folder.join("keys"))?;

@@ -118,6 +118,8 @@ async fn a_start_that_is_refused_changes_no_byte() {
     }
 
     replace(&whole, &data);
+    // As in a folder that was put back without what may be left out.
+    std::fs::remove_file(data.join("LOCK")).unwrap();
     let key = sandbox.folder.path.join("keys/log.key");
     let own = std::fs::read(&key).unwrap();
     std::fs::write(&key, unefois::pki::new_log_key().unwrap()).unwrap();
