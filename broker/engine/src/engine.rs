@@ -28,6 +28,7 @@ use crate::signer::Signer;
 use crate::state::{State, Sweeper};
 use crate::store::{Fold, HeadFile, Journal, RecordKeys};
 use crate::subject::Tagger;
+use crate::watch::Watch;
 
 /// What an engine works with.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ pub struct Engine {
     purging: tokio::sync::Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper: Arc<Keeper>,
+    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
     /// Whether the clock was far past the log's last entry at the start.
     clock_jumped: bool,
@@ -88,7 +90,8 @@ const CLOCK_MAY_PASS: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 struct Running {
     sequencer: Sequencer,
     keeper: Arc<Keeper>,
-    /// In the order in which they end; the keeper's is the last.
+    watch: Arc<Watch>,
+    /// In the order in which they end; those of the watch and of the keeper are the last.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -141,8 +144,12 @@ impl Running {
         let fold_thread = halt.spawn("unefois-fold", move || fold_writer.run())?;
         let keeps = Arc::clone(&keeper);
         let keeper_thread = halt.spawn("unefois-head", move || keeps.run())?;
+        let watch = Arc::new(Watch::new(parts, halt));
+        let watches = Arc::clone(&watch);
+        let watch_thread = halt.spawn("unefois-watch", move || watches.run())?;
         let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
-        Ok(Self { sequencer, keeper, threads: vec![sequence_thread, commit_thread, fold_thread, keeper_thread] })
+        let threads = vec![sequence_thread, commit_thread, fold_thread, watch_thread, keeper_thread];
+        Ok(Self { sequencer, keeper, watch, threads })
     }
 }
 
@@ -160,7 +167,7 @@ impl Engine {
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
         let last_time = Timestamp::from_millis(parts.journal.end().last_time_ms);
         let clock_jumped = state.size() > 0 && parts.clock.now().since(last_time) > CLOCK_MAY_PASS;
-        let Running { sequencer, keeper, threads } = Running::start(&parts, state, tree, &head, &halt)?;
+        let Running { sequencer, keeper, watch, threads } = Running::start(&parts, state, tree, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
             sequencer.clone(),
@@ -188,6 +195,7 @@ impl Engine {
             purging: tokio::sync::Mutex::default(),
             threads: Mutex::new(threads),
             keeper,
+            watch,
             clock: parts.clock,
             clock_jumped,
         };
@@ -288,14 +296,15 @@ impl Engine {
     pub fn close(&self) {
         self.sequencer.close();
         let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let keeper_thread = threads.pop();
+        let (keeper_thread, watch_thread) = (threads.pop(), threads.pop());
         // A thread that panicked has halted the engine already.
         for thread in threads {
             let _ = thread.join();
         }
         // Last, so that it writes the head of the last commit.
+        self.watch.close();
         self.keeper.close();
-        if let Some(thread) = keeper_thread {
+        for thread in watch_thread.into_iter().chain(keeper_thread) {
             let _ = thread.join();
         }
     }

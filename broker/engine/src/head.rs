@@ -24,7 +24,7 @@ const WRITE_EVERY: Duration = Duration::from_millis(250);
 /// A head that has waited so long for its writing holds up new steps, so that the file is never older than a second.
 const HOLDS_UP_AFTER: Duration = Duration::from_millis(700);
 
-/// Refuses data that does not hold the head that was kept apart, and brings that head up to date.
+/// Refuses data that does not hold the head that was kept apart.
 pub(crate) fn check(parts: &EngineParts, head: &SignedHead, shards: &Shards) -> Result<(), EngineError> {
     let file = &*parts.head;
     match file.read()?.filter(|note| !note.is_empty()) {
@@ -32,6 +32,12 @@ pub(crate) fn check(parts: &EngineParts, head: &SignedHead, shards: &Shards) -> 
         None => {}
         Some(note) => check_kept(parts, (head, shards), &note)?,
     }
+    Ok(())
+}
+
+/// Brings the head that is kept apart up to date, once the start is accepted.
+pub(crate) fn write(parts: &EngineParts, head: &SignedHead) -> Result<(), EngineError> {
+    let file = &*parts.head;
     if head.entries() > 0 {
         // Twice: a file that keeps the head before the newest one does not fall back behind this start.
         file.write(&head.note)?;

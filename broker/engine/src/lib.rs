@@ -30,6 +30,7 @@ mod subject;
 #[cfg(test)]
 mod testing;
 pub mod traces;
+mod watch;
 mod witnessed;
 
 pub use caller::{Credential, VerifiedParticipant};

@@ -1,5 +1,7 @@
 //! Opening: the journal's end is verified, the fold catches up. Opening refuses rather than repairs in silence.
 
+use std::collections::BTreeMap;
+
 use unefois_audit::{Frontier, Hash, TileNodes, root_at};
 use unefois_consent::Timestamp;
 
@@ -31,6 +33,8 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     let shards = Shards::read(&JournalSource(&*parts.journal), parts.signer.verifier_key(), &opener)
         .map_err(|fault| EngineError::Log(fault.to_string()))?;
     head::check(parts, &head, &shards)?;
+    // ORDER: before the fold, which may be set aside.
+    check_last_keys(parts, &opener, &head)?;
     let mut state = State::load(parts.fold.clone())?;
     if !is_fold_of(&state, &head, parts, &shards)? {
         tracing::warn!(
@@ -49,7 +53,14 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
         ))
     })?;
     check_record_keys(parts, &state)?;
-    let subject_key = subject_key(parts, &state)?;
+    let known = subject_key(parts, &state)?;
+    // ORDER: head file, keys and fold were asked and know no more than this end. A start that is refused above has changed
+    // nothing but the fold, which is derived.
+    parts.journal.accept_end()?;
+    parts.keys.finish_destruction()?;
+    parts.fold.accept()?;
+    head::write(parts, &head)?;
+    let subject_key = known.map_or_else(|| parts.keys.make_subject_key(), Ok)?;
     // An empty catch-up leaves the log's time to the journal.
     state.raise_time(Timestamp::from_millis(end.last_time_ms));
     Ok(Opened { state, head, frontier: end.frontier, shards, subject_key })
@@ -116,6 +127,43 @@ fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts, shards: &Sh
     Ok(state.folded_root()? == Some(root))
 }
 
+/// So many of the last entries are looked at for the keys of their records.
+const LOOKED_AT: u64 = 2_000;
+
+/// The subject key and the keys of the last entries are there. One that is missing would be made anew for what comes now: neither
+/// of the two would open all records of its period, and no person would be known again.
+fn check_last_keys(parts: &EngineParts, opener: &Opener, head: &SignedHead) -> Result<(), EngineError> {
+    if head.entries() > 0 && parts.keys.subject_key()?.is_none() {
+        return Err(EngineError::Store(StoreError::Corrupt(
+            "keys/subject.key is missing: without it no person is found whom the log knows. Put it back from the backup".to_owned(),
+        )));
+    }
+    let mut periods = BTreeMap::new();
+    parts.journal.read(head.entries().saturating_sub(LOOKED_AT), &mut |batch| {
+        periods.extend((batch.first..).zip(&batch.entries).map(|(index, entry)| (entry.period(), index)));
+        Visit::Continue
+    })?;
+    let mut missing = Vec::new();
+    for (period, index) in periods {
+        if parts.keys.get(period)?.is_none() {
+            missing.push((period, index));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // From the journal: the fold is not asked yet, and may have to be built again.
+    let past = Past::read(|visit| parts.journal.read(0, visit), opener)?;
+    for (period, index) in missing {
+        if past.of(index, period).is_err() {
+            return Err(EngineError::Store(StoreError::Corrupt(format!(
+                "the key of the records of {period} is missing, such as of entry {index}; put keys/records/ back from the backup"
+            ))));
+        }
+    }
+    Ok(())
+}
+
 /// Every key whose records can be read is there, and is the one that the log knows. Another one, or one that is made anew, would
 /// not open what was sealed before.
 fn check_record_keys(parts: &EngineParts, state: &State) -> Result<(), EngineError> {
@@ -134,10 +182,10 @@ fn check_record_keys(parts: &EngineParts, state: &State) -> Result<(), EngineErr
 
 /// The key under which identities become tags. It is made for an empty log only: under another one nobody would be found whom
 /// the log knows, and no objection and no withdrawal would count.
-fn subject_key(parts: &EngineParts, state: &State) -> Result<SecretKey, EngineError> {
-    let Some(check) = state.subject_key_check() else { return Ok(parts.keys.make_subject_key()?) };
+fn subject_key(parts: &EngineParts, state: &State) -> Result<Option<SecretKey>, EngineError> {
+    let Some(check) = state.subject_key_check() else { return Ok(None) };
     let what = match parts.keys.subject_key()? {
-        Some(key) if key.check() == check => return Ok(key),
+        Some(key) if key.check() == check => return Ok(Some(key)),
         Some(_) => "is not the one that the log knows",
         None => "is missing",
     };

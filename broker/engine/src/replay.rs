@@ -42,7 +42,7 @@ pub trait BatchSource: Sync {
     fn shards(&self) -> Vec<u64>;
     /// Calls `visit` with each batch from the one that holds entry `from` on.
     fn read(&self, from: u64, visit: &mut dyn FnMut(Batch) -> Visit) -> Result<(), StoreError>;
-    /// Entry `index`, wherever it lies; `None` beyond the end.
+    /// Entry `index`; `None` beyond the end. As quick wherever the entry lies.
     fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
     /// `count` hashes of tile level `level` from `start` on, in the shard that begins with entry `shard`; fewer where those behind
     /// them were lost, or may have been and are not what anybody was served.

@@ -193,6 +193,14 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Where the journal stands.
     fn end(&self) -> JournalEnd;
 
+    /// Accepts the end that [`Journal::end`] says: whoever opened the journal has asked everybody who may know more of it. Only now
+    /// is anything changed: what a crash left behind the end is kept aside and cut off, what it interrupted is finished or
+    /// dropped, an empty journal begins. Before it opening and reading change nothing, so that a start that is refused leaves all
+    /// as it was. `reserve`, `append` and `close_shard` accept the end too.
+    fn accept_end(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Makes sure that the next append of up to `bytes` of sealed entries finds room, or says `Full` now, when nothing
     /// depends on it yet.
     fn reserve(&self, bytes: usize) -> Result<(), StoreError>;
@@ -214,6 +222,12 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// entries, beside what a segment that was never read takes once.
     fn entry(&self, index: u64) -> Result<Option<SealedEntry>, StoreError>;
 
+    /// Fails with `Corrupt` where what is being written is not where it was opened any more. Cheap: it is asked all the time, and
+    /// waits for no commit. A store whose files cannot go away has nothing to look at.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// `count` consecutive hashes of tile level `level` from `start` (C2SP tlog-tiles: level 0 holds leaf hashes), of the shard
     /// whose first entry is `shard`.
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError>;
@@ -229,6 +243,11 @@ pub trait HeadFile: Send + Sync + fmt::Debug {
 
     /// The head: a signed note, empty where the file says nothing; `None` where there is no such file.
     fn read(&self) -> Result<Option<String>, StoreError>;
+
+    /// Fails with `Corrupt` where the file that was written is not in its place any more.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Replaces the head.
     fn write(&self, note: &str) -> Result<(), StoreError>;
@@ -247,6 +266,11 @@ pub type RowChange<'a> = (&'a [u8], Option<&'a [u8]>);
 /// - **Order.** `scan` gives keys in the order of their bytes.
 /// - **Concurrency.** One thread applies; reads run beside it and see a row before or after, never in between.
 pub trait Fold: Send + Sync + fmt::Debug {
+    /// Says that the start is accepted; looking at the fold before changes nothing in it. `apply` and `clear` say it too.
+    fn accept(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How many entries of the journal the rows reflect.
     fn folded(&self) -> Result<u64, StoreError>;
 
@@ -308,6 +332,17 @@ pub trait RecordKeys: Send + Sync + fmt::Debug {
 
     /// Destroys the key of `period` for good; durable when this returns. One that is not there is no fault.
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError>;
+
+    /// Fails with `Corrupt` where a key that was given is not in its place any more, and was not destroyed. A key that is in memory
+    /// alone seals records that nobody opens after the next start.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Ends what a crash in `destroy` left half done. Called once a start is accepted; opening and reading change nothing.
+    fn finish_destruction(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The key under which identities become tags; `None` where it was never made.
     fn subject_key(&self) -> Result<Option<SecretKey>, StoreError>;

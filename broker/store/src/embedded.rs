@@ -1,7 +1,7 @@
 //! The embedded store: one folder, one writing process.
 //!
 //! ```text
-//! LOCK              held by the writing process
+//! LOCK              held by the writing process; so are journal/ and the segment under way
 //! journal/          segments of checksummed frames, named by their first index: the truth
 //! tiles/            hashes of tile levels 0, 1, 2…, appended; derived
 //! fold/             rows folded from the journal, in a tree or in sled; derived
@@ -22,6 +22,7 @@ mod files;
 mod fold;
 mod frame;
 mod head;
+mod in_place;
 mod journal;
 mod keys;
 mod operation;
@@ -29,6 +30,7 @@ mod segment;
 mod tiles;
 
 pub use files::check_private;
+use fold::LateFold;
 pub use fold::{FoldEngine, open_fold};
 pub use head::FileHead;
 pub use journal::{FileJournal, JournalReader};
@@ -123,18 +125,22 @@ pub struct EmbeddedStore {
     /// The newest head, kept apart.
     pub head: Arc<FileHead>,
     folder: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes.
+    /// Opens the store in `folder`, which is made where it does not exist. Refuses a folder that another process writes. What
+    /// the folder holds is changed only once the journal's end is accepted; the fold is opened when it is first asked.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
-        files::make_private_folder(folder)?;
-        let lock = files::lock(&folder.join("LOCK"))?;
+        if !folder.exists() {
+            files::make_private_folder(folder)?;
+        }
+        // The journal's own folder is locked too: where it is there, a file that was left out of a backup is not made.
+        let path = folder.join("LOCK");
+        let lock = if path.exists() || !folder.join("journal").exists() { Some(files::lock(&path)?) } else { None };
         let journal = FileJournal::open(folder, options)?;
-        let fold = open_fold(&folder.join("fold"), options)?;
+        let fold: Arc<dyn Fold> = Arc::new(LateFold::new(&folder.join("fold"), options));
         let keys = FileKeys::open(&folder.join("keys"))?;
-        keys.finish_destruction()?;
         Ok(Self {
             journal: Arc::new(journal),
             fold,
@@ -148,5 +154,12 @@ impl EmbeddedStore {
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // Others may still read from the journal. The right to write goes with the store, as the lock of its folder does.
+        self.journal.let_go();
     }
 }

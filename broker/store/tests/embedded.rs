@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use unefois_audit::{BatchProofs, Hash, Leaf, Salt};
 use unefois_consent::{Event, RecordPeriod, Retention};
 use unefois_engine::store::{
-    Batch, Journal, JournalEnd, Opening, RecordKeys, SealedEntry, ShardChange, StoreError, Visit,
+    Batch, HeadFile, Journal, JournalEnd, Opening, RecordKeys, SealedEntry, ShardChange, StoreError, Visit,
 };
 use unefois_store::embedded::JournalReader;
 use unefois_store::{EmbeddedStore, Options};
@@ -66,6 +66,11 @@ fn used(path: &Path) -> u64 {
     fs::read(path).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64 + 1
 }
 
+/// The first entry of a segment, by its name.
+fn first_of(segment: &Path) -> u64 {
+    segment.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
 fn flip(path: &Path, offset: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -95,11 +100,85 @@ fn a_torn_end_is_cut_off_and_the_journal_goes_on() {
         fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(&torn, end).unwrap();
         let store = open(&data).unwrap();
         assert_eq!(store.journal.end().frontier.size(), 300);
+        // Not before the end is accepted; and its bytes are kept.
+        assert_ne!(used(&last).next_multiple_of(8), end);
+        store.journal.accept_end().unwrap();
+        let aside = fs::read(data.join(format!("journal/torn-{end}-{}.bin", first_of(&last)))).unwrap();
+        assert_eq!(aside, torn[..aside.len()]);
+        assert!(torn[aside.len()..].iter().all(|byte| *byte == 0));
         assert_eq!(used(&last).next_multiple_of(8), end);
         append(&*store.journal, 5);
         drop(store);
         assert_eq!(open(&data).unwrap().journal.end().frontier.size(), 305);
     }
+}
+
+#[test]
+fn each_torn_end_is_kept_under_a_name_of_its_own() {
+    let (_folder, data) = filled();
+    let last = segments(&data).pop().unwrap();
+    let end = used(&last).next_multiple_of(8);
+    // The second time the start ended before it cut it off.
+    for (number, torn) in [&b"UFR1 one"[..], b"UFR1 other", b"UFR1 one"].into_iter().enumerate() {
+        fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(torn, end).unwrap();
+        open(&data).unwrap().journal.accept_end().unwrap();
+        let kept: Vec<_> = torn_files(&data);
+        assert_eq!(kept.len(), (number + 1).min(2));
+        assert!(kept.iter().any(|path| fs::read(path).unwrap() == torn));
+        assert!(kept.iter().all(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o600));
+    }
+}
+
+fn torn_files(data: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(data.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("torn-")).collect()
+}
+
+/// Names and bytes of all files of the journal and of what is derived from it.
+fn bytes_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { drop(files.insert(path.clone(), fs::read(path).unwrap())) }
+        }
+    }
+    files
+}
+
+#[test]
+fn opening_alone_changes_nothing_whatever_it_finds_to_do() {
+    let (_folder, data) = filled();
+    open(&data).unwrap().keys.get_or_create("2026-11".parse().unwrap()).unwrap();
+    let (last, journal) = (segments(&data).pop().unwrap(), data.join("journal"));
+    let end = used(&last).next_multiple_of(8);
+    fs::OpenOptions::new().write(true).open(&last).unwrap().write_all_at(b"UFR1 torn", end).unwrap();
+    fs::write(journal.join("next.seg"), [7; 9000]).unwrap();
+    fs::remove_file(journal.join("spare.seg")).unwrap();
+    fs::remove_file(data.join("tiles/0")).unwrap();
+    fs::write(data.join("keys/records/2020-01.key.destroyed"), [7; 32]).unwrap();
+    let before = bytes_of(&data);
+    let store = open(&data).unwrap();
+    assert_eq!(store.journal.end().entries(), 300);
+    let hashes = store.journal.tile_hashes(0, 0, 0, 300).unwrap();
+    let mut read = 0;
+    store
+        .journal
+        .read(0, &mut |batch| {
+            read += batch.entries.len();
+            Visit::Continue
+        })
+        .unwrap();
+    assert_eq!(read, 300);
+    drop(store);
+    assert!(bytes_of(&data) == before, "opening changed a file");
+    // Accepted, it is all done.
+    let store = open(&data).unwrap();
+    store.journal.accept_end().unwrap();
+    store.keys.finish_destruction().unwrap();
+    assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes);
+    assert!(data.join("tiles/0").exists() && !journal.join("next.seg").exists() && torn_files(&data).len() == 1);
+    assert!(!data.join("keys/records/2020-01.key.destroyed").exists());
 }
 
 #[test]
@@ -160,6 +239,10 @@ fn a_segment_that_was_cut_or_exchanged_is_noticed_at_the_start() {
 
 /// Closes the shard with an entry alone and opens the next one.
 fn close_shard(journal: &dyn Journal) {
+    close_shard_of(journal).unwrap();
+}
+
+fn close_shard_of(journal: &dyn Journal) -> Result<(), StoreError> {
     let end = journal.end();
     let alone = |end: &JournalEnd, kind| {
         let first = end.entries();
@@ -171,7 +254,7 @@ fn close_shard(journal: &dyn Journal) {
     let (last, proofs) = alone(&end, Event::SHARD_CLOSED);
     let (next, _) = alone(&JournalEnd::of_new_shard(last.end(), last.first + 1), Event::LOG_OPENED);
     let closed: Vec<_> = proofs.closed().collect();
-    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next }).unwrap();
+    journal.close_shard(ShardChange { last: &last, after: proofs.after(), closed: &closed, next: &next })
 }
 
 #[test]
@@ -214,6 +297,8 @@ fn lost_tiles_are_derived_again() {
             _ => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap(),
         }
         let store = open(&data).unwrap();
+        assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes, "{damage}, in memory");
+        store.journal.accept_end().unwrap();
         assert_eq!(store.journal.tile_hashes(0, 0, 0, 300).unwrap(), hashes, "{damage}");
         assert_eq!(store.journal.tile_hashes(0, 1, 0, 1).unwrap().len(), 1);
     }
@@ -225,6 +310,56 @@ fn two_processes_cannot_write_one_folder() {
     let _store = open(&data).unwrap();
     let second = open(&data).unwrap_err();
     assert_eq!(second.code(), "STORE_FENCED", "{second}");
+}
+
+#[test]
+fn a_second_writer_is_kept_out_whatever_file_was_removed_or_moved() {
+    let (folder, data) = filled();
+    let store = open(&data).unwrap();
+    store.journal.accept_end().unwrap();
+    fs::remove_file(data.join("LOCK")).unwrap();
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_FENCED");
+    // A new segment is held as the one before it was.
+    let before = segments(&data).len();
+    while segments(&data).len() == before {
+        append(&*store.journal, 30);
+    }
+    assert!(!data.join("LOCK").exists(), "one who was kept out made a file");
+    assert_eq!(open(&data).unwrap_err().code(), "STORE_FENCED");
+    // The files in another folder are the same files.
+    let moved = folder.path().join("moved");
+    fs::create_dir_all(moved.join("journal")).unwrap();
+    for path in segments(&data) {
+        fs::rename(&path, moved.join("journal").join(path.file_name().unwrap())).unwrap();
+    }
+    let second = open(&moved).unwrap_err();
+    assert_eq!(second.code(), "STORE_FENCED", "{second}");
+    // A reader is not kept out.
+    JournalReader::open(&moved).unwrap();
+    let journal = store.journal.clone();
+    drop(store);
+    // What is left of the first one appends nothing any more.
+    let third = open(&moved).unwrap();
+    third.journal.accept_end().unwrap();
+    assert_eq!(journal.reserve(1).and(close_shard_of(&*journal)).unwrap_err().code(), "STORE_NOT_WRITTEN");
+}
+
+#[test]
+fn of_two_that_begin_a_journal_at_once_one_is_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let first = open(&data).unwrap();
+    fs::remove_file(data.join("LOCK")).unwrap();
+    let second = open(&data).unwrap();
+    append(&*first.journal, 3);
+    assert_eq!(second.journal.accept_end().unwrap_err().code(), "STORE_FENCED");
+    drop(first);
+    assert_eq!(
+        second.journal.reserve(1).and(close_shard_of(&*second.journal)).unwrap_err().code(),
+        "STORE_NOT_WRITTEN"
+    );
+    drop(second);
+    assert_eq!(open(&data).unwrap().journal.end().entries(), 3);
 }
 
 #[test]
@@ -256,7 +391,67 @@ fn a_next_shard_that_nothing_led_to_is_dropped_unread() {
     let end = open(&data).unwrap().journal.end();
     for planted in [&b""[..], &[7; 9000]] {
         fs::write(data.join("journal/next.seg"), planted).unwrap();
-        assert_eq!(open(&data).unwrap().journal.end(), end);
+        let store = open(&data).unwrap();
+        assert_eq!(store.journal.end(), end);
+        assert!(data.join("journal/next.seg").exists());
+        store.journal.accept_end().unwrap();
         assert!(!data.join("journal/next.seg").exists());
     }
+}
+
+#[test]
+fn what_is_not_in_its_place_any_more_is_told_with_what_to_do() {
+    let (folder, data) = filled();
+    let store = open(&data).unwrap();
+    let aside = folder.path().join("aside");
+    let check = || store.journal.check_in_place().and(store.keys.check_in_place()).and(store.head.check_in_place());
+    check().unwrap();
+    append(&*store.journal, 1);
+    store.head.write("log\n1\nroot\n\n\u{2014} log signature\n").unwrap();
+    let month: RecordPeriod = "2026-11".parse().unwrap();
+    let key = *store.keys.get_or_create(month).unwrap().expose();
+    store.keys.subject_key().unwrap();
+    let key_path = data.join("keys/records/2026-11.key");
+    let watched = [
+        (segments(&data).pop().unwrap(), "newest copy of the data folder"),
+        (data.join("keys/subject.key"), "from the backup"),
+        (key_path.clone(), "from the backup"),
+        (folder.path().join("data.head"), "accept-head"),
+    ];
+    for (path, to_do) in &watched {
+        check().unwrap();
+        fs::rename(path, &aside).unwrap();
+        let removed = check().unwrap_err();
+        // The same bytes in another file are not the file that is written.
+        fs::copy(&aside, path).unwrap();
+        let replaced = check().unwrap_err();
+        for (error, what) in [(removed, "was removed"), (replaced, "was replaced")] {
+            assert_eq!(error.code(), "STORE_CORRUPT");
+            let text = error.to_string();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!([what, to_do, name].iter().all(|part| text.contains(part)), "{text}");
+        }
+        fs::rename(&aside, path).unwrap();
+    }
+    check().unwrap();
+    // All of it at once.
+    fs::rename(&data, &aside).unwrap();
+    assert!(store.journal.check_in_place().is_err() && store.keys.check_in_place().is_err());
+    fs::rename(&aside, &data).unwrap();
+    // A key that is gone is not made anew, and one that was destroyed is missed by nobody.
+    fs::rename(&key_path, &aside).unwrap();
+    assert_eq!(store.keys.get_or_create(month).unwrap_err().code(), "STORE_CORRUPT");
+    assert!(!key_path.exists());
+    fs::rename(&aside, &key_path).unwrap();
+    assert_eq!(store.keys.get_or_create(month).unwrap().expose(), &key);
+    store.keys.destroy(month).unwrap();
+    check().unwrap();
+    // The next segment is looked at as this one was.
+    let before = segments(&data).len();
+    while segments(&data).len() == before {
+        append(&*store.journal, 30);
+    }
+    check().unwrap();
+    fs::remove_file(segments(&data).pop().unwrap()).unwrap();
+    assert!(check().is_err());
 }

@@ -79,6 +79,7 @@ fn a_closed_fold_is_trusted_in_any_boot_and_an_open_one_in_its_own() {
         put(&*open_fold(&folder, &options(engine)).unwrap(), 3, 5, 10);
         let fold = open_fold(&folder, &another).unwrap();
         assert_eq!(whole(&*fold, 5), 3, "{engine:?}: closed before the boot");
+        fold.accept().unwrap();
         // Left open by that boot, as a power cut leaves it.
         std::mem::forget(Arc::clone(&fold));
         let (copy, again) = (folder.with_extension("copy"), folder.with_extension("again"));
@@ -94,6 +95,8 @@ fn a_closed_fold_is_trusted_in_any_boot_and_an_open_one_in_its_own() {
         assert!(aside.exists(), "{engine:?}");
         drop(fold);
         drop(open_fold(&again, &options(engine)).unwrap());
+        assert!(aside.exists(), "{engine:?}: a look alone changes nothing");
+        open_fold(&again, &options(engine)).unwrap().accept().unwrap();
         assert!(!aside.exists(), "{engine:?}: what was set aside goes at the next clean start");
     }
 }

@@ -37,12 +37,23 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Makes `folder`, mode 0700, where it does not exist.
 pub(super) fn make_private_folder(folder: &Path) -> Result<(), StoreError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| not_written(folder, &error))?;
-    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
-        sync_folder(parent).map_err(|error| not_written(parent, &error))?;
+    make_private(folder).map_err(|error| not_written(folder, &error))
+}
+
+/// The same, with the error of the system.
+pub(super) fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    match folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Keeps bytes in a new file, mode 0600, durable when this returns. Never replaces one.
+pub(super) fn keep_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    perform(Operation::TornEndKeep, || file.write_all(bytes).and_then(|()| file.sync_all()))?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Takes the lock of the writing process; it is let go when the file closes, also by the death of the process.
@@ -54,8 +65,21 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| not_written(path, &error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+    hold(&file, path)?;
+    Ok(file)
+}
+
+/// Takes a lock on a folder that is there, and holds as [`lock`] does.
+pub(super) fn lock_folder(path: &Path) -> Result<File, StoreError> {
+    let folder = File::open(path).map_err(|error| read_error(path, &error))?;
+    hold(&folder, path)?;
+    Ok(folder)
+}
+
+/// Takes the lock of an open file. It is the same lock for every descriptor that was opened together with this one.
+pub(super) fn hold(file: &File, path: &Path) -> Result<(), StoreError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(StoreError::Fenced(format!("{} is locked; is a broker running on this folder?", path.display())))
         }

@@ -7,13 +7,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use unefois_engine::store::{Fold, Row, RowChange, StoreError};
 
 use super::{Options, files};
 
+pub(super) use late::LateFold;
+
+mod late;
 mod sled;
 mod tree;
 mod worker;
@@ -61,16 +64,22 @@ trait Engine: Fold + Sized {
 
 /// A fold that says in itself in which boot it was opened, and whether it was closed.
 #[derive(Debug)]
-struct Marked<E: Engine>(E);
+struct Marked<E: Engine> {
+    rows: E,
+    boot: String,
+    /// Lies beside the fold; removed once the start is accepted.
+    aside: PathBuf,
+    /// Whether it says so already: from the first change on, or from when the start is accepted. Looking at a fold does not change
+    /// it.
+    says: Mutex<bool>,
+}
 
 impl<E: Engine> Marked<E> {
     fn open(folder: &Path, options: &Options) -> Result<Self, StoreError> {
         if folder.exists() {
             match try_open::<E>(folder, options) {
                 Ok(rows) if can_be_trusted(&rows, &options.boot) => {
-                    // It holds references and consents that a purge could not reach.
-                    remove(&folder.with_extension("set-aside"))?;
-                    return Self::opened_in(rows, &options.boot);
+                    return Ok(Self::new(rows, folder, options));
                 }
                 Ok(rows) => {
                     drop(rows);
@@ -80,13 +89,37 @@ impl<E: Engine> Marked<E> {
             }
             set_aside(folder)?;
         }
-        Self::opened_in(try_open::<E>(folder, options)?, &options.boot)
+        let fresh = Self::new(try_open::<E>(folder, options)?, folder, options);
+        fresh.say_opened(Keep::Aside)?;
+        Ok(fresh)
     }
 
-    fn opened_in(rows: E, boot: &str) -> Result<Self, StoreError> {
-        rows.mark(&[(CLOSED, None), (OPENED_IN, Some(boot.as_bytes()))])?;
-        Ok(Self(rows))
+    fn new(rows: E, folder: &Path, options: &Options) -> Self {
+        let aside = folder.with_extension("set-aside");
+        Self { rows, boot: options.boot.clone(), aside, says: Mutex::new(false) }
     }
+
+    /// Durable before anything else is changed.
+    fn say_opened(&self, keep: Keep) -> Result<(), StoreError> {
+        let mut says = self.says.lock().unwrap_or_else(PoisonError::into_inner);
+        if *says {
+            return Ok(());
+        }
+        if keep == Keep::Nothing {
+            // It holds references and consents that a purge could not reach.
+            remove(&self.aside)?;
+        }
+        self.rows.mark(&[(CLOSED, None), (OPENED_IN, Some(self.boot.as_bytes()))])?;
+        *says = true;
+        Ok(())
+    }
+}
+
+/// What becomes of a fold that was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Aside,
+    Nothing,
 }
 
 fn try_open<E: Engine>(folder: &Path, options: &Options) -> Result<E, StoreError> {
@@ -131,33 +164,40 @@ fn position(row: Option<&[u8]>) -> Result<u64, StoreError> {
 }
 
 impl<E: Engine> Fold for Marked<E> {
+    fn accept(&self) -> Result<(), StoreError> {
+        self.say_opened(Keep::Nothing)
+    }
+
     fn folded(&self) -> Result<u64, StoreError> {
-        self.0.folded()
+        self.rows.folded()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(key)
+        self.rows.get(key)
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.0.scan(prefix, after, limit)
+        self.rows.scan(prefix, after, limit)
     }
 
     fn apply(&self, changes: &[RowChange<'_>], folded: u64) -> Result<(), StoreError> {
         debug_assert!(changes.is_sorted_by(|(before, _), (key, _)| before < key), "not in order, or a key twice");
-        self.0.apply(changes, folded)
+        self.say_opened(Keep::Nothing)?;
+        self.rows.apply(changes, folded)
     }
 
     fn clear(&self) -> Result<(), StoreError> {
-        let opened_in = self.0.get(OPENED_IN)?;
-        self.0.clear()?;
-        self.0.mark(&[(OPENED_IN, opened_in.as_deref())])
+        self.say_opened(Keep::Nothing)?;
+        self.rows.clear()?;
+        self.rows.mark(&[(OPENED_IN, Some(self.boot.as_bytes()))])
     }
 }
 
 impl<E: Engine> Drop for Marked<E> {
     fn drop(&mut self) {
-        // A mark that is missing costs a rebuild, so a failure is of no account here.
-        let _ = self.0.mark(&[(CLOSED, Some(&[1]))]);
+        if *self.says.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A mark that is missing costs a rebuild, so a failure is of no account here.
+            let _ = self.rows.mark(&[(CLOSED, Some(&[1]))]);
+        }
     }
 }

@@ -10,11 +10,15 @@ use std::sync::{Mutex, PoisonError};
 use unefois_engine::store::{HeadFile, StoreError};
 
 use super::files;
+use super::in_place::InPlace;
 use super::operation::{Operation, perform};
 
 /// Bytes of a slot: one write of a disk.
 const SLOT: usize = 4096;
 const SLOTS: usize = 2;
+
+const HEAD_GONE: &str = "Without it data that is put back from an older copy is not noticed. Put that very file back and start the broker; \
+                         where it is lost, `unefois audit accept-head` makes a new one";
 
 /// The newest signed head in a file of its own.
 #[derive(Debug)]
@@ -78,6 +82,13 @@ impl HeadFile for FileHead {
             None if bytes.iter().all(|byte| *byte == 0) => Ok(Some(String::new())),
             None => Err(StoreError::Corrupt(format!("the head file {} holds no whole head", self.path.display()))),
         }
+    }
+
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = open.as_ref().map(|(file, _)| InPlace::of(file, &self.path)).transpose()?;
+        drop(open);
+        file.map_or(Ok(()), |file| file.check("the head file", HEAD_GONE))
     }
 
     fn write(&self, note: &str) -> Result<(), StoreError> {

@@ -10,21 +10,27 @@ use std::time::{Duration, Instant};
 use unefois_audit::{Frontier, Hash};
 use unefois_engine::store::{Batch, Journal, JournalEnd, SealedEntry, ShardChange, StoreError, Visit};
 
+use super::in_place::InPlace;
 use super::operation::{Operation, perform};
 use super::segment::{self, Pace};
 use super::tiles::Tiles;
 use super::{Options, files, frame};
 
+mod accept;
 mod open;
 mod places;
 mod reader;
 
-use open::Opened;
+use accept::Pending;
+use open::{Found, Opened};
 use places::Places;
 pub use reader::JournalReader;
 
 /// How often the free space is looked at.
 const FREE_SPACE_EVERY: Duration = Duration::from_millis(200);
+
+const SEGMENT_GONE: &str = "Entries that were acknowledged lie in it alone. Put that very file back; where it is lost, put back the \
+                            newest copy of the data folder, keep it as proof, and tell those who hold receipts";
 
 /// The journal, open for appending.
 #[derive(Debug)]
@@ -38,8 +44,14 @@ pub struct FileJournal {
     places: Places,
     /// The durable end; readers look here.
     end: RwLock<JournalEnd>,
-    /// Held while a batch is written and synced.
-    tail: Mutex<Tail>,
+    /// Locked; `None` where there is no such folder yet.
+    folder_lock: Mutex<Option<File>>,
+    /// What opening found to do; `None` once the start is accepted.
+    pending: Mutex<Option<Pending>>,
+    /// Held while a batch is written and synced. `None` before the start is accepted.
+    tail: Mutex<Option<Tail>>,
+    /// The segment under way, for whoever looks without waiting for a commit.
+    under_way: Mutex<Option<InPlace>>,
     /// Held for a look. `reserve` must never wait for a commit: the next batch is decided while this one is synced.
     room: Mutex<Room>,
     /// Bytes left in the segment under way, as of the last finished append.
@@ -71,34 +83,55 @@ struct Room {
 }
 
 impl FileJournal {
-    /// Opens the journal under `root`, verifies its last segment and cuts off what a crash left half written.
+    /// Opens the journal under `root` and verifies its last segment. Nothing is changed before [`Journal::accept_end`].
     pub fn open(root: &Path, options: &Options) -> Result<Self, StoreError> {
         let (folder, tiles_folder) = (root.join("journal"), root.join("tiles"));
-        files::make_private_folder(&folder)?;
-        files::make_private_folder(&tiles_folder)?;
-        let Opened { tail, end, shards, places } = open::open(&folder, &tiles_folder, options)?;
-        let journal = Self {
+        let folder_lock = if folder.exists() { Some(files::lock_folder(&folder)?) } else { None };
+        let Opened { end, shards, places, pending } = open::open(&folder, &tiles_folder)?;
+        Ok(Self {
             folder,
             tiles_folder,
             options: options.clone(),
             shards: RwLock::new(shards),
             places,
             end: RwLock::new(end),
-            left: AtomicU64::new(tail.left()),
-            tail: Mutex::new(tail),
+            left: AtomicU64::new(0),
+            folder_lock: Mutex::new(folder_lock),
+            pending: Mutex::new(Some(pending)),
+            tail: Mutex::new(None),
+            under_way: Mutex::new(None),
             room: Mutex::default(),
-        };
-        if segment::find_spare(&journal.folder, 0).is_none() {
-            journal.make_spare_behind(&mut journal.room());
+        })
+    }
+
+    /// Lets the locks go: nothing is appended any more, and another process may write.
+    pub(super) fn let_go(&self) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(tail) = self.tail().take()
+            && let Err(error) = tail.tiles.catch_up()
+        {
+            tracing::warn!(%error, "hashes of tiles cannot be written; the next start derives them");
         }
-        Ok(journal)
+        *self.under_way() = None;
+        *self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // The folder may be opened again at once; nothing must be made in it then.
+        self.room().wait_for_maker();
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Option<InPlace>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn goes_on_in(&self, tail: &Tail) -> Result<(), StoreError> {
+        *self.under_way() = Some(InPlace::of(&tail.file, &tail.path)?);
+        Ok(())
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tail(&self) -> MutexGuard<'_, Tail> {
+    fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,6 +145,7 @@ impl FileJournal {
         tail.length = file.metadata().map_err(|error| files::unknown(&path, &error))?.len();
         (tail.file, tail.path, tail.offset) = (file, path, segment::FRAMES);
         self.places.begin(end.entries());
+        self.goes_on_in(tail)?;
         // ORDER: while `room` is held, or `reserve` sees the old segment without room, and waits for the next spare.
         self.left.store(tail.left(), Ordering::Release);
         self.make_spare_behind(&mut room);
@@ -136,8 +170,9 @@ impl FileJournal {
         let tiles = open::tiles_of(&self.tiles_folder, end.shard)?;
         self.shards.write().unwrap_or_else(PoisonError::into_inner).push((end.shard, Arc::clone(&tiles)));
         self.places.begin(next.first);
-        let (fresh, end) = open::recover(&self.folder, tiles, (next.first, &self.places))?;
+        let Found { tail: fresh, end, .. } = open::recover(&self.folder, tiles, (next.first, &self.places))?;
         *tail = fresh;
+        self.goes_on_in(tail)?;
         self.left.store(tail.left(), Ordering::Release);
         *self.end.write().unwrap_or_else(PoisonError::into_inner) = end;
         Ok(())
@@ -174,6 +209,18 @@ impl FileJournal {
         room.maker = std::thread::Builder::new().name("unefois-spare".to_owned()).spawn(make).ok();
     }
 
+    /// The segment will change soon, and no segment follows on one whose tiles are not durable. Better to say so now, when nothing
+    /// depends on it, than when a batch waits. It also bounds what waits in memory.
+    fn check_tiles(&self) -> Result<(), StoreError> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tiles) = shards.last().map(|(_, tiles)| Arc::clone(tiles)) else { return Ok(()) };
+        drop(shards);
+        if !tiles.is_behind() {
+            return Ok(());
+        }
+        tiles.catch_up().map_err(|error| StoreError::Full(format!("tiles are behind the journal: {error}")))
+    }
+
     fn check_free_space(&self, room: &mut Room) -> Result<(), StoreError> {
         if room.free_space_at.is_some_and(|at| at.elapsed() < FREE_SPACE_EVERY) {
             return Ok(());
@@ -199,7 +246,27 @@ impl Journal for FileJournal {
         self.end.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn accept_end(&self) -> Result<(), StoreError> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = pending.take() else { return Ok(()) };
+        let mut folder_lock = self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if folder_lock.is_none() {
+            files::make_private_folder(&self.folder)?;
+            *folder_lock = Some(files::lock_folder(&self.folder)?);
+        }
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tail = found.carry_out(&self.folder, &shards, (&self.places, &self.options))?;
+        self.left.store(tail.left(), Ordering::Release);
+        self.goes_on_in(&tail)?;
+        *self.tail() = Some(tail);
+        if segment::find_spare(&self.folder, 0).is_none() {
+            self.make_spare_behind(&mut self.room());
+        }
+        Ok(())
+    }
+
     fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        self.accept_end()?;
         let mut room = self.room();
         self.check_free_space(&mut room)?;
         if self.left.load(Ordering::Acquire) < self.options.segment_bytes / 2 {
@@ -209,6 +276,7 @@ impl Journal for FileJournal {
         if self.left.load(Ordering::Acquire) >= 2 * bytes as u64 {
             return Ok(());
         }
+        self.check_tiles()?;
         let needed = bytes as u64 + segment::FRAMES;
         if room.maker.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
             && segment::has_spare(&self.folder, needed)
@@ -219,7 +287,9 @@ impl Journal for FileJournal {
     }
 
     fn append(&self, batch: &Batch, after: &Frontier, closed: &[(u8, u64, Hash)]) -> Result<(), StoreError> {
+        self.accept_end()?;
         let mut tail = self.tail();
+        let tail = tail.as_mut().ok_or_else(not_accepted)?;
         tail.failed.clone().map_or(Ok(()), Err)?;
         let end = self.end();
         if batch.first != end.entries() || batch.entries.is_empty() || batch.end() != end.shard + after.size() {
@@ -230,11 +300,11 @@ impl Journal for FileJournal {
         buffer.clear();
         frame::encode(batch, &mut buffer).ok_or_else(|| StoreError::NotWritten("the batch is too large".to_owned()))?;
         if tail.left() < buffer.len() as u64 {
-            let rotated = self.rotate(&mut tail, buffer.len() as u64 + segment::FRAMES, &end);
+            let rotated = self.rotate(tail, buffer.len() as u64 + segment::FRAMES, &end);
             rotated.inspect_err(|error| tail.fail_if_unknown(error))?;
         }
         let offset = tail.offset;
-        let written = tail.commit(&buffer).and_then(|()| tail.tiles.write(closed));
+        let written = tail.commit(&buffer).inspect(|()| tail.tiles.write(closed));
         tail.buffer = buffer;
         self.left.store(tail.left(), Ordering::Release);
         written.inspect_err(|error| tail.fail_if_unknown(error))?;
@@ -244,6 +314,7 @@ impl Journal for FileJournal {
     }
 
     fn close_shard(&self, change: ShardChange<'_>) -> Result<(), StoreError> {
+        self.accept_end()?;
         let first = change.last.end();
         if change.next.first != first || change.next.entries.is_empty() {
             return Err(StoreError::NotWritten(format!("no shard can begin with {}", change.next.first)));
@@ -255,7 +326,8 @@ impl Journal for FileJournal {
         let closed = drafted.and_then(|()| self.append(change.last, change.after, change.closed));
         closed.inspect_err(|error| self.drop_draft(error))?;
         let mut tail = self.tail();
-        let entered = self.enter_next(&mut tail, change.next, end);
+        let tail = tail.as_mut().ok_or_else(not_accepted)?;
+        let entered = self.enter_next(tail, change.next, end);
         entered.map_err(|error| {
             let unknown = StoreError::Unknown(error.to_string());
             tail.failed = Some(unknown.clone());
@@ -275,6 +347,11 @@ impl Journal for FileJournal {
         self.places.entry(index, self.end().entries())
     }
 
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        let Some(under_way) = self.under_way().clone() else { return Ok(()) };
+        under_way.check("the segment that entries are written to", SEGMENT_GONE)
+    }
+
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
         let tiles = shards.iter().find(|(first, _)| *first == shard).map(|(_, tiles)| Arc::clone(tiles));
@@ -283,8 +360,14 @@ impl Journal for FileJournal {
     }
 }
 
+fn not_accepted() -> StoreError {
+    StoreError::NotWritten("the journal is not open for appending".to_owned())
+}
+
 impl Tail {
+    /// Locks the file: whoever writes holds what is written, whatever becomes of other files.
     fn new(file: File, path: PathBuf, offset: u64, tiles: Arc<Tiles>) -> Result<Self, StoreError> {
+        files::hold(&file, &path)?;
         let length = file.metadata().map_err(|error| files::read_error(&path, &error))?.len();
         Ok(Self { file, path, offset, length, buffer: Vec::new(), tiles, failed: None })
     }

@@ -1,9 +1,11 @@
 //! Keys in files of 32 bytes, mode 0600. A key is durable before anything is sealed with it.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use unefois_consent::RecordPeriod;
@@ -11,6 +13,7 @@ use unefois_engine::store::{RecordKeys, SecretKey, StoreError};
 use zeroize::Zeroizing;
 
 use super::files;
+use super::in_place::InPlace;
 use super::operation::{Operation, perform};
 
 /// Extension of a key on its way to nothing.
@@ -20,29 +23,38 @@ const DESTROYED: &str = "destroyed";
 #[derive(Debug)]
 pub struct FileKeys {
     folder: PathBuf,
+    /// Files whose key was given, by their path. Held while one is read, made or destroyed.
+    in_use: Mutex<BTreeMap<PathBuf, InPlace>>,
 }
 
 impl FileKeys {
-    /// Opens the folder, which is made where it does not exist.
+    /// The keys in `folder`, which is made with the first of them.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        files::make_private_folder(&folder.join("records"))?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), in_use: Mutex::default() })
     }
 
-    /// Ends what a crash in [`RecordKeys::destroy`] left half done.
-    pub(super) fn finish_destruction(&self) -> Result<(), StoreError> {
-        let folder = self.records();
-        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
-            let path = entry.map_err(|error| files::read_error(&folder, &error))?.path();
-            if path.extension().is_some_and(|extension| extension == DESTROYED) {
-                wipe(&path).map_err(|error| files::not_written(&path, &error))?;
-            }
-        }
-        Ok(())
+    fn in_use(&self) -> MutexGuard<'_, BTreeMap<PathBuf, InPlace>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn records(&self) -> PathBuf {
         self.folder.join("records")
+    }
+
+    fn subject_path(&self) -> PathBuf {
+        self.folder.join("subject.key")
+    }
+
+    /// Paths of the files in `records/`; none where there is no such folder.
+    fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = self.records();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(files::read_error(&folder, &error)),
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect::<io::Result<_>>().map_err(|error| files::read_error(&folder, &error))
     }
 
     fn record_path(&self, period: RecordPeriod) -> PathBuf {
@@ -50,27 +62,42 @@ impl FileKeys {
     }
 }
 
-fn read(path: &Path) -> Result<Option<SecretKey>, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => Zeroizing::new(bytes),
+const KEY_GONE: &str = "What is sealed or named with it cannot be opened or found without it. Put that very file back, or the same key \
+                        from the backup, and start the broker";
+
+/// Reads a key, and notes that it is in use.
+fn read(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<Option<SecretKey>, StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(files::read_error(path, &error)),
     };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+    // One byte more than a key has shows one that is too long.
+    (&mut file).take(33).read_to_end(&mut bytes).map_err(|error| files::read_error(path, &error))?;
     files::check_private(path).map_err(StoreError::Corrupt)?;
     let key =
         bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))?;
+    in_use.insert(path.to_owned(), InPlace::of(&file, path)?);
     Ok(Some(SecretKey::new(key)))
 }
 
-fn read_or_create(path: &Path) -> Result<SecretKey, StoreError> {
-    if let Some(key) = read(path)? {
+fn read_or_create(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<SecretKey, StoreError> {
+    // One that was given before and is gone since is never made anew.
+    if let Some(key) = in_use.get(path) {
+        key.check("a key in use", KEY_GONE)?;
+    }
+    if let Some(key) = read(path, in_use)? {
         return Ok(key);
     }
     let mut bytes = Zeroizing::new([0; 32]);
     let filled = SystemRandom::new().fill(bytes.as_mut());
     filled.map_err(|_| StoreError::NotWritten("the system gives no randomness".to_owned()))?;
+    if let Some(folder) = path.parent() {
+        files::make_private_folder(folder)?;
+    }
     files::create_private(path, bytes.as_ref())?;
-    Ok(SecretKey::new(*bytes))
+    read(path, in_use)?.ok_or_else(|| StoreError::NotWritten(format!("{} is gone again", path.display())))
 }
 
 /// Where the file system writes in place the bytes are gone after this; elsewhere the name is.
@@ -83,19 +110,18 @@ fn wipe(path: &Path) -> io::Result<()> {
 
 impl RecordKeys for FileKeys {
     fn get(&self, period: RecordPeriod) -> Result<Option<SecretKey>, StoreError> {
-        read(&self.record_path(period))
+        read(&self.record_path(period), &mut self.in_use())
     }
 
     fn get_or_create(&self, period: RecordPeriod) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.record_path(period))
+        read_or_create(&self.record_path(period), &mut self.in_use())
     }
 
     fn periods(&self) -> Result<Vec<RecordPeriod>, StoreError> {
-        let folder = self.records();
         let mut periods = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(|error| files::read_error(&folder, &error))? {
-            let name = entry.map_err(|error| files::read_error(&folder, &error))?.file_name();
-            let period = name.to_str().and_then(|name| name.strip_suffix(".key"));
+        for path in self.files()? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let period = name.and_then(|name| name.strip_suffix(".key"));
             periods.extend(period.and_then(|period| period.parse::<RecordPeriod>().ok()));
         }
         Ok(periods)
@@ -103,6 +129,8 @@ impl RecordKeys for FileKeys {
 
     fn destroy(&self, period: RecordPeriod) -> Result<(), StoreError> {
         let path = self.record_path(period);
+        let mut in_use = self.in_use();
+        in_use.remove(&path);
         let destroyed = path.with_added_extension(DESTROYED);
         let destroy = || -> io::Result<()> {
             // ORDER: the name goes first. A key that is half wiped must never be taken for one.
@@ -116,11 +144,32 @@ impl RecordKeys for FileKeys {
         destroy().map_err(|error| files::not_written(&path, &error))
     }
 
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        let keys: Vec<InPlace> = self.in_use().values().cloned().collect();
+        for key in keys {
+            let checked = key.check("a key in use", KEY_GONE);
+            // One that was destroyed meanwhile is in use no more.
+            if checked.is_err() && self.in_use().get(key.path()) == Some(&key) {
+                return checked;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_destruction(&self) -> Result<(), StoreError> {
+        for path in self.files()? {
+            if path.extension().is_some_and(|extension| extension == DESTROYED) {
+                wipe(&path).map_err(|error| files::not_written(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
     fn subject_key(&self) -> Result<Option<SecretKey>, StoreError> {
-        read(&self.folder.join("subject.key"))
+        read(&self.subject_path(), &mut self.in_use())
     }
 
     fn make_subject_key(&self) -> Result<SecretKey, StoreError> {
-        read_or_create(&self.folder.join("subject.key"))
+        read_or_create(&self.subject_path(), &mut self.in_use())
     }
 }

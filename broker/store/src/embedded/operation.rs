@@ -15,6 +15,7 @@ pub enum Operation {
     SegmentRename,
     NextRename,
     NextRemove,
+    TornEndKeep,
     TornEndCut,
     FrameWrite,
     FrameSync,
@@ -36,7 +37,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SpareWrite,
         Self::SpareAllocate,
         Self::SpareSync,
@@ -46,6 +47,7 @@ impl Operation {
         Self::SegmentRename,
         Self::NextRename,
         Self::NextRemove,
+        Self::TornEndKeep,
         Self::TornEndCut,
         Self::FrameWrite,
         Self::FrameSync,
@@ -82,6 +84,7 @@ pub(super) fn perform<T>(operation: Operation, work: impl FnOnce() -> io::Result
 pub mod faults {
     use std::collections::BTreeMap;
     use std::io;
+    use std::ops::RangeInclusive;
     use std::sync::{Mutex, PoisonError};
 
     use super::Operation;
@@ -103,7 +106,7 @@ pub mod faults {
     struct Plan {
         operation: Operation,
         /// Which of its runs, from 1.
-        nth: u64,
+        runs: RangeInclusive<u64>,
         mode: Mode,
     }
 
@@ -112,7 +115,18 @@ pub mod faults {
 
     /// Plans for the `nth` run of `operation`, from 1, counted from the start of the process.
     pub fn plan(operation: Operation, nth: u64, mode: Mode) {
-        *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { operation, nth, mode });
+        *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { operation, runs: nth..=nth, mode });
+    }
+
+    /// Plans for every run of `operation` from now on, until [`clear`].
+    pub fn plan_from_now(operation: Operation, mode: Mode) {
+        let next = runs().get(&operation).map_or(1, |count| count + 1);
+        *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { operation, runs: next..=u64::MAX, mode });
+    }
+
+    /// Forgets the plan.
+    pub fn clear() {
+        *PLAN.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// How often each operation ran.
@@ -132,7 +146,7 @@ pub mod faults {
         };
         let planned = {
             let plan = PLAN.lock().unwrap_or_else(PoisonError::into_inner);
-            plan.as_ref().filter(|plan| plan.operation == operation && plan.nth == run).map(|plan| plan.mode)
+            plan.as_ref().filter(|plan| plan.operation == operation && plan.runs.contains(&run)).map(|plan| plan.mode)
         };
         let planned_fault = || io::Error::other(format!("{operation:?} fails, the plan says"));
         match planned {

@@ -40,6 +40,22 @@ pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.seg"))
 }
 
+/// Opens the segment that begins with entry `first`. The first one of a shard may still lie where it was laid ready.
+///
+/// # Errors
+/// `Read` where there is none.
+pub(super) fn open(folder: &Path, first: u64, write: bool) -> Result<(File, PathBuf), StoreError> {
+    let path = path(folder, first);
+    let open = |path: &Path| OpenOptions::new().read(true).write(write).open(path);
+    let opened = open(&path).or_else(|error| {
+        let is_ready = error.kind() == io::ErrorKind::NotFound
+            && has_next(folder)
+            && read_next(folder).is_ok_and(|next| next.entries() == first);
+        if is_ready { open(&folder.join(NEXT)) } else { Err(error) }
+    });
+    opened.map(|file| (file, path.clone())).map_err(|error| files::read_error(&path, &error))
+}
+
 /// First indexes of the segments in `folder`, in order. The spare one is not counted.
 pub(super) fn list(folder: &Path) -> Result<Vec<u64>, StoreError> {
     let mut firsts = Vec::new();
@@ -75,6 +91,11 @@ fn encode_header(end: &JournalEnd) -> Option<Vec<u8>> {
     Some(header)
 }
 
+/// Whether nothing was ever written here.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
 fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
     let mut reader = Reader(bytes);
     let magic = reader.array::<8>()?;
@@ -90,11 +111,17 @@ fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
     let [count] = reader.array::<1>()?;
     let nodes = (0..count).map(|_| reader.array().map(Hash)).collect::<Option<Vec<_>>>()?;
     let covered = bytes.len() - reader.0.len();
-    if crc32c::crc32c(bytes.get(..covered)?) != reader.u32()? {
+    if crc32c::crc32c(bytes.get(..covered)?) != reader.u32()? || !is_blank(reader.0) {
         return None;
     }
     let frontier = Frontier::from_parts(first.checked_sub(shard)?, nodes).ok()?;
-    Some(JournalEnd { shard, frontier, signature: (signed == 1).then_some(signature), last_time_ms })
+    // Only a tree without leaves has no signed head.
+    let signature = match signed {
+        0 if is_blank(&signature) && frontier.size() == 0 => None,
+        1 if frontier.size() > 0 => Some(signature),
+        _ => return None,
+    };
+    Some(JournalEnd { shard, frontier, signature, last_time_ms })
 }
 
 /// The state of the journal at the beginning of the segment in `file`.
@@ -189,7 +216,7 @@ pub(super) fn find_spare(folder: &Path, bytes: u64) -> Option<PathBuf> {
     let length = file.metadata().ok()?.len();
     let mut frames = vec![0; usize::try_from(PIECE.min(length.saturating_sub(FRAMES))).unwrap_or(0)];
     file.read_exact_at(&mut frames, FRAMES).ok()?;
-    (length >= bytes && frames.iter().all(|byte| *byte == 0)).then_some(path)
+    (length >= bytes && is_blank(&frames)).then_some(path)
 }
 
 /// Turns the spare segment into the one that goes on at `end`.
@@ -198,6 +225,8 @@ pub(super) fn begin(folder: &Path, spare: &Path, end: &JournalEnd) -> Result<(Fi
     let target = path(folder, end.entries());
     let write = || -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).open(spare)?;
+        // ORDER: locked before it can be seen as the segment under way.
+        files::hold(&file, spare).map_err(io::Error::other)?;
         perform(Operation::SegmentHeader, || file.write_all_at(&header, 0))?;
         perform(Operation::SegmentSync, || file.sync_data())?;
         // ORDER: the name comes last; a segment that can be seen has a durable header.
@@ -288,10 +317,20 @@ impl<'a> Frames<'a> {
             Ok(head) => head,
             Err(none) => return Ok(Err(none)),
         };
-        self.buffer.resize(head.length, 0);
+        // With its padding, where the file does not end before.
+        let padded = usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(usize::MAX).min(head.padded());
+        self.buffer.resize(padded, 0);
         self.file.read_exact_at(&mut self.buffer, self.offset).map_err(|error| files::read_error(self.path, &error))?;
         match frame::decode(&self.buffer) {
             Ok((batch, padded)) => {
+                // No crash leaves that: the frame is whole, and zeros were there before it.
+                if !is_blank(self.buffer.get(head.length..).unwrap_or_default()) {
+                    return Err(StoreError::Corrupt(format!(
+                        "{}: the padding of the frame at byte {} is not zero",
+                        self.path.display(),
+                        self.offset
+                    )));
+                }
                 self.offset += padded as u64;
                 Ok(Ok(batch))
             }
@@ -366,12 +405,39 @@ mod tests {
             // What is on disks today is read for ever; a change of these bytes is a new format.
             let (text, golden) = (hex::encode(&header), golden.replace('\n', ""));
             assert!(text.trim_end_matches('0') == golden.trim_end_matches('0'), "{}", text.trim_end_matches('0'));
-            let covered = header.iter().rposition(|b| *b != 0).unwrap() + 1;
-            for bit in 0..covered * 8 {
+            // The zeros behind what it says count too.
+            for bit in 0..header.len() * 8 {
                 let mut changed = header.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
                 assert!(decode_header(&changed).is_none(), "bit {bit}");
             }
+        }
+    }
+
+    #[test]
+    fn a_header_that_contradicts_itself_is_none_even_with_its_checksum() {
+        let mut frontier = Frontier::new();
+        frontier.append(Hash([1; 32]));
+        let signed = JournalEnd { shard: 0, frontier, signature: Some([5; 64]), last_time_ms: 7 };
+        let empty = JournalEnd::of_new_shard(0, 0);
+        // Where a header says whether it is signed.
+        let (flag, signature) = (24, 25);
+        for (end, change, what) in [
+            (&signed, vec![(flag, 2)], "another flag"),
+            (&signed, vec![(flag, 0)], "a signature that is none"),
+            (&signed, (signature..signature + 64).map(|at| (at, 0)).chain([(flag, 0)]).collect(), "no signed head"),
+            (&empty, vec![(flag, 1)], "a signed head of nothing"),
+            (&empty, vec![(signature + 3, 1)], "bytes of a signature that is none"),
+            (&empty, vec![], ""),
+        ] {
+            let mut header = encode_header(end).unwrap();
+            for (at, byte) in change {
+                header[at] = byte;
+            }
+            let covered = 90 + 32 * end.frontier.nodes().len();
+            let checksum = crc32c::crc32c(&header[..covered]);
+            header[covered..covered + 4].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(decode_header(&header).is_none(), !what.is_empty(), "{what}");
         }
     }
 }

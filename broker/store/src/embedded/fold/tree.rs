@@ -295,8 +295,6 @@ impl TreeRows {
         let merger = Worker::start("unefois-fold-m", &merges, every, move || {
             of_merger.run(|| if of_merger.is_forgetting_due() { of_merger.forget() } else { of_merger.merge() });
         })?;
-        // Each start leaves a small table; without a merge they would add up until chunks wait.
-        writes.wake();
         Ok(Self { tree, writes, _writer: writer, _merger: merger })
     }
 
@@ -355,6 +353,7 @@ impl Engine for TreeRows {
         }
         perform(Operation::FoldSync, || self.tree.flush().map_err(std::io::Error::other))
             .map_err(|e| StoreError::Read(format!("fold: {e}")))?;
+        // Each start leaves a small table; without a merge they would add up until chunks wait.
         self.writes.wake();
         Ok(())
     }

@@ -1,8 +1,7 @@
-//! Opening a journal: each segment leads to the next, the last one is verified, and what a crash interrupted is finished or
-//! dropped.
+//! Opening a journal: each segment leads to the next, and the last one is verified. Nothing is changed; what a crash
+//! interrupted is finished or dropped once the start is accepted, see `accept.rs`.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,49 +9,62 @@ use unefois_consent::Event;
 use unefois_engine::store::{Batch, JournalEnd, StoreError, Visit};
 
 use super::Tail;
-use super::places::Places;
-use crate::embedded::frame::NoFrame;
-use crate::embedded::operation::{Operation, perform};
-use crate::embedded::segment::{self, Frames, Pace};
+use super::accept::{Next, Pending, Torn};
+use super::places::{Places, Unused};
+use crate::embedded::segment::{self, Frames};
 use crate::embedded::tiles::{Access, Tiles};
-use crate::embedded::{Options, files};
+
+/// Of tiles that were lost, so many hashes at most wait in memory until the start is accepted, 50 MB of them; more are written at
+/// once.
+const DERIVED_IN_MEMORY: u64 = 1 << 19;
 
 /// A journal as it was found.
 pub(super) struct Opened {
-    pub(super) tail: Tail,
     pub(super) end: JournalEnd,
     pub(super) shards: Vec<(u64, Arc<Tiles>)>,
     pub(super) places: Places,
+    pub(super) pending: Pending,
 }
 
-/// Verifies the last segment of the journal in `folder`, cuts off what a crash left half written, and finishes the closing of
-/// a shard that a crash interrupted.
-pub(super) fn open(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
-    let firsts = segment::list(folder)?;
-    let Some(last) = firsts.last() else { return begin_empty(folder, tiles_folder, options) };
+/// Verifies the last segment of the journal in `folder`, and finds what a crash left half written or half done.
+pub(super) fn open(folder: &Path, tiles_folder: &Path) -> Result<Opened, StoreError> {
+    let firsts = if folder.exists() { segment::list(folder)? } else { Vec::new() };
+    let mut pending = Pending::default();
+    let Some(last) = firsts.last() else {
+        let shards = vec![(0, tiles_of(tiles_folder, 0)?)];
+        let places = Places::new(folder, Vec::new(), Unused::IsLeft);
+        return Ok(Opened { end: JournalEnd::of_new_shard(0, 0), shards, places, pending });
+    };
     check_order(folder, &firsts)?;
-    let shards = open_shards(folder, tiles_folder, &firsts)?;
+    let mut shards = open_shards(folder, tiles_folder, &firsts, &mut pending)?;
     let tiles = shards.last().map(|(_, tiles)| Arc::clone(tiles));
     let tiles = tiles.ok_or_else(|| StoreError::Corrupt(format!("{} holds no shard", folder.display())))?;
-    let places = Places::new(folder, firsts.clone());
-    let (tail, end) = recover(folder, tiles, (*last, &places))?;
-    if !segment::has_next(folder) {
-        return Ok(Opened { tail, end, shards, places });
+    let places = Places::new(folder, firsts.clone(), Unused::IsLeft);
+    let mut found = recover(folder, tiles, (*last, &places))?;
+    pending.torn.extend(found.torn);
+    if segment::has_next(folder) {
+        if is_closed(&places, &found.end)? {
+            let next = segment::read_next(folder)?;
+            if next.entries() != found.end.entries() || next.shard != next.entries() {
+                return Err(StoreError::Corrupt(format!("{} holds the next shard of another log", folder.display())));
+            }
+            let tiles = tiles_of(tiles_folder, next.shard)?;
+            pending.derived.push(found.tail.tiles);
+            shards.push((next.shard, Arc::clone(&tiles)));
+            places.begin(next.shard);
+            found = recover(folder, tiles, (next.shard, &places))?;
+            pending.torn.extend(found.torn);
+            pending.next = Some(Next::Enter(next));
+        } else {
+            pending.next = Some(Next::Drop);
+        }
     }
-    if !is_closed(&places, &end)? {
-        tracing::warn!("the closing of a shard was interrupted before anything was closed");
-        segment::drop_next(folder)?;
-        return Ok(Opened { tail, end, shards, places });
+    // The last segment is locked since; who wrote before may have begun another one meanwhile.
+    if segment::list(folder)? != firsts {
+        return Err(StoreError::Fenced(format!("{} is being written; is a broker running on it?", folder.display())));
     }
-    let next = segment::read_next(folder)?;
-    if next.entries() != end.entries() {
-        return Err(StoreError::Corrupt(format!("{} holds the next shard of another log", folder.display())));
-    }
-    tracing::info!(entries = end.entries(), "the closing of a shard that was interrupted is finished");
-    tail.tiles.sync()?;
-    segment::enter_next(folder, &next)?;
-    drop(tail);
-    open(folder, tiles_folder, options)
+    pending.tail = Some(found.tail);
+    Ok(Opened { end: found.end, shards, places, pending })
 }
 
 /// Each segment leads to the next one, and the first one begins a shard: none was taken out. That this is the first shard is
@@ -78,29 +90,23 @@ fn check_order(folder: &Path, firsts: &[u64]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn begin_empty(folder: &Path, tiles_folder: &Path, options: &Options) -> Result<Opened, StoreError> {
-    let end = JournalEnd::of_new_shard(0, 0);
-    let spare = segment::make_spare(folder, options.segment_bytes, &Pace::now())?;
-    let (file, path) = segment::begin(folder, &spare, &end)?;
-    let tiles = tiles_of(tiles_folder, 0)?;
-    let tail = Tail::new(file, path, segment::FRAMES, Arc::clone(&tiles))?;
-    Ok(Opened { tail, end, shards: vec![(0, tiles)], places: Places::new(folder, vec![0]) })
-}
-
 /// Where the tiles of the shard lie that begins with entry `shard`: those of the first one in `tiles` itself.
 pub(super) fn folder_of_tiles(tiles: &Path, shard: u64) -> PathBuf {
     if shard == 0 { tiles.to_owned() } else { tiles.join(format!("{shard:020}")) }
 }
 
-/// The tiles of that shard, in a folder that is made where there is none.
+/// The tiles of that shard. Their folder is made with the first of them.
 pub(super) fn tiles_of(tiles: &Path, shard: u64) -> Result<Arc<Tiles>, StoreError> {
-    let folder = folder_of_tiles(tiles, shard);
-    files::make_private_folder(&folder)?;
-    Ok(Arc::new(Tiles::open(&folder, Access::Write)?))
+    Ok(Arc::new(Tiles::open(&folder_of_tiles(tiles, shard), Access::Write)?))
 }
 
 /// Each shard with its tiles, which are derived again where some are missing; those of the last segment are not looked at.
-fn open_shards(folder: &Path, tiles_folder: &Path, firsts: &[u64]) -> Result<Vec<(u64, Arc<Tiles>)>, StoreError> {
+fn open_shards(
+    folder: &Path,
+    tiles_folder: &Path,
+    firsts: &[u64],
+    pending: &mut Pending,
+) -> Result<Vec<(u64, Arc<Tiles>)>, StoreError> {
     let shards = shards_of(folder, firsts)?;
     let ends = shards.iter().skip(1).chain(firsts.last()).copied();
     let mut opened = Vec::with_capacity(shards.len());
@@ -109,6 +115,7 @@ fn open_shards(folder: &Path, tiles_folder: &Path, firsts: &[u64]) -> Result<Vec
         if !tiles.cover(end.saturating_sub(shard))? {
             tracing::warn!(shard, "tile hashes are missing and are derived from the journal");
             derive_tiles(folder, &tiles, (shard, firsts), end)?;
+            pending.derived.push(Arc::clone(&tiles));
         }
         opened.push((shard, tiles));
     }
@@ -140,18 +147,19 @@ fn is_closed(places: &Places, end: &JournalEnd) -> Result<bool, StoreError> {
 }
 
 pub(super) fn open_segment(folder: &Path, first: u64, access: Access) -> Result<(File, PathBuf), StoreError> {
-    let path = segment::path(folder, first);
-    let file = File::options().read(true).write(access == Access::Write).open(&path);
-    file.map(|file| (file, path.clone())).map_err(|error| files::read_error(&path, &error))
+    segment::open(folder, first, access == Access::Write)
 }
 
-/// Reads the last segment, which begins with entry `last`, checks every frame against the tree, notes its place, and cuts off a
-/// torn end.
-pub(super) fn recover(
-    folder: &Path,
-    tiles: Arc<Tiles>,
-    (last, places): (u64, &Places),
-) -> Result<(Tail, JournalEnd), StoreError> {
+/// The segment under way as it was found.
+pub(super) struct Found {
+    pub(super) tail: Tail,
+    pub(super) end: JournalEnd,
+    pub(super) torn: Option<Torn>,
+}
+
+/// Reads the last segment, which begins with entry `last`, checks every frame against the tree, notes its place, and finds a torn
+/// end. The tiles keep its hashes in memory.
+pub(super) fn recover(folder: &Path, tiles: Arc<Tiles>, (last, places): (u64, &Places)) -> Result<Found, StoreError> {
     let (file, path) = open_segment(folder, last, Access::Write)?;
     let mut end = segment::read_header(&file, &path)?;
     if end.entries() != last {
@@ -170,23 +178,14 @@ pub(super) fn recover(
     };
     let offset = frames.offset;
     let torn = frames.trailing_bytes()?;
-    if torn > 0 {
-        if frames.whole_frame_follows()? {
-            return Err(StoreError::Corrupt(format!(
-                "{} is damaged at byte {offset} and goes on behind it: not what a crash leaves. Restore the folder from a backup",
-                path.display()
-            )));
-        }
-        tracing::warn!(bytes = torn, blank = stop == NoFrame::Blank, "a batch that was never acknowledged is cut off");
-        cut_off(&file, offset, torn).map_err(|error| files::not_written(&path, &error))?;
+    if torn > 0 && frames.whole_frame_follows()? {
+        return Err(StoreError::Corrupt(format!(
+            "{} is damaged at byte {offset} and goes on behind it: not what a crash leaves. Restore the folder from a backup",
+            path.display()
+        )));
     }
-    Ok((Tail::new(file, path, offset, tiles)?, end))
-}
-
-/// Zeros what a crash left, so that it can never be taken for a frame later.
-fn cut_off(file: &File, offset: u64, count: u64) -> std::io::Result<()> {
-    let zeros = vec![0; usize::try_from(count).unwrap_or(0)];
-    perform(Operation::TornEndCut, || file.write_all_at(&zeros, offset).and_then(|()| file.sync_data()))
+    let torn = (torn > 0).then_some(Torn { segment: last, offset, bytes: torn, stop });
+    Ok(Found { tail: Tail::new(file, path, offset, tiles)?, end, torn })
 }
 
 /// The journal's end after `batch`, which must go on where `end` stops and lead to the root that it says.
@@ -217,12 +216,12 @@ pub(super) fn follow(
         )));
     }
     if let Some(tiles) = tiles {
-        tiles.write(&closed)?;
+        tiles.keep(&closed);
     }
     Ok(end.after(batch, frontier))
 }
 
-/// Derives the tiles of a shard from all its segments before the one that begins with `before`.
+/// Derives the tiles of a shard from all its segments before the one that begins with `before`, in memory where they fit there.
 fn derive_tiles(folder: &Path, tiles: &Tiles, (shard, firsts): (u64, &[u64]), before: u64) -> Result<(), StoreError> {
     let mut end = JournalEnd::of_new_shard(shard, 0);
     for first in firsts.iter().filter(|first| (shard..before).contains(first)) {
@@ -230,6 +229,9 @@ fn derive_tiles(folder: &Path, tiles: &Tiles, (shard, firsts): (u64, &[u64]), be
         let mut frames = Frames::new(&file, &path)?;
         while let Ok(batch) = frames.next()? {
             end = follow(end, &batch, &path, Some(tiles))?;
+            if before.saturating_sub(shard) > DERIVED_IN_MEMORY {
+                tiles.catch_up()?;
+            }
         }
     }
     if end.entries() != before {
@@ -239,5 +241,5 @@ fn derive_tiles(folder: &Path, tiles: &Tiles, (shard, firsts): (u64, &[u64]), be
             folder.display()
         )));
     }
-    tiles.sync()
+    Ok(())
 }

@@ -28,6 +28,14 @@ pub(super) struct Places {
     /// First entries of the segments, in order.
     firsts: RwLock<Vec<u64>>,
     marks: Mutex<Marks>,
+    unused: Unused,
+}
+
+/// Whether the unused end of a segment that is full is read, too: by whoever verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unused {
+    IsRead,
+    IsLeft,
 }
 
 #[derive(Debug, Default)]
@@ -39,8 +47,8 @@ struct Marks {
 
 impl Places {
     /// Of a journal whose segments begin with `firsts`, in order.
-    pub(super) fn new(folder: &Path, firsts: Vec<u64>) -> Self {
-        Self { folder: folder.to_owned(), firsts: RwLock::new(firsts), marks: Mutex::default() }
+    pub(super) fn new(folder: &Path, firsts: Vec<u64>, unused: Unused) -> Self {
+        Self { folder: folder.to_owned(), firsts: RwLock::new(firsts), marks: Mutex::default(), unused }
     }
 
     /// The journal goes on in the segment that begins with entry `first`.
@@ -68,7 +76,8 @@ impl Places {
             return Ok(());
         }
         let mut next = from;
-        for first in self.segments_from(from) {
+        let firsts = self.segments_from(from);
+        for (number, first) in firsts.iter().copied().enumerate() {
             let (file, path) = open_segment(&self.folder, first, Access::Read)?;
             let mut frames = Frames::new(&file, &path)?;
             self.seek(first, &mut frames, next)?;
@@ -85,6 +94,13 @@ impl Places {
                 if visit(batch) == Visit::Stop {
                     return Ok(());
                 }
+            }
+            if self.unused == Unused::IsRead && firsts.get(number + 1) == Some(&next) && frames.trailing_bytes()? > 0 {
+                return Err(StoreError::Corrupt(format!(
+                    "{}: bytes behind its last frame, from byte {} on, are not zero",
+                    path.display(),
+                    frames.offset
+                )));
             }
             if next >= size {
                 return Ok(());

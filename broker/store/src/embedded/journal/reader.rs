@@ -7,9 +7,12 @@ use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{Batch, JournalEnd, SealedEntry, StoreError, Visit};
 
 use super::open::{folder_of_tiles, follow, open_segment, shards_of};
-use super::places::Places;
+use super::places::{Places, Unused};
 use crate::embedded::segment::{self, Frames};
 use crate::embedded::tiles::{Access, Tiles, count_at};
+
+/// Each look finds another batch under way; so many of them one after the other do not happen.
+const LOOKS: u32 = 1_000;
 
 /// Reads a journal that another process may be writing: what was durable when it was opened.
 #[derive(Debug)]
@@ -32,17 +35,31 @@ impl JournalReader {
         let (file, path) = open_segment(&folder, *last, Access::Read)?;
         let mut end = segment::read_header(&file, &path)?;
         let mut frames = Frames::new(&file, &path)?;
-        let places = Places::new(&folder, firsts.clone());
-        let mut offset = frames.offset;
-        while let Ok(batch) = frames.next()? {
-            end = follow(end, &batch, &path, None)?;
-            places.note(batch.first, offset);
-            offset = frames.offset;
-        }
-        let torn_bytes = frames.trailing_bytes()?;
-        if torn_bytes > 0 && frames.whole_frame_follows()? {
-            return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
-        }
+        let places = Places::new(&folder, firsts.clone(), Unused::IsRead);
+        let mut looks = 0;
+        let torn_bytes = loop {
+            let before = end.entries();
+            let mut offset = frames.offset;
+            while let Ok(batch) = frames.next()? {
+                end = follow(end, &batch, &path, None)?;
+                places.note(batch.first, offset);
+                offset = frames.offset;
+            }
+            // ORDER: a look behind the frame comes before the next look at the frame itself. The writer begins a batch only when
+            // the one before it is durable; so one that is not whole after a whole one was seen behind it is damaged, and
+            // one that is whole now was being written.
+            if looks > 0 && end.entries() == before {
+                return Err(StoreError::Corrupt(format!("{} is damaged at byte {}", path.display(), frames.offset)));
+            }
+            let torn_bytes = frames.trailing_bytes()?;
+            if torn_bytes == 0 || !frames.whole_frame_follows()? {
+                break torn_bytes;
+            }
+            looks += 1;
+            if looks > LOOKS {
+                return Err(StoreError::Read(format!("{} is written faster than it is read", path.display())));
+            }
+        };
         let tiles = |shard| Tiles::open(&folder_of_tiles(&root.join("tiles"), shard), Access::Read);
         let shards = shards_of(&folder, &firsts)?.into_iter().map(|shard| Ok((shard, tiles(shard)?)));
         let shards = shards.collect::<Result<Vec<_>, StoreError>>()?;
