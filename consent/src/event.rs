@@ -73,6 +73,9 @@ pub struct ConsentRecorded {
     /// Index of the entry of the mandate under which a representative gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mandate_entry: Option<u64>,
+    /// The record is kept for 36 months after this: the end of this version or, where that is later, of one before it. An older
+    /// version must not come to light again when this one is purged.
+    pub kept_after: Timestamp,
     /// The consent.
     pub consent: Consent,
 }
@@ -89,8 +92,8 @@ pub struct ConsentDecided {
     pub subject: SubjectRef,
     /// Who may ask by it.
     pub consumer: Siret,
-    /// End of that version: the decision is kept as long as the version is.
-    pub expires_at: Timestamp,
+    /// The decision is kept as long as that version: 36 months after this.
+    pub kept_after: Timestamp,
     /// Through whom.
     pub by: Actor,
     /// Where the person was proven, and not only named by whoever called.

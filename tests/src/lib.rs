@@ -17,6 +17,7 @@ pub mod ask;
 pub mod caller;
 pub mod chaos;
 pub mod forger;
+pub mod lifetime;
 pub mod load;
 pub mod power;
 pub mod process;

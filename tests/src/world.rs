@@ -46,8 +46,8 @@ pub fn assert_same_state(fold: &dyn Fold, replayed: &dyn Fold) {
     }
 }
 
-/// A row for people: tables have a letter, most values are text behind a stamp.
-fn row(key: &[u8], value: &[u8]) -> String {
+/// A row of a fold for people: tables have a letter, most values are text behind a stamp.
+pub fn row(key: &[u8], value: &[u8]) -> String {
     let table = key.first().map(|byte| char::from(*byte)).unwrap_or('?');
     format!("{table} {}: {}", hex::encode(key), String::from_utf8_lossy(value))
 }

@@ -383,13 +383,14 @@ fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsen
     if changes.is_none() {
         return Ok(found);
     }
+    let kept_after = turn.state().consent_kept_after(call.consent)?.ok_or(not_found.clone())?;
     let mandate = word.mandate.map(|id| turn.state().mandate_recorded(id)).transpose()?.flatten();
     let decided = ConsentDecided {
         consent: call.consent,
         recorded: found.log_index,
         subject: found.consent.subject,
         consumer: found.consent.consumer,
-        expires_at: found.consent.expires_at,
+        kept_after,
         by: word.by,
         person: word.person,
         mandate: word.mandate,

@@ -135,7 +135,7 @@ const LOOKED_AT: u64 = 2_000;
 fn check_last_keys(parts: &EngineParts, opener: &Opener, head: &SignedHead) -> Result<(), EngineError> {
     if head.entries() > 0 && parts.keys.subject_key()?.is_none() {
         return Err(EngineError::Store(StoreError::Corrupt(
-            "keys/subject.key is missing: without it no person is found whom the log knows. Put it back from the backup".to_owned(),
+            "keys/subject.key is missing: without it no person is found whom the log knows; put keys/subject.key back from the backup".to_owned(),
         )));
     }
     let mut periods = BTreeMap::new();
@@ -190,7 +190,7 @@ fn subject_key(parts: &EngineParts, state: &State) -> Result<Option<SecretKey>, 
         None => "is missing",
     };
     Err(EngineError::Store(StoreError::Corrupt(format!(
-        "keys/subject.key {what}: without it no person is found whom the log knows. Put it back from the backup"
+        "keys/subject.key {what}: without it no person is found whom the log knows; put keys/subject.key back from the backup"
     ))))
 }
 

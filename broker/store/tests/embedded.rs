@@ -410,7 +410,7 @@ fn what_is_not_in_its_place_any_more_is_told_with_what_to_do() {
     store.head.write("log\n1\nroot\n\n\u{2014} log signature\n").unwrap();
     let month: RecordPeriod = "2026-11".parse().unwrap();
     let key = *store.keys.get_or_create(month).unwrap().expose();
-    store.keys.subject_key().unwrap();
+    store.keys.make_subject_key().unwrap();
     let key_path = data.join("keys/records/2026-11.key");
     let watched = [
         (segments(&data).pop().unwrap(), "newest copy of the data folder"),

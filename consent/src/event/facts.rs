@@ -154,7 +154,7 @@ impl Event {
                 consumer: Some(e.consent.consumer),
                 shown_to: Some(e.consent.subject),
                 rests: [rest(RestKind::Version, e.before), rest(RestKind::Mandate, e.mandate_entry), None],
-                ..EventFacts::kept(Keep::After(e.consent.expires_at))
+                ..EventFacts::kept(Keep::After(e.kept_after))
             },
             Self::ConsentRefused(e) => decided(Decision::Refuse, e),
             Self::ConsentPaused(e) => decided(Decision::Pause, e),
@@ -225,7 +225,7 @@ fn decided(decision: Decision, event: &ConsentDecided) -> EventFacts<'_> {
         shown_to: Some(event.subject),
         decision: Some((decision, event)),
         rests: [rest(RestKind::Version, Some(event.recorded)), rest(RestKind::Mandate, event.mandate_entry), None],
-        ..EventFacts::kept(Keep::After(event.expires_at))
+        ..EventFacts::kept(Keep::After(event.kept_after))
     }
 }
 

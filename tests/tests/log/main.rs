@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod calendar;
 mod consent_races;
 mod crash;
 mod crash_matrix;

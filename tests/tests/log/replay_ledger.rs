@@ -166,7 +166,7 @@ async fn an_entry_of_the_ledger_that_was_dropped_repeated_or_moved_is_named() {
         (GRANTED, "grants a consent twice"),
         (PAUSED, "state does not allow"),
         (RESUMED, "state does not allow"),
-        (RENEWED, "renews a consent that is not there to renew"),
+        (RENEWED, "another entry than the one that is there"),
         (WITHDRAWN, "state does not allow"),
         (REVOKED, "state does not allow"),
         (INVALIDATED, "state does not allow"),
@@ -185,9 +185,14 @@ async fn an_entry_of_the_ledger_that_was_dropped_repeated_or_moved_is_named() {
     log.assert_caught("resumed before it was paused", at(PAUSED), "state does not allow", |entries| {
         swap_with_next(entries, at(PAUSED));
     });
-    log.assert_caught("withdrawn before it was renewed", at(WITHDRAWN), "not there to renew", |entries| {
-        swap_with_next(entries, at(RENEWED));
-    });
+    log.assert_caught(
+        "withdrawn before it was renewed",
+        at(RENEWED),
+        "rests on an entry that comes later",
+        |entries| {
+            swap_with_next(entries, at(RENEWED));
+        },
+    );
 }
 
 #[tokio::test]

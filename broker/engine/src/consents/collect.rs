@@ -220,6 +220,8 @@ fn append(
 ) -> Result<LedgerConsent, EngineError> {
     let mandate = consent.grantor.mandate().map(|id| turn.state().mandate_recorded(id)).transpose()?.flatten();
     check_consent(turn.state().registry(), &consent, mandate.as_deref(), turn.now())?;
+    let kept_before = turn.state().consent_kept_after(consent.id)?;
+    let kept_after = kept_before.map_or(consent.expires_at, |before| before.max(consent.expires_at));
     let new_subject = person.introduce(turn)?;
     let recorded = ConsentRecorded {
         new_subject,
@@ -227,6 +229,7 @@ fn append(
         person: word.person,
         before,
         mandate_entry: mandate.as_ref().map(|mandate| mandate.index),
+        kept_after,
         consent: consent.clone(),
     };
     let written = turn.append(&event(Box::new(recorded)))?;

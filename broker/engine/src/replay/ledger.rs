@@ -50,6 +50,7 @@ impl Derivation {
         self.enrolled(recorded.by, &[role])?;
         let own = recorded.person.is_some() || recorded.by.participant == consent.consumer;
         must(own, "was recorded by another administration")?;
+        self.is_kept_as_long(at, recorded)?;
         if let Some(proof) = &recorded.person {
             must(consent.assurance.as_ref() == Some(&proof.assurance), "was proven in another way than it says")?;
         }
@@ -67,6 +68,20 @@ impl Derivation {
         let mandate = self.mandate_at(id, recorded.mandate_entry)?;
         check_consent(self.state.registry(), consent, mandate.as_deref(), at.time).or_else(rule)?;
         Ok(Derived::Decision)
+    }
+
+    /// The record is kept until the version, and each one before it, has ended for 36 months.
+    fn is_kept_as_long(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<(), Fault> {
+        let end = recorded.consent.expires_at;
+        if let Some(gone) = at.destroyed.at(at.index, RestKind::Version, recorded.before)? {
+            let is_longer = recorded.kept_after > end && is_kept_until(gone, recorded.kept_after);
+            return must(recorded.kept_after == end || is_longer, "is kept for another time than its versions");
+        }
+        let before = self.state.consent_kept_after(recorded.consent.id)?;
+        must(
+            recorded.kept_after == before.map_or(end, |before| before.max(end)),
+            "is kept for another time than its versions",
+        )
     }
 
     /// The mandate, where it is the one that entry `named` granted.
@@ -130,14 +145,15 @@ impl Derivation {
     fn decided(&self, at: At<'_>, decision: Decision, decided: &ConsentDecided) -> Result<Derived, Fault> {
         self.may_decide(decision, decided)?;
         if let Some(gone) = at.destroyed.at(at.index, RestKind::Version, Some(decided.recorded))? {
-            must(is_kept_until(gone, decided.expires_at), "was decided on a version that ends at another time")?;
+            must(is_kept_until(gone, decided.kept_after), "was decided on a version that is kept for another time")?;
             return Ok(Derived::Rests);
         }
         let there = self.state.consent_recorded(decided.consent)?.filter(|there| there.index == decided.recorded);
         let Some(consent) = there else { return no("decides on a consent that is not there") };
-        let same = (decided.subject, decided.consumer, decided.expires_at)
-            == (consent.subject, consent.consumer, consent.expires_at);
+        let same = (decided.subject, decided.consumer) == (consent.subject, consent.consumer);
         must(same, "decides on somebody else's consent")?;
+        let kept = self.state.consent_kept_after(decided.consent)? == Some(decided.kept_after);
+        must(kept, "is kept for another time than the version that it was decided on")?;
         let derived = self.may_act(at, decided, &consent)?;
         let changes = matches!(consent.decided(decision, decided.person.is_some(), at.time), Ok(Some(_)));
         must(changes, "takes a decision that the consent's state does not allow")?;

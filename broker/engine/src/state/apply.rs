@@ -84,7 +84,7 @@ impl State {
                 self.registry_dirty = true;
             }
             Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
-                self.apply_consent(stamp, &event.consent)?;
+                self.apply_consent(stamp, event.kept_after, &event.consent)?;
             }
             Event::ObjectionRecorded(event) => {
                 self.rows.put(objection_key(&event.objection), stamp.row(&encode(&event.objection)?));
@@ -163,13 +163,13 @@ impl State {
         self.put_consent(&row)
     }
 
-    fn apply_consent(&mut self, stamp: Stamp, consent: &Consent) -> Result<(), StoreError> {
+    fn apply_consent(&mut self, stamp: Stamp, kept_after: Timestamp, consent: &Consent) -> Result<(), StoreError> {
         match self.consent(consent.id)? {
             None => self.met.add(&keys::consent(consent.id)),
             Some(before) => self.rows.remove(keys::consent_place(&before)),
         }
         self.rows.put(keys::consent_place(consent), stamp.row(&[]));
-        self.put_consent(&ConsentRow { stamp, last_use: None, consent: consent.clone() })
+        self.put_consent(&ConsentRow { stamp, last_use: None, kept_after, consent: consent.clone() })
     }
 
     fn put_consent(&mut self, row: &ConsentRow) -> Result<(), StoreError> {
@@ -177,7 +177,7 @@ impl State {
         if let Some((key, terms)) = new_terms {
             self.rows.put(key, terms);
         }
-        let value = ConsentRow::encode(row.last_use, &terms_row);
+        let value = row.encode(&terms_row);
         self.rows.put(keys::consent(row.consent.id), row.stamp.row(&value));
         // Only what was looked at is kept at hand: most consents are not, for a long time after they are given.
         if let Some(mut at_hand) = self.consents.get_mut().get_mut(&row.consent.id) {

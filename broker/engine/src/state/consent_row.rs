@@ -28,22 +28,27 @@ pub(super) struct ConsentRow {
     pub(super) stamp: Stamp,
     /// Index of the entry that used this version last.
     pub(super) last_use: Option<u64>,
+    /// Its record is kept for 36 months after this.
+    pub(super) kept_after: Timestamp,
     /// With its later decisions and uses.
     pub(super) consent: Consent,
 }
 
 impl ConsentRow {
-    /// Index of the last use u64, 2^64 - 1 where there is none ‖ what [`SharedTerms::encode`] gives.
-    pub(super) fn encode(last_use: Option<u64>, terms_row: &[u8]) -> Vec<u8> {
-        [&last_use.unwrap_or(u64::MAX).to_be_bytes()[..], terms_row].concat()
+    /// Index of the last use u64, 2^64 - 1 where there is none ‖ kept after u64 ‖ what [`SharedTerms::encode`] gives.
+    pub(super) fn encode(&self, terms_row: &[u8]) -> Vec<u8> {
+        let (last_use, kept_after) = (self.last_use.unwrap_or(u64::MAX), self.kept_after.as_millis());
+        [&last_use.to_be_bytes()[..], &kept_after.to_be_bytes(), terms_row].concat()
     }
 
     pub(super) fn decode(id: ConsentId, stamp: Stamp, value: &[u8], terms: &SharedTerms) -> Result<Self, StoreError> {
         let malformed = || StoreError::Corrupt("a consent in the fold is malformed".to_owned());
-        let (last_use, row) = value.split_first_chunk::<8>().ok_or_else(malformed)?;
+        let (last_use, rest) = value.split_first_chunk::<8>().ok_or_else(malformed)?;
+        let (kept_after, row) = rest.split_first_chunk::<8>().ok_or_else(malformed)?;
         let last_use = u64::from_be_bytes(*last_use);
         let last_use = (last_use != u64::MAX).then_some(last_use);
-        Ok(Self { stamp, last_use, consent: terms.decode(id, row)? })
+        let kept_after = Timestamp::from_millis(u64::from_be_bytes(*kept_after));
+        Ok(Self { stamp, last_use, kept_after, consent: terms.decode(id, row)? })
     }
 }
 

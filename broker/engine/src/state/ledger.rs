@@ -72,6 +72,11 @@ impl State {
         Ok(self.consent_row(id)?.map(recorded))
     }
 
+    /// The record of the consent is kept for 36 months after this; `None` where there is no such consent.
+    pub(crate) fn consent_kept_after(&self, id: ConsentId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.consent_row(id)?.map(|row| row.kept_after))
+    }
+
     /// One consent and its entry.
     pub(crate) fn ledger_consent(&self, id: ConsentId) -> Result<Option<LedgerConsent>, StoreError> {
         let Some(row) = self.consent_row(id)? else { return Ok(None) };

@@ -40,5 +40,5 @@ fn plain_consent(key: &[u8], row: &[u8], terms: &SharedTerms) -> Result<Vec<u8>,
     let (stamp, value) = Stamp::split(row)?;
     let id = keys::consent_at(key).ok_or_else(|| StoreError::Corrupt("a consent's key is malformed".to_owned()))?;
     let row = ConsentRow::decode(id, stamp, value, terms)?;
-    Ok(stamp.row(&encode(&(row.last_use, &row.consent))?))
+    Ok(stamp.row(&encode(&(row.last_use, row.kept_after, &row.consent))?))
 }

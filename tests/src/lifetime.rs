@@ -1,0 +1,660 @@
+//! A log that lives for years: a real engine over a store in memory, a clock that a test moves, and everything that an
+//! administration, a person, a DPO and an operator may do, at any time.
+//!
+//! A life is a list of [`Deed`]s for each month. What the broker refuses is refused; what it may never do is fail by itself. What
+//! must hold after each month is checked by [`Lifetime::month_ends`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use unefois::config::Loaded;
+use unefois::init::{DEPARTMENT, Layout, OPERATOR, TOWN_HALL, init};
+use unefois_connectors::{Guarded, Limits};
+use unefois_consent::event::Decision;
+use unefois_consent::id::ConnectorName;
+use unefois_consent::registry::{RegistryFile, Role};
+use unefois_consent::{
+    Channel, ConsentId, Digest, EidasLevel, GroundKind, IdentityAssurance, Language, MandateId, MandateKind, Month,
+    PersonProof, PivotIdentity, Rules, Timestamp,
+};
+use unefois_engine::consents::{
+    AnswerCall, DecideCall, Indication, MandateCall, ProvenPerson, RecordCall, RenewCall, RequestCall, Standing, Terms,
+};
+use unefois_engine::registry::Apply;
+use unefois_engine::replay::{JournalSource, live_rows, replay, verify};
+use unefois_engine::seal::Opener;
+use unefois_engine::store::{Fold, Journal};
+use unefois_engine::{
+    Clock, Ed25519Signer, Engine, EngineError, EngineParts, ExchangeCall, ManualClock, Signer, VerifiedParticipant,
+};
+use unefois_proto::common::identity;
+use unefois_proto::fields::wire_instant;
+use unefois_proto::v1;
+use unefois_store::MemoryStore;
+
+use crate::ask::{ALLOWANCE, CANTEEN, allowance, canteen, grant_on, person};
+use crate::caller::caller;
+use crate::source::ScriptedSource;
+use crate::world;
+use crate::writers::record_call;
+
+/// A procedure whose traces an article keeps for twelve months.
+const SHORT: &str = "demande-europeenne";
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What may be done. Numbers are taken modulo what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Act {
+    AskByLaw,
+    AskShort,
+    AskProactively,
+    AskByConsent,
+    AskByAnyConsent,
+    AskUnderMandate,
+    AskAgain,
+    AskTooMuch,
+    AskAndWithdrawMeanwhile,
+    AskTooLate,
+    Record,
+    RecordUnderMandate,
+    Request,
+    Answer,
+    Renew,
+    RenewInPerson,
+    Decide,
+    DecideInPerson,
+    DecideUnderMandate,
+    Revoke,
+    Object,
+    ObjectInPerson,
+    Lift,
+    LiftInPerson,
+    Mandate,
+    EndMandate,
+    EndMandateInPerson,
+    ReadOwn,
+    ReadUnderMandate,
+    ReadReceipt,
+    ReadAsDpo,
+    ChangeRegistry,
+    ChangeRules,
+}
+
+impl Act {
+    /// Every act.
+    pub const ALL: [Self; 33] = [
+        Self::AskByLaw,
+        Self::AskShort,
+        Self::AskProactively,
+        Self::AskByConsent,
+        Self::AskByAnyConsent,
+        Self::AskUnderMandate,
+        Self::AskAgain,
+        Self::AskTooMuch,
+        Self::AskAndWithdrawMeanwhile,
+        Self::AskTooLate,
+        Self::Record,
+        Self::RecordUnderMandate,
+        Self::Request,
+        Self::Answer,
+        Self::Renew,
+        Self::RenewInPerson,
+        Self::Decide,
+        Self::DecideInPerson,
+        Self::DecideUnderMandate,
+        Self::Revoke,
+        Self::Object,
+        Self::ObjectInPerson,
+        Self::Lift,
+        Self::LiftInPerson,
+        Self::Mandate,
+        Self::EndMandate,
+        Self::EndMandateInPerson,
+        Self::ReadOwn,
+        Self::ReadUnderMandate,
+        Self::ReadReceipt,
+        Self::ReadAsDpo,
+        Self::ChangeRegistry,
+        Self::ChangeRules,
+    ];
+}
+
+/// One deed.
+#[derive(Debug, Clone, Copy)]
+pub struct Deed {
+    /// What.
+    pub act: Act,
+    /// By or about which person.
+    pub who: u8,
+    /// Which consent, mandate, question, decision.
+    pub which: u8,
+    /// How long something lasts.
+    pub span: u8,
+    /// In the last minutes of the month.
+    pub at_the_end: bool,
+}
+
+/// How a month ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MonthEnd {
+    /// The fold is built anew from the journal.
+    pub rebuilds: bool,
+    /// The log goes on under another key.
+    pub closes_shard: bool,
+}
+
+/// A log over years.
+pub struct Lifetime {
+    store: MemoryStore,
+    clock: Arc<ManualClock>,
+    source: Arc<ScriptedSource>,
+    connectors: Vec<ConnectorName>,
+    registry: RegistryFile,
+    signer: Arc<dyn Signer>,
+    shards: u32,
+    engine: Option<Arc<Engine>>,
+    /// The last question.
+    asked: Option<v1::ExchangeRequest>,
+    consents: Vec<ConsentId>,
+    mandates: Vec<MandateId>,
+}
+
+fn name(who: u8) -> &'static str {
+    ["MARCHAND", "DURAND", "MOREAU", "PETIT", "ROUX"][usize::from(who) % 5]
+}
+
+fn identity_of(who: u8) -> PivotIdentity {
+    identity("subject", Some(&person(name(who)))).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// The registry of `unefois init` for long, with procedures of several lengths.
+fn for_long(file: &mut RegistryFile) {
+    let forever = "2999-01-01T00:00:00Z".parse().unwrap();
+    for procedure in &mut file.procedures {
+        procedure.consent_max_days = 1_095;
+    }
+    for held in &mut file.habilitations {
+        held.valid_until = forever;
+        held.quota_per_day = Some(50);
+        if held.procedures.iter().any(|id| id.as_str() == CANTEEN) {
+            held.grounds.insert(GroundKind::Proactive);
+            held.retention_months = 12;
+        }
+    }
+    let mut short = file.procedures.iter().find(|p| p.id.as_str() == CANTEEN).unwrap().clone();
+    short.id = SHORT.parse().unwrap();
+    (short.trace_months, short.trace_article) = (12, "2022/1463 art. 17".to_owned());
+    file.procedures.push(short);
+    let of_canteen =
+        |held: &&unefois_consent::registry::Habilitation| held.procedures.iter().any(|id| id.as_str() == CANTEEN);
+    let mut held = file.habilitations.iter().find(of_canteen).unwrap().clone();
+    held.id = "saint-exemple-europe".parse().unwrap();
+    held.procedures = [SHORT.parse().unwrap()].into();
+    file.habilitations.push(held);
+}
+
+impl Lifetime {
+    /// A log that begins in the first hours of `month`.
+    pub async fn begin(month: Month) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = init(&folder.path().join("broker"), &Layout::development()).unwrap();
+        let mut loaded = Loaded::open(&made.config()).unwrap();
+        for_long(&mut loaded.registry);
+        let mut life = Self {
+            store: MemoryStore::new(),
+            clock: Arc::new(ManualClock::new(first_of(month))),
+            source: ScriptedSource::new(),
+            connectors: loaded.connectors.keys().cloned().collect(),
+            registry: loaded.registry,
+            signer: loaded.signer,
+            shards: 0,
+            engine: None,
+            asked: None,
+            consents: Vec::new(),
+            mandates: Vec::new(),
+        };
+        life.open().await;
+        life
+    }
+
+    async fn open(&mut self) {
+        let sources = self.connectors.iter().map(|name| {
+            let guarded = Guarded::new(name.clone(), self.source.clone(), Limits::default());
+            (name.clone(), Arc::new(guarded))
+        });
+        let store = Arc::new(self.store.clone());
+        let parts = EngineParts {
+            journal: store.clone(),
+            fold: store.clone(),
+            keys: store.clone(),
+            head: store,
+            signer: self.signer.clone(),
+            clock: self.clock.clone(),
+            sources: sources.collect::<BTreeMap<_, _>>(),
+            first_registry: self.registry.clone(),
+        };
+        self.engine = Some(Arc::new(Engine::open(parts, &mut |_, _| {}).await.unwrap()));
+    }
+
+    async fn close(&mut self) {
+        let engine = self.engine.take().unwrap();
+        tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
+        self.store.reopen();
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Kinds of all entries so far.
+    pub fn kinds(&self) -> BTreeSet<u8> {
+        let mut kinds = BTreeSet::new();
+        self.store
+            .read(0, &mut |batch| {
+                kinds.extend(batch.entries.iter().map(|entry| entry.leaf.kind));
+                unefois_engine::store::Visit::Continue
+            })
+            .unwrap();
+        kinds
+    }
+
+    /// Lives through the month of the clock: `deeds` in it, in their order, those at its end in its last minutes.
+    pub async fn month(&mut self, deeds: &[Deed]) {
+        let month = self.now().month();
+        let end = first_of(Month::from_number(month.number() + 1));
+        let pause = end.since(self.now()) / (u32::try_from(deeds.len()).unwrap() + 2);
+        for deed in deeds.iter().filter(|deed| !deed.at_the_end) {
+            self.clock.advance(pause);
+            self.may_be_refused(*deed).await;
+        }
+        self.clock.set(end.minus(HOUR / 8));
+        for deed in deeds.iter().filter(|deed| deed.at_the_end) {
+            self.clock.advance(HOUR / 360);
+            self.may_be_refused(*deed).await;
+        }
+        self.clock.set(end.plus(HOUR / 60));
+        // What was asked last is asked again on the other side of midnight, within the quarter of an hour.
+        if deeds.iter().any(|deed| deed.at_the_end) {
+            self.may_be_refused(Deed { act: Act::AskAgain, who: 0, which: 0, span: 0, at_the_end: false }).await;
+        }
+    }
+
+    /// The broker may refuse anything, and must not fail by itself.
+    async fn may_be_refused(&mut self, deed: Deed) {
+        match self.deed(deed).await {
+            Ok(())
+            | Err(
+                EngineError::Refused(_)
+                | EngineError::Malformed(_)
+                | EngineError::Registry(_)
+                | EngineError::NotFound(_)
+                | EngineError::NotAllowed(_)
+                | EngineError::WrongState(_)
+                | EngineError::DeadlineExceeded,
+            ) => {}
+            Err(other) => panic!("{deed:?} at {}: {other}", self.now()),
+        }
+    }
+
+    /// Purges what is due, day by day; then the log verifies and replays, and the fold holds what a replay gives, row by row,
+    /// also where it was built anew from what the purges left.
+    pub async fn month_ends(&mut self, ends: MonthEnd) {
+        loop {
+            // A broker purges once a day, and not before its clock was right for one.
+            self.clock.advance(24 * HOUR);
+            if self.engine().purge().await.unwrap().periods.is_empty() {
+                break;
+            }
+        }
+        if ends.closes_shard {
+            self.shards += 1;
+            let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+            let origin = format!("lifetime.example/{}", self.shards);
+            let next: Arc<dyn Signer> = Arc::new(Ed25519Signer::from_pkcs8(&origin, pkcs8.as_ref()).unwrap());
+            self.engine().close_shard(&*self.signer, &*next).await.unwrap();
+            self.signer = next;
+            // The next start folds the two ends.
+            self.close().await;
+            self.open().await;
+        }
+        self.close().await;
+        self.holds();
+        if ends.rebuilds {
+            let lived = live_rows(&self.store).unwrap();
+            self.store.clear().unwrap();
+            self.open().await;
+            self.close().await;
+            let rebuilt = live_rows(&self.store).unwrap();
+            assert!(lived == rebuilt, "{}", difference(&lived, &rebuilt));
+        }
+        self.open().await;
+    }
+
+    fn holds(&self) {
+        let (source, key) = (JournalSource(&self.store), self.signer.verifier_key());
+        let opener = Opener::new(Arc::new(self.store.clone()));
+        verify(&source, key, &opener, &mut |_, _| {}).unwrap();
+        let scratch = MemoryStore::new();
+        let report = replay(&source, key, &opener, Arc::new(scratch.clone()), &mut |_, _| {}).unwrap();
+        assert_eq!((report.entries, report.open), (self.store.end().entries(), 0));
+        assert_eq!(self.store.folded().unwrap(), report.entries, "the fold is behind after closing");
+        world::assert_same_state(&self.store, &scratch);
+    }
+
+    fn by(&self, siret: &str, role: Role) -> VerifiedParticipant {
+        let view = self.engine().registry();
+        let found = view.registry.participant(siret.parse().unwrap()).unwrap();
+        let key = found.keys.iter().find(|key| key.roles.contains(&role)).unwrap();
+        caller(self.engine(), key.fingerprint, role)
+    }
+
+    fn department(&self) -> VerifiedParticipant {
+        self.by(DEPARTMENT, Role::Exchange)
+    }
+
+    fn town_hall(&self) -> VerifiedParticipant {
+        self.by(TOWN_HALL, Role::Exchange)
+    }
+
+    fn proven(&self, who: u8, mandate: Option<MandateId>) -> ProvenPerson {
+        let assurance = IdentityAssurance {
+            level: EidasLevel::Substantial,
+            acr: "eidas2".to_owned(),
+            authenticated_at: self.now(),
+        };
+        let proof = PersonProof { issuer: "https://fc.example".to_owned(), assertion: Digest([5; 32]), assurance };
+        self.engine().proven(self.by(OPERATOR, Role::Portal), &identity_of(who), proof, mandate)
+    }
+
+    /// Until when something lasts: from a day to the longest consent, after now.
+    fn until(&self, span: u8) -> Timestamp {
+        let days = [1, 3, 20, 31, 90, 200, 365, 400, 700, 1_000, 1_094][usize::from(span) % 11];
+        self.now().plus(days * 24 * HOUR)
+    }
+
+    fn consent(&self, which: u8) -> ConsentId {
+        nth(&self.consents, which).unwrap_or(ConsentId([9; 16]))
+    }
+
+    fn mandate(&self, which: u8) -> MandateId {
+        nth(&self.mandates, which).unwrap_or(MandateId([9; 16]))
+    }
+
+    async fn deed(&mut self, deed: Deed) -> Result<(), EngineError> {
+        let Deed { act, who, which, .. } = deed;
+        let engine = Arc::clone(self.engine());
+        let (name, in_person) = (name(who), Standing::Person(self.proven(who, None)));
+        let consumer = |is_department: bool| if is_department { DEPARTMENT } else { TOWN_HALL }.parse().unwrap();
+        match act {
+            Act::AskByLaw => self.ask(canteen(name), None).await,
+            Act::AskShort => self.ask(v1::ExchangeRequest { procedure: SHORT.to_owned(), ..canteen(name) }, None).await,
+            Act::AskProactively => self.ask(crate::ask::proactive(canteen(name)), None).await,
+            Act::AskByConsent => {
+                let id = self.consent(which).to_string();
+                self.ask(allowance(name, Some(&id)), None).await
+            }
+            Act::AskByAnyConsent => self.ask(allowance(name, None), None).await,
+            Act::AskUnderMandate => {
+                let mandate_id = self.mandate(which).to_string();
+                self.ask(v1::ExchangeRequest { mandate_id, ..allowance(name, None) }, None).await
+            }
+            Act::AskAgain => match self.asked.clone() {
+                Some(question) => self.ask(question, None).await,
+                None => Ok(()),
+            },
+            Act::AskTooMuch => {
+                let attributes = vec!["dss.quotient_familial.adresse".to_owned()];
+                self.ask(v1::ExchangeRequest { attributes, ..canteen(name) }, None).await
+            }
+            Act::AskAndWithdrawMeanwhile => self.ask_and_withdraw(name, self.consent(which)).await,
+            Act::AskTooLate => self.ask(canteen(name), Some(Instant::now() + Duration::from_millis(1))).await,
+            Act::Record | Act::RecordUnderMandate => {
+                let mut wanted = grant_on(name, |_| {});
+                if act == Act::RecordUnderMandate {
+                    wanted.mandate_id = self.mandate(which).to_string();
+                }
+                let mut call = record_call(self.department(), &wanted);
+                self.on_terms(&mut call.terms, deed);
+                let recorded = engine.record_consent(call, soon()).await?;
+                self.consents.push(recorded.consent.id);
+                Ok(())
+            }
+            Act::Request => {
+                let RecordCall { caller, agent, identity, mut terms, .. } =
+                    record_call(self.department(), &grant_on(name, |_| {}));
+                self.on_terms(&mut terms, deed);
+                let call = RequestCall { caller, agent, identity, terms, answer_by: None };
+                let requested = engine.request_consent(call, soon()).await?;
+                self.consents.push(requested.consent.id);
+                Ok(())
+            }
+            Act::Answer => {
+                let (person, consent) = (self.proven(who, None), self.consent(which));
+                let call = AnswerCall { person, consent, language: Language::Fr, attributes: None, expires_at: None };
+                engine.answer_request(call, soon()).await.map(drop)
+            }
+            Act::Renew => self.renew(Standing::Backend(self.department()), deed).await,
+            Act::RenewInPerson => self.renew(in_person, deed).await,
+            Act::Decide => self.decide(Standing::Backend(self.department()), deed).await,
+            Act::DecideInPerson => self.decide(in_person, deed).await,
+            Act::DecideUnderMandate => {
+                self.decide(Standing::Person(self.proven(who, Some(self.mandate(which)))), deed).await
+            }
+            Act::Revoke => {
+                let standing = Standing::Authority(self.by(OPERATOR, Role::Registry));
+                let consent = self.consent(which);
+                let call = DecideCall { standing, consent, decision: Decision::Revoke, evidence: None };
+                engine.decide_consent(call, soon()).await.map(drop)
+            }
+            Act::Object => engine.record_objection(self.town_hall(), &identity_of(who), None, soon()).await.map(drop),
+            Act::Lift => engine.lift_objection(self.town_hall(), &identity_of(who), None, soon()).await.map(drop),
+            Act::ObjectInPerson | Act::LiftInPerson => {
+                let lift = act == Act::LiftInPerson;
+                let against = (consumer(which.is_multiple_of(3)), None);
+                engine.my_objection(self.proven(who, None), against, lift, soon()).await.map(drop)
+            }
+            Act::Mandate => {
+                let call = MandateCall {
+                    caller: self.department(),
+                    agent: "agent-7".to_owned(),
+                    principal: identity_of(who),
+                    representative: identity_of(who.wrapping_add(1 + which % 3)),
+                    kind: MandateKind::Mandatary,
+                    procedures: BTreeSet::new(),
+                    proof: Digest([7; 32]),
+                    not_before: None,
+                    expires_at: Some(self.until(deed.span)),
+                };
+                let mandate = engine.record_mandate(call, soon()).await?;
+                self.mandates.push(mandate.id);
+                Ok(())
+            }
+            Act::EndMandate => engine.end_mandate(self.department(), self.mandate(which), soon()).await.map(drop),
+            Act::EndMandateInPerson => {
+                engine.end_my_mandate(self.proven(who, None), self.mandate(which), soon()).await.map(drop)
+            }
+            Act::ReadOwn => {
+                engine.my_exchanges(self.proven(who, None), None, 20, soon()).await?;
+                engine.my_events(self.proven(who, None), None, soon()).await.map(drop)
+            }
+            Act::ReadUnderMandate => {
+                let person = self.proven(who, Some(self.mandate(which)));
+                engine.my_exchanges(person, None, 20, soon()).await.map(drop)
+            }
+            Act::ReadReceipt => {
+                let (found, _) = engine.my_exchanges(self.proven(who, None), None, 5, soon()).await?;
+                let Some(index) = found.first().and_then(|exchange| exchange.end_index) else { return Ok(()) };
+                let receipt = engine.my_receipt(self.proven(who, None), index, soon()).await?;
+                receipt.verify(self.signer.verifier_key()).map(drop).or_else(|_| self.of_a_closed_shard(&receipt))
+            }
+            Act::ReadAsDpo => {
+                let from = u64::from(which) * 3;
+                engine.entries(&self.by(OPERATOR, Role::Audit), from, 5, soon()).await.map(drop)
+            }
+            Act::ChangeRegistry => self.change_registry(which).await,
+            Act::ChangeRules => engine.change_rules(Rules::from_number(1 + u32::from(which % 2))).await.map(drop),
+        }
+    }
+
+    /// A receipt of a closed shard does not verify under the key of this one.
+    fn of_a_closed_shard(&self, receipt: &unefois_audit::Receipt) -> Result<(), EngineError> {
+        let origin = receipt.proof.checkpoint.lines().next().unwrap();
+        assert_ne!(origin, self.signer.verifier_key().name(), "a receipt does not verify");
+        Ok(())
+    }
+
+    /// Terms of any kind and length, from now or from a later day.
+    fn on_terms(&self, terms: &mut Terms, Deed { which, span, .. }: Deed) {
+        use unefois_consent::{ConsentUse, Frequency, TimeUnit};
+        let periodic = |times, per| ConsentUse::Periodic(Frequency { times, per });
+        terms.usage = [
+            ConsentUse::Repeated,
+            ConsentUse::OneTime,
+            periodic(1, TimeUnit::Month),
+            periodic(2, TimeUnit::Day),
+            periodic(1, TimeUnit::Year),
+        ][usize::from(which) % 5];
+        terms.expires_at = self.until(span);
+        if which.is_multiple_of(4) {
+            let later = self.now().plus(u32::from(span) * 24 * HOUR);
+            terms.not_before = Some(later);
+            terms.expires_at = later.plus(60 * 24 * HOUR);
+        }
+    }
+
+    fn call(&self, mut question: v1::ExchangeRequest, deadline: Option<Instant>) -> ExchangeCall {
+        use v1::exchange_request::Ground;
+        let is_new = self.asked.as_ref().is_none_or(|asked| asked.request_id != question.request_id);
+        let shown = match question.ground.as_mut().unwrap() {
+            Ground::LawRequest(ground) => ground.notice.as_mut(),
+            Ground::Proactive(ground) => ground.notice.as_mut(),
+            Ground::Consent(_) | Ground::ExplicitRequest(_) => None,
+        };
+        if let Some(shown) = shown.filter(|_| is_new) {
+            shown.shown_at = Some(wire_instant(self.now()));
+        }
+        let caller = if question.procedure == ALLOWANCE { self.department() } else { self.town_hall() };
+        let asked = unefois_proto::exchange::question(question).unwrap();
+        ExchangeCall {
+            recipient: caller.participant(),
+            caller,
+            agent: asked.agent,
+            procedure: asked.procedure,
+            habilitation: None,
+            attributes: asked.attributes,
+            filters: asked.filters,
+            ground: asked.ground,
+            mandate: asked.mandate,
+            identity: asked.identity,
+            access_token: None,
+            via: Vec::new(),
+            request_id: asked.request_id,
+            deadline: deadline.unwrap_or_else(soon),
+        }
+    }
+
+    async fn ask(&mut self, question: v1::ExchangeRequest, deadline: Option<Instant>) -> Result<(), EngineError> {
+        use v1::exchange_request::Ground;
+        let call = self.call(question.clone(), deadline);
+        let mut question = question;
+        // As it was asked, to ask it again.
+        if let unefois_consent::Ground::LawRequest { notice } | unefois_consent::Ground::Proactive { notice } =
+            &call.ground
+        {
+            match question.ground.as_mut().unwrap() {
+                Ground::LawRequest(ground) => {
+                    ground.notice.as_mut().unwrap().shown_at = Some(wire_instant(notice.shown_at))
+                }
+                Ground::Proactive(ground) => {
+                    ground.notice.as_mut().unwrap().shown_at = Some(wire_instant(notice.shown_at))
+                }
+                Ground::Consent(_) | Ground::ExplicitRequest(_) => {}
+            }
+        }
+        self.asked = Some(question);
+        self.engine().exchange(call).await.map(drop)
+    }
+
+    /// The answer comes when the consent is withdrawn.
+    async fn ask_and_withdraw(&mut self, name: &str, consent: ConsentId) -> Result<(), EngineError> {
+        let call = self.call(allowance(name, Some(&consent.to_string())), None);
+        let before = self.source.asked();
+        self.source.hold();
+        let engine = Arc::clone(self.engine());
+        let asking = tokio::spawn(async move { engine.exchange(call).await.map(drop) });
+        while self.source.asked() == before && !asking.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let standing = Standing::Backend(self.department());
+        let call = DecideCall { standing, consent, decision: Decision::Withdraw, evidence: None };
+        let withdrawn = self.engine().decide_consent(call, soon()).await;
+        self.source.release();
+        asking.await.unwrap()?;
+        withdrawn.map(drop)
+    }
+
+    async fn renew(&mut self, standing: Standing, deed: Deed) -> Result<(), EngineError> {
+        let indication = Indication { channel: Channel::Counter, evidence: None, assurance: None, mandate: None };
+        let call = RenewCall {
+            standing,
+            agent: "agent-7".to_owned(),
+            consent: self.consent(deed.which),
+            notice_version: 1,
+            language: Language::Fr,
+            expires_at: self.until(deed.span),
+            indication,
+        };
+        self.engine().renew_consent(call, soon()).await.map(drop)
+    }
+
+    async fn decide(&mut self, standing: Standing, deed: Deed) -> Result<(), EngineError> {
+        let decisions = [Decision::Pause, Decision::Resume, Decision::Withdraw, Decision::Refuse, Decision::Invalidate];
+        let decision = decisions[usize::from(deed.span) % decisions.len()];
+        let call = DecideCall { standing, consent: self.consent(deed.which), decision, evidence: None };
+        self.engine().decide_consent(call, soon()).await.map(drop)
+    }
+
+    /// Lets traces of the second procedure be kept for another time, or takes a right away for a while.
+    async fn change_registry(&mut self, which: u8) -> Result<(), EngineError> {
+        let view = self.engine().registry();
+        let mut file = view.registry.to_file();
+        if which.is_multiple_of(2) {
+            let short = file.procedures.iter_mut().find(|p| p.id.as_str() == SHORT).unwrap();
+            short.trace_months = [12, 36, 24, 3][usize::from(which / 2) % 4];
+            short.trace_article = if short.trace_months < 36 { "2022/1463 art. 17".to_owned() } else { String::new() };
+        } else {
+            let held = file.habilitations.iter_mut().find(|h| h.id.as_str() == "saint-exemple-europe").unwrap();
+            held.retention_months = 1 + u16::from(which % 12);
+        }
+        let operator = self.by(OPERATOR, Role::Registry);
+        self.engine().apply_registry(&operator, file, Apply::IfVersion(view.version), soon()).await.map(drop)
+    }
+}
+
+fn nth<T: Copy>(all: &[T], which: u8) -> Option<T> {
+    // The newest first: what is long over is asked for less often.
+    all.iter().rev().nth(usize::from(which) % all.len().max(1)).copied()
+}
+
+fn first_of(month: Month) -> Timestamp {
+    format!("{month}-01T00:00:00Z").parse().unwrap()
+}
+
+fn difference(lived: &[unefois_engine::store::Row], rebuilt: &[unefois_engine::store::Row]) -> String {
+    let only = |some: &[unefois_engine::store::Row], others: &[unefois_engine::store::Row]| {
+        let others: BTreeSet<_> = others.iter().collect();
+        let rows = some.iter().filter(|row| !others.contains(row));
+        rows.map(|(key, value)| world::row(key, value)).collect::<Vec<_>>().join("\n  ")
+    };
+    format!("only lived:\n  {}\nonly rebuilt:\n  {}", only(lived, rebuilt), only(rebuilt, lived))
+}
