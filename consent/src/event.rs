@@ -73,6 +73,9 @@ pub struct ConsentRecorded {
     /// Index of the entry of the mandate under which a representative gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mandate_entry: Option<u64>,
+    /// Index of the entry that used the window last which goes on in `consent.window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_entry: Option<u64>,
     /// The record is kept for 36 months after this: the end of this version or, where that is later, of one before it. An older
     /// version must not come to light again when this one is purged.
     pub kept_after: Timestamp,
@@ -183,6 +186,28 @@ pub struct MandateEnded {
     pub person: Option<PersonProof>,
 }
 
+/// How often one version of a consent was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Used {
+    /// Which version.
+    pub version: u32,
+    /// Index of the entry that recorded it.
+    pub recorded: u64,
+    /// How many exchanges used that version.
+    pub uses: u64,
+    /// Uses in the window of the last one, where it is periodic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowUses>,
+}
+
+impl Used {
+    /// As a consent stands whose version entry `recorded` recorded.
+    pub fn of(consent: &Consent, recorded: u64) -> Self {
+        Self { version: consent.version, recorded, uses: consent.uses, window: consent.window }
+    }
+}
+
 /// An exchange was permitted and the sources may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,6 +229,10 @@ pub struct Requested {
     /// By which consent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<ConsentId>,
+    /// How often that is used with this exchange; a retry uses it no more. It stands here so that the count outlives the records
+    /// of the uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
     /// Indexes of the entries about the person that the decision rests on, in order: [`crate::decide::rests_on`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests_on: Vec<u64>,
@@ -384,25 +413,18 @@ pub struct TracesRead {
 pub enum CarriedFact {
     /// Which reference a person has, whose traces are not all purged.
     Subject(NewSubject),
-    /// How often a consent was used up to the entry that is destroyed; the exchange itself is not carried over.
+    /// How often a consent was used up to an exchange whose record is destroyed; the exchange itself is not carried over.
     Uses(ConsentUses),
 }
 
-/// The uses of one version of a consent up to one exchange, that one included.
+/// How often a consent was used up to one exchange, that one included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsentUses {
     /// The consent.
     pub consent: ConsentId,
-    /// Its version.
-    pub version: u32,
-    /// Index of the entry that recorded that version.
-    pub recorded: u64,
-    /// How many exchanges used that version.
-    pub uses: u64,
-    /// Uses in the window of the last one, where it is periodic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<WindowUses>,
+    /// How often.
+    pub used: Used,
 }
 
 /// A fact was carried over from an older record, before that record's key was destroyed. The tree, which both entries are in,
@@ -410,7 +432,7 @@ pub struct ConsentUses {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Carried {
-    /// Index of the entry that recorded it first; of uses, that of the last one.
+    /// Index of the entry that recorded it first; of uses, that of the exchange.
     pub from: u64,
     /// The fact.
     pub fact: CarriedFact,

@@ -272,6 +272,13 @@ pub fn repeat(entries: &mut Vec<Entry>, at: usize) {
     entries.insert(at + 1, entries[at].clone());
 }
 
+/// Puts an entry in at `at`, with the time of the one that was there.
+pub fn put(entries: &mut Vec<Entry>, at: usize, mut entry: Entry) {
+    renumber(entries, at, |index| index + 1);
+    entry.time_ms = entries[at].time_ms;
+    entries.insert(at, entry);
+}
+
 /// Two neighbours change places; the times stay where they are, so that time does not go back.
 pub fn swap_with_next(entries: &mut [Entry], at: usize) {
     let times = (entries[at].time_ms, entries[at + 1].time_ms);

@@ -66,6 +66,7 @@ pub enum Act {
     Decide,
     DecideInPerson,
     DecideUnderMandate,
+    PauseAndResume,
     Revoke,
     Object,
     ObjectInPerson,
@@ -84,7 +85,7 @@ pub enum Act {
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AskByLaw,
         Self::AskShort,
         Self::AskProactively,
@@ -104,6 +105,7 @@ impl Act {
         Self::Decide,
         Self::DecideInPerson,
         Self::DecideUnderMandate,
+        Self::PauseAndResume,
         Self::Revoke,
         Self::Object,
         Self::ObjectInPerson,
@@ -449,6 +451,12 @@ impl Lifetime {
             Act::DecideInPerson => self.decide(in_person, deed).await,
             Act::DecideUnderMandate => {
                 self.decide(Standing::Person(self.proven(who, Some(self.mandate(which)))), deed).await
+            }
+            Act::PauseAndResume => {
+                let standing = Standing::Backend(self.department());
+                self.decide(standing.clone(), Deed { span: 0, ..deed }).await?;
+                self.clock.advance(HOUR);
+                self.decide(standing, Deed { span: 1, ..deed }).await
             }
             Act::Revoke => {
                 let standing = Standing::Authority(self.by(OPERATOR, Role::Registry));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use unefois_audit::Hash;
-use unefois_consent::event::{Carried, CarriedFact, Event, Purged, PurgedPeriod};
-use unefois_consent::{Digest, Month, RecordPeriod};
+use unefois_consent::event::{Carried, CarriedFact, ConsentUses, Event, Purged, PurgedPeriod};
+use unefois_consent::{ConsentId, Digest, Month, RecordPeriod};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -79,6 +79,8 @@ impl Engine {
     /// period, whatever its frame says, and then nothing is purged.
     async fn carry_over(&self, due: &Arc<BTreeSet<RecordPeriod>>) -> Result<(Contents, u64), EngineError> {
         let (mut contents, mut carried, mut next) = (Contents::default(), 0, self.first_of(due).await?);
+        // Of each consent the last of the uses that go.
+        let mut last_uses: BTreeMap<ConsentId, (u64, ConsentUses)> = BTreeMap::new();
         let end = self.head().entries();
         while next < end {
             let (journal, opener, wanted) = (Arc::clone(self.journal()), Arc::clone(self.opener()), Arc::clone(due));
@@ -96,9 +98,19 @@ impl Engine {
             };
             let candidates;
             (contents, candidates) = blocking(read).await?;
-            carried += self.carry_all(candidates, due).await?;
+            let (uses, subjects): (Vec<_>, Vec<_>) =
+                candidates.into_iter().partition(|candidate| matches!(candidate, Candidate::Uses { .. }));
+            for candidate in uses {
+                if let Candidate::Uses { uses, from } = candidate {
+                    let last = last_uses.entry(uses.consent).or_insert((from, uses));
+                    *last = if last.0 < from { (from, uses) } else { *last };
+                }
+            }
+            carried += self.carry_all(subjects, due).await?;
             next = upto;
         }
+        let last_uses = last_uses.into_values().map(|(from, uses)| Candidate::Uses { uses, from });
+        carried += self.carry_all(last_uses.collect(), due).await?;
         Ok((contents, carried))
     }
 
@@ -199,11 +211,12 @@ fn candidates_of(index: u64, entry: &SealedEntry, opener: &Opener) -> Result<Vec
             candidates.push(Candidate::Subject { tag: new.tag, from });
         }
         Event::Carried(Carried { from, fact: CarriedFact::Uses(uses) }) => {
-            candidates.push(Candidate::Uses { consent: uses.consent, from });
+            candidates.push(Candidate::Uses { uses, from });
         }
         other => {
             if let Event::Requested(requested) = other {
-                candidates.extend(requested.consent.map(|consent| Candidate::Uses { consent, from: index }));
+                let uses = requested.consent.zip(requested.used).map(|(consent, used)| ConsentUses { consent, used });
+                candidates.extend(uses.map(|uses| Candidate::Uses { uses, from: index }));
             }
         }
     }

@@ -240,6 +240,12 @@ impl<'a> Walk<'a> {
             self.note(LogFault::Entry { index: entries, what })?;
         }
         self.end_shard();
+        let end = Timestamp::from_millis(self.time_ms);
+        let never_ended: Vec<u64> = self.derivation.iter().flat_map(|derivation| derivation.never_ended(end)).collect();
+        for index in never_ended {
+            let what = "began an exchange that has no end, and no deadline is as long".to_owned();
+            self.note(LogFault::Entry { index, what })?;
+        }
         if let Some(derivation) = self.derivation {
             self.examined.report.open = derivation.open();
             let state = derivation.end()?;

@@ -153,7 +153,11 @@ impl Event {
                 introduces: [e.new_subject, None],
                 consumer: Some(e.consent.consumer),
                 shown_to: Some(e.consent.subject),
-                rests: [rest(RestKind::Version, e.before), rest(RestKind::Mandate, e.mandate_entry), None],
+                rests: [
+                    rest(RestKind::Version, e.before),
+                    rest(RestKind::Mandate, e.mandate_entry),
+                    rest(RestKind::Request, e.window_entry),
+                ],
                 ..EventFacts::kept(Keep::After(e.kept_after))
             },
             Self::ConsentRefused(e) => decided(Decision::Refuse, e),
@@ -200,7 +204,7 @@ impl Event {
             Self::Carried(e) => match e.fact {
                 CarriedFact::Subject(_) => traces,
                 CarriedFact::Uses(uses) => {
-                    EventFacts { rests: [rest(RestKind::Version, Some(uses.recorded)), None, None], ..traces }
+                    EventFacts { rests: [rest(RestKind::Version, Some(uses.used.recorded)), None, None], ..traces }
                 }
             },
             Self::TracesRead(e) => match &e.scope {

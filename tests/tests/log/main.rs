@@ -23,6 +23,7 @@ mod public_log;
 mod purge;
 mod refused_start;
 mod replay;
+mod replay_forged;
 mod replay_ledger;
 mod shards;
 mod shards_crash;

@@ -216,7 +216,7 @@ async fn an_entry_of_the_ledger_that_says_something_else_is_named() {
         (
             "for more time than asked",
             GRANTED,
-            "no answer to its request",
+            "is kept for another time than its versions",
             Box::new(|e| {
                 e.consent.expires_at = later(e.consent.expires_at);
             }),

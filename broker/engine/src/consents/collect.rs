@@ -31,7 +31,7 @@ pub(super) fn record(turn: &mut Turn<'_>, call: &RecordCall, tag: Digest) -> Res
         }
     };
     let word = Word { by: call.caller.actor(), person: None, mandate: call.indication.mandate };
-    append(turn, Event::ConsentGranted, (person, before), word, consent)
+    append(turn, Event::ConsentGranted, (person, Follows::entry(before)), word, consent)
 }
 
 pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> Result<LedgerConsent, EngineError> {
@@ -43,7 +43,7 @@ pub(super) fn request(turn: &mut Turn<'_>, call: &RequestCall, tag: Digest) -> R
     check_answer_by(&draft, answer_by, turn.now())?;
     let status = ConsentStatus::Requested { answer_by, code: turn.draw_code()? };
     let word = Word { by: call.caller.actor(), person: None, mandate: None };
-    append(turn, Event::ConsentRequested, (person, None), word, Consent { status, ..draft })
+    append(turn, Event::ConsentRequested, (person, Follows::entry(None)), word, Consent { status, ..draft })
 }
 
 /// A proven person gives what they were asked for, or less of it.
@@ -64,7 +64,7 @@ pub(super) fn answer_in_person(turn: &mut Turn<'_>, call: &AnswerCall) -> Result
     };
     let consent = answer(turn, &request, given)?;
     let person = Person::known(consent.subject);
-    append(turn, Event::ConsentGranted, (person, Some(request.index)), call.person.word(), consent)
+    append(turn, Event::ConsentGranted, (person, Follows::entry(Some(request.index))), call.person.word(), consent)
 }
 
 /// `given` as the answer to `request`, now.
@@ -138,7 +138,9 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         };
         return Err(EngineError::WrongState(rule));
     }
-    append(turn, Event::ConsentRenewed, (Person::known(next.subject), Some(current.index)), word, next)
+    let window_entry = current.last_use.filter(|_| next.window.is_some());
+    let follows = Follows { before: Some(current.index), window_entry };
+    append(turn, Event::ConsentRenewed, (Person::known(next.subject), follows), word, next)
 }
 
 /// A consent of whoever stands there, in whatever state. What is not theirs reads as if there were none.
@@ -209,12 +211,26 @@ fn draft(
     })
 }
 
-/// Checks the consent and writes it; nothing is written before everything is right. `before` is the entry that it answers or
-/// renews.
+/// What a consent follows.
+#[derive(Debug, Clone, Copy)]
+struct Follows {
+    /// Index of the entry that it answers or renews.
+    before: Option<u64>,
+    /// Index of the entry that used the window last which goes on in it.
+    window_entry: Option<u64>,
+}
+
+impl Follows {
+    fn entry(before: Option<u64>) -> Self {
+        Self { before, window_entry: None }
+    }
+}
+
+/// Checks the consent and writes it; nothing is written before everything is right.
 fn append(
     turn: &mut Turn<'_>,
     event: fn(Box<ConsentRecorded>) -> Event,
-    (person, before): (Person, Option<u64>),
+    (person, follows): (Person, Follows),
     word: Word,
     consent: Consent,
 ) -> Result<LedgerConsent, EngineError> {
@@ -227,8 +243,9 @@ fn append(
         new_subject,
         by: word.by,
         person: word.person,
-        before,
+        before: follows.before,
         mandate_entry: mandate.as_ref().map(|mandate| mandate.index),
+        window_entry: follows.window_entry,
         kept_after,
         consent: consent.clone(),
     };

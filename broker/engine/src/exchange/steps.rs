@@ -94,6 +94,7 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
     let new_subject = found.introduce(turn)?;
     match decided {
         Ok(permit) => {
+            let used = turn.state().used_by(&permit, turn.now())?;
             let written = turn.append(&Event::Requested(Box::new(Requested {
                 exchange: permit.exchange(),
                 attempt: permit.attempt(),
@@ -101,6 +102,7 @@ pub(super) fn begin(turn: &mut Turn<'_>, draft: Draft) -> Result<Begun, EngineEr
                 new_subject,
                 habilitation: permit.habilitation().clone(),
                 consent: permit.consent(),
+                used,
                 question,
                 rests_on,
             })))?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use unefois_audit::VerifierKey;
 use unefois_consent::decide::Permit;
 use unefois_consent::event::{
-    Actor, Carried, CarriedFact, Event, Keep, KeyMade, LogOpened, Purged, Reader, RegistryChanged, RestKind,
-    TraceScope, TracesRead,
+    Actor, Carried, CarriedFact, ConsentUses, Event, Keep, KeyMade, LogOpened, Purged, Reader, RegistryChanged,
+    RestKind, TraceScope, TracesRead,
 };
 use unefois_consent::registry::{Registry, Role};
 use unefois_consent::{Digest, Retention, SubjectRef, Timestamp};
@@ -63,6 +63,15 @@ pub(super) struct At<'a> {
     /// The purged entries before it.
     pub(super) destroyed: Destroyed<'a>,
     pub(super) opener: &'a Opener,
+}
+
+impl At<'_> {
+    /// How often the exchange that entry `from` began says that its consent was used.
+    fn reads_uses(&self, from: u64) -> Result<Option<ConsentUses>, Fault> {
+        let Some(entry) = self.destroyed.source.entry(from)? else { return Ok(None) };
+        let Some(Event::Requested(requested)) = self.opener.event(from, &entry)? else { return Ok(None) };
+        Ok(requested.consent.zip(requested.used).map(|(consent, used)| ConsentUses { consent, used }))
+    }
 }
 
 /// The state after the entries so far, and the permits of the exchanges under way.
@@ -295,10 +304,13 @@ impl Derivation {
                 .subject(&new.tag)?
                 .is_some_and(|known| known.subject == new.subject && known.stamp.from == carried.from),
             CarriedFact::Uses(uses) => {
-                if at.destroyed.at(at.index, RestKind::Version, Some(uses.recorded))?.is_some() {
+                let version = Some(uses.used.recorded);
+                if at.destroyed.at(at.index, RestKind::Version, version)?.is_some()
+                    || at.destroyed.at(at.index, RestKind::Request, Some(carried.from))?.is_some()
+                {
                     return Ok(Derived::Rests);
                 }
-                self.state.has_uses(uses, carried.from)?
+                at.reads_uses(carried.from)? == Some(*uses)
             }
         };
         must(known && carried.from < at.index, "carries over what was not there")?;

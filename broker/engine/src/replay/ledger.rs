@@ -128,10 +128,21 @@ impl Derivation {
         if at.destroyed.at(at.index, RestKind::Version, recorded.before)?.is_some() {
             return Ok(Derived::Rests);
         }
-        let current = self.version_before(recorded)?;
-        let next = current.is_some_and(|current| renews(&current, consent, recorded.person.is_some()));
+        let Some(mut current) = self.version_before(recorded)? else {
+            return no("renews a consent that is not there to renew");
+        };
+        let rests = if at.destroyed.at(at.index, RestKind::Request, recorded.window_entry)?.is_some() {
+            // How often the window was used is as the entry says it.
+            current.fact.window = consent.window;
+            Derived::Rests
+        } else {
+            let last_use = current.last_use.filter(|_| consent.window.is_some());
+            must(recorded.window_entry == last_use, "names another entry than the one that used its window last")?;
+            derived
+        };
+        let next = renews(&current, consent, recorded.person.is_some());
         must(next, "renews a consent that is not there to renew")?;
-        Ok(derived)
+        Ok(rests)
     }
 
     /// The version that is there, which must be the one that the entry says it answers or renews.

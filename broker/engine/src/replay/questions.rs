@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use unefois_consent::decide::{Earlier, Facts, Permit, RETRY_WINDOW, decide, explained_by, rests_on, still_permitted};
-use unefois_consent::event::{Answered, Dropped, Failed, FailureCause, Refused, Requested, Rest, RestKind};
+use unefois_consent::event::{Answered, Dropped, Failed, Refused, Requested, Rest, RestKind};
 use unefois_consent::exchange::MAX_ATTRIBUTES;
 use unefois_consent::{
     Event, ExchangeId, KeyFingerprint, OutcomeCode, Question, Reason, Refusal, SubjectRef, Timestamp,
@@ -37,6 +37,16 @@ impl Questions {
     }
 }
 
+/// An earlier attempt whose record was purged.
+enum PurgedAttempt<'a> {
+    /// There is none.
+    None,
+    /// As the one that was permitted after it implies it.
+    Was(Earlier),
+    /// It may have stood on one of the consents that these entries recorded, and on no other.
+    StoodOn(&'a [u64]),
+}
+
 /// What is decided again.
 struct Again {
     decided: Result<Permit, Refusal>,
@@ -51,13 +61,18 @@ impl Derivation {
         at: At<'_>,
         question: &Question,
         exchange: ExchangeId,
-        purged_attempt: Option<Earlier>,
+        purged: PurgedAttempt<'_>,
     ) -> Result<Again, Fault> {
         self.known(question.subject)?;
         let distinct: BTreeSet<_> = question.attributes.iter().collect();
         let is_asked = distinct.len() == question.attributes.len() && (1..=MAX_ATTRIBUTES).contains(&distinct.len());
         must(is_asked, "asks no attribute, one of them twice, or too many")?;
-        let person = self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
+        let mut person =
+            self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
+        if let PurgedAttempt::StoodOn(named) = purged {
+            person.consents.retain(|consent| named.contains(&consent.index));
+        }
+        let purged_attempt = if let PurgedAttempt::Was(earlier) = purged { Some(earlier) } else { None };
         let usage = self.state.usage(question.consumer)?;
         let earlier = self.state.earlier(question.consumer, &question.request_id)?.or(purged_attempt);
         let facts = Facts {
@@ -88,6 +103,7 @@ impl Derivation {
         let purged = self.purged_of(at, &requested.rests_on)?;
         let attempt = purged_attempt(at, requested, &purged)?;
         let rests = attempt.is_some();
+        let attempt = attempt.map_or(PurgedAttempt::None, PurgedAttempt::Was);
         let again = self.decide_again(at, question, requested.exchange, attempt)?;
         let permit = match again.decided {
             Ok(permit) => permit,
@@ -100,6 +116,8 @@ impl Derivation {
             && requested.first_at == again.earlier.as_ref().map(|earlier| earlier.at);
         must(same, "was permitted on other terms")?;
         must(again.rests_on == requested.rests_on, "rests on other entries than it says")?;
+        let used = self.state.used_by(&permit, at.time)?;
+        must(used == requested.used, "says that its consent was used another number of times")?;
         match &again.earlier {
             None => must(self.state.add_exchange(requested.exchange)?, "begins an exchange under the name of another")?,
             Some(earlier) => {
@@ -114,7 +132,9 @@ impl Derivation {
 
     pub(super) fn refused(&mut self, at: At<'_>, refused: &Refused) -> Result<Derived, Fault> {
         let purged = self.purged_of(at, &refused.rests_on)?;
-        let again = self.decide_again(at, &refused.question, refused.exchange, None)?;
+        let was_tried = purged.iter().any(|(_, gone)| gone.kind == Event::REQUESTED);
+        let attempt = if was_tried { PurgedAttempt::StoodOn(&refused.rests_on) } else { PurgedAttempt::None };
+        let again = self.decide_again(at, &refused.question, refused.exchange, attempt)?;
         must(self.state.add_exchange(refused.exchange)?, "refuses an exchange under the name of another")?;
         let derived = again.decided.err().map(|refusal| refusal.reasons().to_vec()).unwrap_or_default();
         // What rests on a purged entry cannot be derived; all else must be.
@@ -132,7 +152,11 @@ impl Derivation {
             return Ok(Derived::Decision);
         }
         must(!refused.reasons.is_empty(), "was refused for no reason")?;
-        must(rest(&refused.reasons) == rest(&derived), "was refused for other reasons than follow")?;
+        if rest(&refused.reasons) != rest(&derived) {
+            let codes = |reasons: &[Reason]| reasons.iter().map(|reason| reason.code()).collect::<Vec<_>>().join(", ");
+            let (said, derived) = (codes(&refused.reasons), codes(&derived));
+            return no(format!("was refused for other reasons than follow: {said}, and not {derived}"));
+        }
         let explained = refused.reasons.iter().any(|r| purged.iter().any(|(_, gone)| explained_by(gone.kind, *r)));
         must(explained, "rests on purged entries that explain nothing of it")?;
         Ok(Derived::Rests)
@@ -160,6 +184,14 @@ impl Derivation {
             Some(_) => no("ends an exchange that is another"),
             None => no("ends an exchange that was not under way"),
         }
+    }
+
+    /// Exchanges that have been under way for longer than any deadline when the log ends at `time`.
+    pub(super) fn never_ended(&self, time: Timestamp) -> impl Iterator<Item = u64> + '_ {
+        self.permits
+            .iter()
+            .filter(move |(_, permit)| time.since(permit.decided_at()) > LONGEST)
+            .map(|(index, _)| *index)
     }
 
     fn judge_again(&self, permit: &Permit, time: Timestamp) -> Result<Vec<Reason>, Fault> {
@@ -203,12 +235,8 @@ impl Derivation {
     }
 
     pub(super) fn failed(&mut self, at: At<'_>, failed: &Failed) -> Result<Derived, Fault> {
-        let late = match failed.cause {
-            // Whoever stopped may start again after years.
-            FailureCause::BrokerStopped | FailureCause::NoRoom | FailureCause::Internal => true,
-            FailureCause::DeadlineExceeded => false,
-        };
-        self.take_permit(at, failed.requested, (failed.exchange, failed.subject), late)?;
+        // One that failed gave nothing to anybody; whoever stopped may start again after years.
+        self.take_permit(at, failed.requested, (failed.exchange, failed.subject), true)?;
         Ok(Derived::Nothing)
     }
 }

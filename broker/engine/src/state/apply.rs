@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use unefois_consent::decide::{Earlier, Recorded};
 use unefois_consent::event::{
-    CarriedFact, ConsentDecided, ConsentUses, Decision, Event, NewSubject, Purged, Requested,
+    CarriedFact, ConsentDecided, ConsentUses, Decision, Event, NewSubject, Purged, Requested, Used,
 };
 use unefois_consent::{
     Consent, HabilitationId, Mandate, MandateId, Objection, ProcedureId, RecordPeriod, Retention, Timestamp,
@@ -156,10 +156,11 @@ impl State {
 
     /// The consent was used so often up to the purged entry `index`.
     fn restore_uses(&mut self, index: u64, uses: &ConsentUses) -> Result<(), StoreError> {
-        let Some(mut row) = self.consent_row(uses.consent)?.filter(|row| row.consent.version == uses.version) else {
+        let Used { recorded, uses: count, window, .. } = uses.used;
+        let Some(mut row) = self.consent_row(uses.consent)?.filter(|row| row.stamp.from == recorded) else {
             return Ok(());
         };
-        (row.consent.uses, row.consent.window, row.last_use) = (uses.uses, uses.window, Some(index));
+        (row.consent.uses, row.consent.window, row.last_use) = (count, window, Some(index));
         self.put_consent(&row)
     }
 

@@ -1,6 +1,7 @@
 //! The ledger's rows: consents, mandates, objections, and the traces of each person.
 
 use unefois_consent::decide::{Permit, PersonFacts, Recorded};
+use unefois_consent::event::Used;
 use unefois_consent::{
     Consent, ConsentId, Ground, GroundKind, Mandate, MandateId, Objection, ProcedureId, Question, Siret, SubjectRef,
     Timestamp,
@@ -70,6 +71,15 @@ impl State {
     pub(crate) fn consent_recorded(&self, id: ConsentId) -> Result<Option<Recorded<Consent>>, StoreError> {
         let recorded = |row: ConsentRow| Recorded { fact: row.consent, index: row.stamp.from, last_use: row.last_use };
         Ok(self.consent_row(id)?.map(recorded))
+    }
+
+    /// How often the consent of `permit` is used with its exchange; `None` where it uses none, or used it before.
+    pub(crate) fn used_by(&self, permit: &Permit, now: Timestamp) -> Result<Option<Used>, StoreError> {
+        let Some(id) = permit.consent().filter(|_| permit.attempt() == 1) else { return Ok(None) };
+        Ok(self.consent_recorded(id)?.map(|Recorded { fact: mut consent, index, .. }| {
+            consent.count_use(now);
+            Used::of(&consent, index)
+        }))
     }
 
     /// The record of the consent is kept for 36 months after this; `None` where there is no such consent.

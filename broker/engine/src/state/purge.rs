@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use unefois_consent::event::{CarriedFact, ConsentUses, NewSubject};
-use unefois_consent::{ConsentId, Digest, RecordPeriod, SubjectRef, Timestamp};
+use unefois_consent::{Digest, RecordPeriod, SubjectRef, Timestamp};
 
 use super::stamp::PurgedPeriods;
 use super::tables::Tables;
@@ -20,8 +20,8 @@ const LOOKED_AT: usize = 64;
 pub(crate) enum Candidate {
     /// A person whom the entry introduces, or carries over.
     Subject { tag: Digest, from: u64 },
-    /// A consent that the entry used, or whose uses it carries over, up to entry `from`.
-    Uses { consent: ConsentId, from: u64 },
+    /// How often a consent was used up to the exchange of entry `from`.
+    Uses { uses: ConsentUses, from: u64 },
 }
 
 impl State {
@@ -34,7 +34,10 @@ impl State {
     ) -> Result<Option<(u64, CarriedFact)>, StoreError> {
         match candidate {
             Candidate::Subject { tag, from } => self.subject_to_carry(tag, from, due),
-            Candidate::Uses { consent, from } => self.uses_to_carry(consent, from, due),
+            Candidate::Uses { uses, from } => {
+                let stays = self.consent_row(uses.consent)?.is_some_and(|row| !due.contains(&row.stamp.period));
+                Ok(stays.then_some((from, CarriedFact::Uses(uses))))
+            }
         }
     }
 
@@ -69,29 +72,6 @@ impl State {
             }
         }
         Ok(false)
-    }
-
-    fn uses_to_carry(
-        &self,
-        id: ConsentId,
-        from: u64,
-        due: &BTreeSet<RecordPeriod>,
-    ) -> Result<Option<(u64, CarriedFact)>, StoreError> {
-        let stays = self.consent_row(id)?.filter(|row| row.last_use == Some(from) && !due.contains(&row.stamp.period));
-        Ok(stays.map(|row| {
-            let (version, uses, window) = (row.consent.version, row.consent.uses, row.consent.window);
-            (from, CarriedFact::Uses(ConsentUses { consent: id, version, recorded: row.stamp.from, uses, window }))
-        }))
-    }
-
-    /// Whether the consent was used so often, the last time by entry `from`.
-    pub(crate) fn has_uses(&self, uses: &ConsentUses, from: u64) -> Result<bool, StoreError> {
-        let row = self.consent_row(uses.consent)?.filter(|row| row.last_use == Some(from));
-        Ok(row.is_some_and(|row| {
-            let consent = &row.consent;
-            (consent.version, row.stamp.from) == (uses.version, uses.recorded)
-                && (consent.uses, consent.window) == (uses.uses, uses.window)
-        }))
     }
 }
 
