@@ -100,6 +100,7 @@ impl LogFault {
             | StoreError::NotWritten(_)
             | StoreError::Unknown(_)
             | StoreError::Fenced(_)
+            | StoreError::Newer(_)
             | StoreError::Read(_) => error.into(),
         }
     }

@@ -315,8 +315,10 @@ impl Engine {
 fn closing_failed(error: StoreError) -> EngineError {
     match error {
         StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),
-        StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {
-            EngineError::Halted(error.to_string())
-        }
+        StoreError::Unknown(_)
+        | StoreError::Fenced(_)
+        | StoreError::Corrupt(_)
+        | StoreError::Newer(_)
+        | StoreError::Read(_) => EngineError::Halted(error.to_string()),
     }
 }

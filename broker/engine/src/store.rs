@@ -139,10 +139,18 @@ pub enum StoreError {
     /// What was read is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// What was read is of a newer format than this program has. Nothing is wrong with it.
+    #[error(
+        "the data folder is of a newer format than this program reads: {0}. Use the program that wrote it, or a newer one"
+    )]
+    Newer(String),
     /// A read failed.
     #[error("the store cannot be read: {0}")]
     Read(String),
 }
+
+/// The format of the data folder that this program writes and reads: that of journal, records and keys. `FORMAT.md` has it.
+pub const DATA_FORMAT: u32 = 1;
 
 impl StoreError {
     /// Stable code for logs and metrics.
@@ -153,6 +161,7 @@ impl StoreError {
             Self::Unknown(_) => "STORE_UNKNOWN",
             Self::Fenced(_) => "STORE_FENCED",
             Self::Corrupt(_) => "STORE_CORRUPT",
+            Self::Newer(_) => "STORE_NEWER",
             Self::Read(_) => "STORE_READ",
         }
     }

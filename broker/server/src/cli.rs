@@ -26,6 +26,10 @@ pub use output::{Failure, exit_code};
 pub(crate) use output::{describe, line as print_line};
 pub(crate) use receipt::verify as verify_receipt;
 
+/// The program's version, and the format of the data folder that it writes.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (data folder: format 1)");
+const _: () = assert!(unefois_engine::store::DATA_FORMAT == 1, "the version names the format");
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failed (broken, unreachable, does not verify), 2 wrong usage or configuration, 3 refused by law, right or rule.
 
@@ -35,7 +39,7 @@ Try it:
 
 /// A broker for « Dites-le-nous une fois »: administrations ask each other for what a person has already declared.
 #[derive(Debug, Parser)]
-#[command(name = "unefois", version, propagate_version = true, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "unefois", version = VERSION, propagate_version = true, after_help = AFTER_HELP, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -455,3 +455,18 @@ fn what_is_not_in_its_place_any_more_is_told_with_what_to_do() {
     fs::remove_file(segments(&data).pop().unwrap()).unwrap();
     assert!(check().is_err());
 }
+
+#[test]
+fn a_journal_of_a_newer_format_is_said_to_be_newer_and_is_not_touched() {
+    for (place, magic) in [(0, &b"UNEFSEG3"[..]), (4096, b"UFR2")] {
+        let (_folder, data) = filled();
+        let last = segments(&data).pop().unwrap();
+        let file = fs::OpenOptions::new().read(true).write(true).open(&last).unwrap();
+        file.write_all_at(magic, place).unwrap();
+        let before = fs::read(&last).unwrap();
+        let error = open(&data).unwrap_err();
+        assert_eq!(error.code(), "STORE_NEWER", "{error}");
+        assert_eq!(JournalReader::open(&data).unwrap_err().code(), "STORE_NEWER");
+        assert!(fs::read(&last).unwrap() == before, "a start that was refused wrote");
+    }
+}

@@ -261,7 +261,11 @@ impl Loop {
         self.parts.halt.set_room(prepared.as_ref().err());
         prepared.map_err(|error| match error {
             StoreError::Full(_) | StoreError::NotWritten(_) => EngineError::NoRoom(error),
-            StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {
+            StoreError::Unknown(_)
+            | StoreError::Fenced(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Newer(_)
+            | StoreError::Read(_) => {
                 self.parts.halt.halt(error.to_string());
                 self.parts.halt.error()
             }

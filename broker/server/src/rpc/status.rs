@@ -74,7 +74,7 @@ pub fn of(error: &EngineError) -> Status {
             StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => {
                 Code::Unavailable
             }
-            StoreError::Corrupt(_) | StoreError::Read(_) => Code::Internal,
+            StoreError::Corrupt(_) | StoreError::Newer(_) | StoreError::Read(_) => Code::Internal,
         },
         EngineError::Internal(_) | EngineError::Log(_) => Code::Internal,
     };

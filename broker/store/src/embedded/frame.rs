@@ -96,6 +96,11 @@ pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Whether `bytes` begin like a frame of a format that comes after this one.
+pub(super) fn is_newer(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'U', b'F', b'R', digit, ..] if digit.is_ascii_digit() && *digit > b'1')
+}
+
 /// Whether `bytes` begin like a frame.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)

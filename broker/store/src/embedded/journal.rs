@@ -188,7 +188,11 @@ impl FileJournal {
                     tracing::warn!(%error, "the next shard's first segment stays until the journal is opened again");
                 }
             }
-            StoreError::Unknown(_) | StoreError::Fenced(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {}
+            StoreError::Unknown(_)
+            | StoreError::Fenced(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Newer(_)
+            | StoreError::Read(_) => {}
         }
     }
 
@@ -389,7 +393,11 @@ impl Tail {
     fn fail_if_unknown(&mut self, error: &StoreError) {
         match error {
             StoreError::Unknown(_) | StoreError::Fenced(_) => self.failed = Some(error.clone()),
-            StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Corrupt(_) | StoreError::Read(_) => {}
+            StoreError::Full(_)
+            | StoreError::NotWritten(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Newer(_)
+            | StoreError::Read(_) => {}
         }
     }
 }

@@ -128,6 +128,9 @@ fn decode_header(bytes: &[u8]) -> Option<JournalEnd> {
 pub(super) fn read_header(file: &File, path: &Path) -> Result<JournalEnd, StoreError> {
     let mut bytes = vec![0; FRAMES as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|error| files::read_error(path, &error))?;
+    if matches!(bytes.strip_prefix(b"UNEFSEG"), Some([digit, ..]) if digit.is_ascii_digit() && *digit > b'2') {
+        return Err(StoreError::Newer(format!("{} has a header of a later version", path.display())));
+    }
     decode_header(&bytes).ok_or_else(|| StoreError::Corrupt(format!("{} has no valid header", path.display())))
 }
 
@@ -302,6 +305,10 @@ impl<'a> Frames<'a> {
         }
         let mut bytes = [0; frame::HEAD];
         self.file.read_exact_at(&mut bytes, self.offset).map_err(|error| files::read_error(self.path, &error))?;
+        if frame::is_newer(&bytes) {
+            let (path, offset) = (self.path.display(), self.offset);
+            return Err(StoreError::Newer(format!("{path} has a frame of a later version at byte {offset}")));
+        }
         let head = FrameHead::parse(&bytes);
         let fits = |head: &FrameHead| self.offset + head.length as u64 <= self.length;
         Ok(head.and_then(|head| if fits(&head) { Ok(head) } else { Err(NoFrame::Damaged) }))
