@@ -419,7 +419,12 @@ impl Lifetime {
                 self.ask(v1::ExchangeRequest { attributes, ..canteen(name) }, None).await
             }
             Act::AskAndWithdrawMeanwhile => self.ask_and_withdraw(name, self.consent(which)).await,
-            Act::AskTooLate => self.ask(canteen(name), Some(Instant::now() + Duration::from_millis(1))).await,
+            Act::AskTooLate => {
+                let question = canteen(name);
+                let late = self.ask(question.clone(), Some(Instant::now() + Duration::from_millis(1))).await;
+                // Whoever asks again waits for the end of what was asked too late, which goes on without its caller.
+                self.ask(question, None).await.and(late)
+            }
             Act::Record | Act::RecordUnderMandate => {
                 let mut wanted = grant_on(name, |_| {});
                 if act == Act::RecordUnderMandate {
