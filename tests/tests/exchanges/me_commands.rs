@@ -46,7 +46,9 @@ fn a_person_reads_gives_renews_objects_and_ends_by_command_line() {
     assert_eq!(me(&["decide", &id, "withdraw"])["state"], "WITHDRAWN");
 
     me(&["object", unefois::init::DEPARTMENT]);
-    let objections = me(&["objections"]);
+    let mut objections = me(&["objections"]);
+    let lapses = objections[0].as_object_mut().and_then(|objection| objection.remove("lapses_at"));
+    assert!(lapses.as_ref().and_then(|at| at.as_str()).is_some_and(|at| at.ends_with('Z')), "{lapses:?}");
     assert_eq!(objections, serde_json::json!([{ "consumer": unefois::init::DEPARTMENT, "procedure": "" }]));
     me(&["object", unefois::init::DEPARTMENT, "--lift"]);
     assert_eq!(me(&["objections"]), serde_json::json!([]));
