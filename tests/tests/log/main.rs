@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod clock;
 mod consent_races;
 mod crash;
 mod crash_matrix;
