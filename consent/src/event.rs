@@ -22,7 +22,7 @@ mod kind;
 mod shard;
 
 pub use facts::{EventFacts, Keep, Rest, RestKind};
-pub use shard::{LogOpened, PreviousShard, ShardClosed};
+pub use shard::{AcceptedClock, LogOpened, PreviousShard, ShardClosed};
 
 /// A subject's first appearance: its random reference and the keyed digest of the identity that maps to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -337,7 +337,8 @@ pub enum FailureCause {
     BrokerStopped,
     /// A fault of the broker.
     Internal,
-    /// There was no room for the entry of the answer, so the data was thrown away; this entry came when there was room.
+    /// The log took no entry for the answer, for want of room or of a clock that is right, so the data was thrown away; this entry
+    /// came when it did.
     NoRoom,
 }
 

@@ -369,6 +369,11 @@ impl Registry {
         attributes.into_iter().filter_map(|a| self.dataset(a.dataset())).map(|d| d.source).collect()
     }
 
+    /// All habilitations.
+    pub fn habilitations(&self) -> impl Iterator<Item = &Habilitation> {
+        self.habilitations.values().map(Arc::as_ref)
+    }
+
     /// The habilitations of a participant, in the order of names.
     pub fn habilitations_of(&self, participant: Siret) -> impl Iterator<Item = &Arc<Habilitation>> {
         self.held.get(&participant).into_iter().flatten().filter_map(|id| self.habilitations.get(id))

@@ -12,7 +12,7 @@ use crate::id::{serde_as_text, serde_as_text_or};
 /// Milliseconds in a day of the log. Leap seconds do not exist in Unix time.
 pub const DAY_MS: u64 = 86_400_000;
 
-/// An instant with millisecond precision. The log's time never goes back.
+/// An instant with millisecond precision.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 

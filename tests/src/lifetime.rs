@@ -244,6 +244,32 @@ impl Lifetime {
         self.engine = Some(Arc::new(Engine::open(parts, &mut |_, _| {}).await.unwrap()));
     }
 
+    /// Opens, and accepts the clock as an operator does where it is in doubt because nothing was written for months.
+    async fn start(&mut self) {
+        self.open().await;
+        if self.engine().check_clock().is_err() {
+            self.next_shard(true).await;
+        }
+    }
+
+    /// Goes on in another shard, because the key changes or because the clock is accepted.
+    async fn next_shard(&mut self, accepts_clock: bool) {
+        self.shards += 1;
+        let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+        let origin = format!("lifetime.example/{}", self.shards);
+        let next: Arc<dyn Signer> = Arc::new(Ed25519Signer::from_pkcs8(&origin, pkcs8.as_ref()).unwrap());
+        let closed = if accepts_clock {
+            self.engine().accept_clock(&*self.signer, &*next).await
+        } else {
+            self.engine().close_shard(&*self.signer, &*next).await
+        };
+        closed.unwrap();
+        self.signer = next;
+        // The next start folds the two ends.
+        self.close().await;
+        self.open().await;
+    }
+
     async fn close(&mut self) {
         let engine = self.engine.take().unwrap();
         tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
@@ -256,6 +282,11 @@ impl Lifetime {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Time passes until it is `time`; none does where it is later.
+    fn time_passes_until(&self, time: Timestamp) {
+        self.clock.advance(time.since(self.now()));
     }
 
     /// Kinds of all entries so far.
@@ -279,12 +310,12 @@ impl Lifetime {
             self.clock.advance(pause);
             self.may_be_refused(*deed).await;
         }
-        self.clock.set(end.minus(HOUR / 8));
+        self.time_passes_until(end.minus(HOUR / 8));
         for deed in deeds.iter().filter(|deed| deed.at_the_end) {
             self.clock.advance(HOUR / 360);
             self.may_be_refused(*deed).await;
         }
-        self.clock.set(end.plus(HOUR / 60));
+        self.time_passes_until(end.plus(HOUR / 60));
         // What was asked last is asked again on the other side of midnight, within the quarter of an hour.
         if deeds.iter().any(|deed| deed.at_the_end) {
             self.may_be_refused(Deed { act: Act::AskAgain, who: 0, which: 0, span: 0, at_the_end: false }).await;
@@ -319,15 +350,7 @@ impl Lifetime {
             }
         }
         if ends.closes_shard {
-            self.shards += 1;
-            let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
-            let origin = format!("lifetime.example/{}", self.shards);
-            let next: Arc<dyn Signer> = Arc::new(Ed25519Signer::from_pkcs8(&origin, pkcs8.as_ref()).unwrap());
-            self.engine().close_shard(&*self.signer, &*next).await.unwrap();
-            self.signer = next;
-            // The next start folds the two ends.
-            self.close().await;
-            self.open().await;
+            self.next_shard(false).await;
         }
         self.close().await;
         self.holds();
@@ -339,7 +362,7 @@ impl Lifetime {
             let rebuilt = live_rows(&self.store).unwrap();
             assert!(lived == rebuilt, "{}", difference(&lived, &rebuilt));
         }
-        self.open().await;
+        self.start().await;
     }
 
     fn holds(&self) {

@@ -11,7 +11,7 @@ use unefois_consent::event::{Actor, TraceScope, TracesRead};
 use unefois_consent::registry::Role;
 use unefois_engine::consents::{Indication, RecordCall, Terms};
 use unefois_engine::store::Fold;
-use unefois_engine::{Engine, EngineError, EngineParts, SystemClock, VerifiedParticipant};
+use unefois_engine::{Clock, Engine, EngineError, EngineParts, SystemClock, VerifiedParticipant};
 use unefois_proto::v1;
 use unefois_store::{EmbeddedStore, Options};
 
@@ -31,6 +31,17 @@ pub async fn open_with(
     options: &Options,
     over: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>,
 ) -> Result<(EmbeddedStore, Arc<Engine>), String> {
+    open_by(Arc::new(SystemClock), folder, data, options, over).await
+}
+
+/// Like [`open_with`], by another clock.
+pub async fn open_by(
+    clock: Arc<dyn Clock>,
+    folder: &Path,
+    data: &Path,
+    options: &Options,
+    over: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>,
+) -> Result<(EmbeddedStore, Arc<Engine>), String> {
     let loaded = Loaded::open(&folder.join("unefois.toml")).unwrap();
     let store = EmbeddedStore::open(data, options).map_err(|error| error.to_string())?;
     let parts = EngineParts {
@@ -39,7 +50,7 @@ pub async fn open_with(
         keys: store.keys.clone(),
         head: store.head.clone(),
         signer: loaded.signer,
-        clock: Arc::new(SystemClock),
+        clock,
         sources: loaded.connectors,
         first_registry: loaded.registry,
     };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use unefois_audit::Frontier;
@@ -14,6 +13,7 @@ use unefois_consent::registry::RegistryFile;
 use unefois_consent::{Digest, Retention, Rules, Timestamp};
 
 use crate::clock::Clock;
+use crate::clock_guard::{ClockFault, ClockGuard};
 use crate::committer::{Committer, FoldWriter, SignedHead};
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
@@ -79,18 +79,15 @@ pub struct Engine {
     keeper: Arc<Keeper>,
     watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
-    /// Whether the clock was far past the log's last entry at the start.
-    clock_jumped: bool,
+    clock_guard: Arc<ClockGuard>,
 }
-
-/// A clock that is further past the log's last entry at the start may be wrong, and a purge cannot be taken back.
-const CLOCK_MAY_PASS: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// The engine's threads and the ways to them.
 struct Running {
     sequencer: Sequencer,
     keeper: Arc<Keeper>,
     watch: Arc<Watch>,
+    clock_guard: Arc<ClockGuard>,
     /// In the order in which they end; those of the watch and of the keeper are the last.
     threads: Vec<JoinHandle<()>>,
 }
@@ -130,9 +127,11 @@ impl Running {
             halt: Arc::clone(halt),
         };
         let keeper = Arc::new(Keeper::new(Arc::clone(&parts.head), Arc::clone(head), Arc::clone(halt)));
+        let last = (state.size() > 0).then(|| state.time());
+        let clock_guard = Arc::new(ClockGuard::new(Arc::clone(&parts.clock), last));
         let sequencer_parts = SequencerParts {
             state,
-            clock: Arc::clone(&parts.clock),
+            clock: Arc::clone(&clock_guard),
             journal: Arc::clone(&parts.journal),
             halt: Arc::clone(halt),
             keeper: Arc::clone(&keeper),
@@ -149,7 +148,7 @@ impl Running {
         let watch_thread = halt.spawn("unefois-watch", move || watches.run())?;
         let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
         let threads = vec![sequence_thread, commit_thread, fold_thread, watch_thread, keeper_thread];
-        Ok(Self { sequencer, keeper, watch, threads })
+        Ok(Self { sequencer, keeper, watch, clock_guard, threads })
     }
 }
 
@@ -165,9 +164,8 @@ impl Engine {
         let halt = Arc::new(Halt::default());
         let head = Arc::new(ArcSwap::from_pointee(head));
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
-        let last_time = Timestamp::from_millis(parts.journal.end().last_time_ms);
-        let clock_jumped = state.size() > 0 && parts.clock.now().since(last_time) > CLOCK_MAY_PASS;
-        let Running { sequencer, keeper, watch, threads } = Running::start(&parts, state, tree, &head, &halt)?;
+        let Running { sequencer, keeper, watch, clock_guard, threads } =
+            Running::start(&parts, state, tree, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
             sequencer.clone(),
@@ -197,7 +195,7 @@ impl Engine {
             keeper,
             watch,
             clock: parts.clock,
-            clock_jumped,
+            clock_guard,
         };
         engine.go_on(&*parts.signer, subject_check, parts.first_registry).await?;
         engine.finish_purges().await?;
@@ -218,8 +216,14 @@ impl Engine {
             rules: Rules::NEWEST,
             subject_key,
             previous: None,
+            clock: None,
         };
+        let shard_opens = self.head().size == 1;
         let step = move |turn: &mut Turn<'_>| {
+            if shard_opens {
+                // The entry that opened it came alone, perhaps as the first of its month.
+                turn.know_key(Retention::LOG)?;
+            }
             if turn.state().size() == 0 {
                 turn.append(&Event::LogOpened(opened))?;
                 turn.know_key(Retention::TRACES)?;
@@ -229,10 +233,10 @@ impl Engine {
             let registry = Arc::clone(turn.state().registry());
             Ok(RegistryView { version: turn.state().registry_version(), registry })
         };
-        publish(&self.registry, self.sequencer.submit_to_end(step).await?.value);
+        publish(&self.registry, self.sequencer.submit_in_doubt(step).await?.value);
         let mut interrupted = 0;
         loop {
-            match self.sequencer.submit_to_end(end_interrupted).await?.value {
+            match self.sequencer.submit_in_doubt(end_interrupted).await?.value {
                 0 => break,
                 ended => interrupted += ended,
             }
@@ -282,9 +286,15 @@ impl Engine {
         self.halt.halted().await
     }
 
-    /// Fails where the engine has stopped, has no room for the next entry, or waits for its witnesses.
+    /// Fails where the engine has stopped, has no room for the next entry, waits for its witnesses, or doubts the clock.
     pub fn ready(&self) -> Result<(), EngineError> {
-        self.halt.ready()
+        self.halt.ready()?;
+        Ok(self.check_clock()?)
+    }
+
+    /// Fails while the clock is in doubt.
+    pub fn check_clock(&self) -> Result<(), ClockFault> {
+        self.clock_guard.now().map(drop)
     }
 
     /// Fails once the engine has stopped by itself.
@@ -346,8 +356,8 @@ impl Engine {
         &*self.head_file
     }
 
-    pub(crate) fn clock_jumped(&self) -> bool {
-        self.clock_jumped
+    pub(crate) fn clock_guard(&self) -> &ClockGuard {
+        &self.clock_guard
     }
 
     pub(crate) fn keys(&self) -> &Arc<dyn RecordKeys> {

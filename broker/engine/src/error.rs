@@ -1,8 +1,9 @@
 //! What can go wrong in the engine, told apart by what a caller does about it.
 
 use unefois_consent::registry::RegistryFault;
-use unefois_consent::{ExchangeId, Malformed, Refusal};
+use unefois_consent::{ExchangeId, Malformed, Month, Refusal};
 
+use crate::clock_guard::ClockFault;
 use crate::signer::SignError;
 use crate::store::StoreError;
 
@@ -35,6 +36,13 @@ pub enum EngineError {
     /// The caller may not do this.
     #[error("{0}")]
     NotAllowed(&'static str),
+    /// The log's time would go back into a month whose records were destroyed, and the next ones of that month could not be told
+    /// from them.
+    #[error(
+        "records of the month {0} were purged, so the log's time cannot go back to it or before it: keep the broker off until that \
+         month is over"
+    )]
+    MonthPurged(Month),
     /// What is there does not allow it now: a consent that has ended, a request that was answered.
     #[error("{0}")]
     WrongState(&'static str),
@@ -59,6 +67,9 @@ pub enum EngineError {
          on by itself when a quorum of them answers"
     )]
     LateQuorum,
+    /// The clock of the machine is in doubt; nothing was asked and nothing was written.
+    #[error(transparent)]
+    ClockWrong(#[from] ClockFault),
     /// The store or the signer failed; the engine has stopped and refuses everything until it is opened again.
     #[error("the broker has stopped to protect the log: {0}")]
     Halted(String),
@@ -82,6 +93,7 @@ impl EngineError {
             Self::Registry(_) => "REGISTRY_RULE",
             Self::NotFound(_) => "NOT_FOUND",
             Self::NotAllowed(_) => "NOT_ALLOWED",
+            Self::MonthPurged(_) => "MONTH_PURGED",
             Self::WrongState(_) => "WRONG_STATE",
             Self::RegistryMoved => "REGISTRY_MOVED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
@@ -89,6 +101,7 @@ impl EngineError {
             Self::NoRoom(_) => "STORE_FULL",
             Self::NotDelivered(error) => error.code(),
             Self::LateQuorum => "QUORUM_LATE",
+            Self::ClockWrong(_) => "CLOCK_WRONG",
             Self::Halted(_) => "HALTED",
             Self::Store(error) => error.code(),
             Self::Internal(_) => "INTERNAL",

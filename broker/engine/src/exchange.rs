@@ -341,7 +341,7 @@ impl Exchanges {
             steps::finish(turn, take(&taken)?, late, certificate)
         };
         match self.sequencer.submit_ending(step).await {
-            Err(error @ (EngineError::NoRoom(_) | EngineError::Overloaded)) => {
+            Err(error @ (EngineError::NoRoom(_) | EngineError::Overloaded | EngineError::ClockWrong(_))) => {
                 tokio::spawn(fail_later(self.sequencer.clone(), take(&held)?));
                 Err(EngineError::NotDelivered(Box::new(error)))
             }
@@ -385,7 +385,7 @@ async fn fail_later(sequencer: Sequencer, end: End) {
         let held = Arc::clone(&held);
         let step = move |turn: &mut Turn<'_>| steps::finish(turn, take(&held)?, Some(FailureCause::NoRoom), None);
         match sequencer.submit_ending(step).await {
-            Err(EngineError::NoRoom(_) | EngineError::Overloaded) => {}
+            Err(EngineError::NoRoom(_) | EngineError::Overloaded | EngineError::ClockWrong(_)) => {}
             // Logged; or the engine has stopped, and its next start logs the end.
             Ok(_) | Err(_) => return,
         }

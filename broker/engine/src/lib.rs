@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod caller;
 pub mod clock;
+mod clock_guard;
 pub mod committer;
 pub mod consents;
 pub mod engine;
@@ -35,6 +36,7 @@ mod witnessed;
 
 pub use caller::{Credential, VerifiedParticipant};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock_guard::{CLOCK_BOUND, ClockFault, MAY_PASS};
 pub use committer::SignedHead;
 pub use engine::{Engine, EngineParts};
 pub use error::{EngineError, LoggedRefusal};

@@ -62,7 +62,7 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     head::write(parts, &head)?;
     let subject_key = known.map_or_else(|| parts.keys.make_subject_key(), Ok)?;
     // An empty catch-up leaves the log's time to the journal.
-    state.raise_time(Timestamp::from_millis(end.last_time_ms));
+    state.set_time(Timestamp::from_millis(end.last_time_ms));
     Ok(Opened { state, head, frontier: end.frontier, shards, subject_key })
 }
 

@@ -9,7 +9,8 @@ use unefois_consent::Timestamp;
 use crate::committer::SignedHead;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::store::{Journal, StoreError, Visit};
+use crate::purge::first_not_before;
+use crate::store::{Journal, SealedEntry, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 
 impl Engine {
@@ -25,22 +26,10 @@ impl Engine {
 
     /// Index of the first entry that was not written more than `months` whole months ago.
     pub async fn first_within(&self, months: u32) -> Result<u64, EngineError> {
-        let (journal, now, end) = (Arc::clone(self.journal()), self.now().month(), self.head().entries());
-        blocking(move || {
-            let (mut older, mut end) = (0, end);
-            // Times never decrease: what is older comes first.
-            while older < end {
-                let middle = older + (end - older) / 2;
-                let mut is_older = false;
-                visit_entries(&*journal, middle, middle + 1, |_, entry| {
-                    is_older = now.since(Timestamp::from_millis(entry.leaf.time_ms).month()) > months;
-                    Ok(Visit::Stop)
-                })?;
-                if is_older { older = middle + 1 } else { end = middle }
-            }
-            Ok(older)
-        })
-        .await
+        let (journal, now) = (Arc::clone(self.journal()), self.now().month());
+        let is_older =
+            move |entry: &SealedEntry| now.since(Timestamp::from_millis(entry.leaf.time_ms).month()) > months;
+        blocking(move || Ok(first_not_before(&*journal, is_older)?)).await
     }
 }
 

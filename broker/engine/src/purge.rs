@@ -37,9 +37,16 @@ pub struct PurgeReport {
 
 impl Engine {
     /// Destroys the keys of all periods that were due in the oldest month in which any was. The periods of a later month wait
-    /// for the next day. Exchanges go on meanwhile. Safe to call again after any failure.
+    /// for the next day. Nothing is destroyed before the clock was right for a day. Exchanges go on meanwhile. Safe to call
+    /// again after any failure.
+    ///
+    /// # Errors
+    /// [`EngineError::ClockWrong`] while the clock is in doubt.
     pub async fn purge(&self) -> Result<PurgeReport, EngineError> {
         let _alone = self.purging().lock().await;
+        if !self.clock_guard().may_purge()? {
+            return Ok(PurgeReport::default());
+        }
         let look = |turn: &mut Turn<'_>| {
             let due = turn.state().due(turn.now().month()).filter(|_| turn.state().may_purge(turn.now()));
             Ok(due)
@@ -47,13 +54,6 @@ impl Engine {
         let Some((month, due)) = self.sequencer().submit_to_end(look).await?.value else {
             return Ok(PurgeReport::default());
         };
-        if self.clock_jumped() {
-            tracing::error!(
-                "the clock was weeks past the log's last entry when the broker started, so nothing is purged until its next \
-                 start: check the clock"
-            );
-            return Ok(PurgeReport::default());
-        }
         let due = Arc::new(due);
         let (contents, carried) = self.carry_over(&due).await?;
         let purged = purged(month, &due, contents);
@@ -160,7 +160,7 @@ impl Engine {
             periods.retain(|period| turn.state().purged().contains(*period));
             Ok(periods)
         };
-        for period in self.sequencer().submit_to_end(purged).await?.value {
+        for period in self.sequencer().submit_in_doubt(purged).await?.value {
             self.destroy(period).await?;
         }
         Ok(())
@@ -180,19 +180,35 @@ pub(crate) fn carry(turn: &mut Turn<'_>, from: u64, fact: CarriedFact) -> Result
     Ok(())
 }
 
-/// An index before which no entry of `month` or later lies: found by halving, since times do not go back but where an operator
-/// accepted a clock.
+/// An index before which no entry of `month` or later lies.
 fn first_in_month(journal: &dyn Journal, month: Month) -> Result<u64, StoreError> {
-    let (mut low, mut high) = (0, journal.end().entries());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if journal.entry(middle)?.is_some_and(|entry| entry.period().month < month) {
-            low = middle + 1;
-        } else {
-            high = middle;
+    first_not_before(journal, |entry| entry.period().month < month)
+}
+
+/// The first entry that is not `before` some time; the end of the log where all are. Each shard is searched by halving: within a
+/// shard times do not go back, and between two they do where an operator accepted a clock.
+pub(crate) fn first_not_before(
+    journal: &dyn Journal,
+    before: impl Fn(&SealedEntry) -> bool,
+) -> Result<u64, StoreError> {
+    let end = journal.end().entries();
+    let shards = journal.shards();
+    for (place, first) in shards.iter().enumerate() {
+        let shard_end = shards.get(place + 1).map_or(end, |next| (*next).min(end));
+        let (mut low, mut high) = (*first, shard_end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if journal.entry(middle)?.is_some_and(|entry| before(&entry)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if low < shard_end {
+            return Ok(low);
         }
     }
-    Ok(low)
+    Ok(end)
 }
 
 /// What of the record of an entry may have to be carried over.

@@ -209,7 +209,7 @@ struct Walk<'a> {
     total: u64,
     shards: &'a Shards,
     tree: Tree,
-    time_ms: u64,
+    time: Timestamp,
     examined: Examined,
     contents: Contents,
     kept: KeptAsLaw,
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
             total,
             shards,
             tree: Tree::default(),
-            time_ms: 0,
+            time: Timestamp::default(),
             examined: Examined::default(),
             contents: Contents::default(),
             kept: KeptAsLaw::default(),
@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
             self.note(LogFault::Entry { index: entries, what })?;
         }
         self.end_shard();
-        let end = Timestamp::from_millis(self.time_ms);
+        let end = self.time;
         let never_ended: Vec<u64> = self.derivation.iter().flat_map(|derivation| derivation.never_ended(end)).collect();
         for index in never_ended {
             let what = "began an exchange that has no end, and no deadline is as long".to_owned();
@@ -280,7 +280,7 @@ impl<'a> Walk<'a> {
         }
         let end = self.shards.after(batch.first).map_or(self.total, |next| next.first);
         for (index, entry) in (batch.first..).zip(&batch.entries) {
-            let timed = self.time(index, entry.leaf.time_ms);
+            let timed = self.time(index, entry.leaf.time_ms, shard);
             self.check(timed)?;
             let placed = self.place(index, entry.leaf.kind, shard.first..end);
             self.check(placed)?;
@@ -306,14 +306,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Times do not go back, and none is of the future.
-    fn time(&mut self, index: u64, time_ms: u64) -> Result<(), LogFault> {
-        let before = self.time_ms;
-        self.time_ms = before.max(time_ms);
-        if time_ms < before {
-            return fault(index, "its time is before the time of the entry before it");
+    /// Times do not go back but where a shard opens by a clock that an operator accepted, and none is of the future but those
+    /// that an operator took back like that.
+    fn time(&mut self, index: u64, time_ms: u64, shard: &Shard) -> Result<(), LogFault> {
+        let time = Timestamp::from_millis(time_ms);
+        let before = self.time;
+        self.time = if shard.accepts_clock(index) { time } else { before.max(time) };
+        if let Err(what) = shard.check_time(index, before, time) {
+            return fault(index, what);
         }
-        if Timestamp::from_millis(time_ms).since(self.look.now) > AHEAD {
+        if time.since(self.look.now) > AHEAD && !self.shards.is_of_wrong_clock(index, time) {
             return fault(index, "its time is more than a day in the future");
         }
         Ok(())

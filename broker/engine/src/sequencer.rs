@@ -22,7 +22,7 @@ use unefois_consent::{
 use zeroize::Zeroizing;
 
 use crate::caller::VerifiedParticipant;
-use crate::clock::Clock;
+use crate::clock_guard::ClockGuard;
 use crate::committer::{Commit, CommitResult, ToCommit};
 use crate::error::EngineError;
 use crate::halt::Halt;
@@ -224,14 +224,14 @@ impl Writer {
         Self { random: Randomness::new(), sealer, first, entries: Vec::new(), bytes: 0 }
     }
 
-    /// Adds the entry of an event.
+    /// Adds the entry of an event whose record is kept as long as the log.
     pub(crate) fn append(
         &mut self,
         index: u64,
-        (now, retention): (Timestamp, Retention),
+        (now, key): (Timestamp, KeyState),
         event: &Event,
     ) -> Result<Written, EngineError> {
-        self.write(index, (now, event.kind()), (retention, KeyState::Made), text_of(event)?)
+        self.write(index, (now, event.kind()), (Retention::LOG, key), text_of(event)?)
     }
 
     /// The entries so far.
@@ -283,9 +283,18 @@ type BoxedStep = Box<dyn FnOnce(Result<&mut Turn<'_>, EngineError>) -> Result<Op
 /// Sends the reply of a step when its commit is known.
 pub(crate) type BoxedReply = Box<dyn FnOnce(&CommitResult) + Send>;
 
+/// By which time a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timed {
+    /// That of the clock; refused while that is in doubt.
+    ByClock,
+    /// That of the clock, or of the last entry while the clock is in doubt.
+    ByLogInDoubt,
+}
+
 /// What the sequencer's thread is told.
 enum Command {
-    Run(BoxedStep),
+    Run(BoxedStep, Timed),
     /// Make durable and fold what there is, and end.
     Close,
 }
@@ -316,7 +325,7 @@ impl Queue {
 
     fn refuse_rest(&self, why: &EngineError) {
         while let Ok(command) = self.steps.try_recv() {
-            if let Command::Run(step) = command {
+            if let Command::Run(step, _) = command {
                 // It is told, and appends nothing.
                 let _ = step(Err(why.clone()));
             }
@@ -327,7 +336,7 @@ impl Queue {
 /// What the sequencer's thread works with.
 pub(crate) struct SequencerParts {
     pub(crate) state: State,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<ClockGuard>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) halt: Arc<Halt>,
     pub(crate) keeper: Arc<Keeper>,
@@ -384,6 +393,24 @@ impl Sequencer {
         T: Send + 'static,
         F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
     {
+        self.run(Timed::ByClock, step).await
+    }
+
+    /// Like [`Sequencer::submit_ending`], also while the clock is in doubt, by the time of the last entry then: for what an
+    /// opening looks up and ends, and for the end of a shard.
+    pub(crate) async fn submit_in_doubt<T, F>(&self, step: F) -> Result<Committed<T>, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
+    {
+        self.run(Timed::ByLogInDoubt, step).await
+    }
+
+    async fn run<T, F>(&self, timed: Timed, step: F) -> Result<Committed<T>, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Turn<'_>) -> Result<T, EngineError> + Send + 'static,
+    {
         let (sender, reply) = oneshot::channel();
         let boxed: BoxedStep = Box::new(move |turn| {
             let turn = match turn {
@@ -409,7 +436,7 @@ impl Sequencer {
             }
         });
         self.halt.check()?;
-        self.steps.try_send(Command::Run(boxed)).map_err(|error| match error {
+        self.steps.try_send(Command::Run(boxed, timed)).map_err(|error| match error {
             TrySendError::Full(_) => EngineError::Overloaded,
             TrySendError::Disconnected(_) => self.halt.error(),
         })?;

@@ -8,14 +8,14 @@
 use std::sync::Arc;
 
 use unefois_audit::{BatchProofs, Checkpoint, Frontier, Hash, Receipt, VerifierKey};
-use unefois_consent::event::{Event, LogOpened, PreviousShard, ShardClosed};
-use unefois_consent::{Digest, Retention, Rules, Timestamp};
+use unefois_consent::event::{AcceptedClock, Event, LogOpened, PreviousShard, ShardClosed};
+use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 
 use crate::committer::{Commit, SignedHead};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::replay::{BatchSource, LogFault, fault};
-use crate::seal::{Opener, Sealer};
+use crate::seal::{KeyState, Opener, Sealer};
 use crate::sequencer::{Turn, Writer};
 use crate::signer::Signer;
 use crate::store::{Batch, ShardChange, StoreError, Visit};
@@ -32,6 +32,25 @@ pub struct Shard {
     pub key: VerifierKey,
     /// Size and root of the tree of the shard before it, without the entry that closed that one; `None` in the first shard.
     pub(crate) previous: Option<(u64, Hash)>,
+    /// Where an operator accepted a clock with its first entry.
+    pub(crate) clock: Option<AcceptedClock>,
+}
+
+impl Shard {
+    /// Whether an operator accepted a clock with entry `index`.
+    pub(crate) fn accepts_clock(&self, index: u64) -> bool {
+        index == self.first && self.clock.is_some()
+    }
+
+    /// Whether entry `index` may be of `time` after one that is of `before`. The error says what is wrong with it.
+    pub(crate) fn check_time(&self, index: u64, before: Timestamp, time: Timestamp) -> Result<(), &'static str> {
+        match self.clock.filter(|_| index == self.first) {
+            Some(clock) if clock == (AcceptedClock { from: before, to: time }) => Ok(()),
+            Some(_) => Err("accepts a clock from another time to another than the entries have"),
+            None if time < before => Err("its time is before the time of the entry before it"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The shards of a log, in order.
@@ -54,7 +73,7 @@ impl Shards {
         }
         is_open(source, opener)?;
         let last = firsts.pop().unwrap_or(0);
-        let mut open = Shard { first: last, key: key.clone(), previous: None };
+        let mut open = Shard { first: last, key: key.clone(), previous: None, clock: None };
         let mut closed = Vec::new();
         let mut next = &mut open;
         for first in firsts.into_iter().rev() {
@@ -82,6 +101,12 @@ impl Shards {
     /// The shard that comes after the one that entry `index` is in.
     pub(crate) fn after(&self, index: u64) -> Option<&Shard> {
         self.all().find(|shard| shard.first > index)
+    }
+
+    /// Whether an entry of `time` and index `index` is of a clock that an operator found to be wrong later.
+    pub(crate) fn is_of_wrong_clock(&self, index: u64, time: Timestamp) -> bool {
+        let later = self.all().filter(|shard| shard.first > index);
+        later.filter_map(|shard| shard.clock).any(|clock| clock.to < time && time <= clock.from)
     }
 
     /// The shard that is open.
@@ -165,6 +190,7 @@ fn before(
         return fault(opening, "names another origin than that of the key before it");
     }
     next.previous = Some((previous.size, Hash(previous.root.0)));
+    next.clock = opened.clock;
 
     let (batch, Some(Event::ShardClosed(closed))) = entry_at(source, opener, closing)? else {
         return fault(closing, "does not close the shard that ends with it");
@@ -181,7 +207,7 @@ fn before(
     let Ok(head) = SignedHead::verified(&key, first, tree, &batch.signature) else {
         return fault(closing, format!("the head of its batch is not signed by {key}"));
     };
-    Ok((Shard { first, key, previous: None }, Arc::new(head)))
+    Ok((Shard { first, key, previous: None, clock: None }, Arc::new(head)))
 }
 
 /// Entry `index`, which must be the only one of its batch, and what it says.
@@ -223,6 +249,18 @@ pub struct ClosedShard {
     pub receipt: Receipt,
     /// The first head of the next shard.
     pub next: SignedHead,
+    /// From which time to which the log went with it; `None` where no clock was accepted.
+    pub clock: Option<AcceptedClock>,
+}
+
+/// What of a log its next shard says again.
+struct OfLog {
+    rules: Rules,
+    subject_key: Digest,
+    /// By which time the next shard opens, where that is accepted.
+    accepted: Option<Timestamp>,
+    /// Whether the key that seals the first entry was made already.
+    key: KeyState,
 }
 
 impl Engine {
@@ -230,47 +268,78 @@ impl Engine {
     /// an engine that is opened with it. `signer` is the one that this engine was opened with. Blocks for some writes.
     ///
     /// # Errors
-    /// [`EngineError::NotAllowed`] while exchanges are under way, and where a shard of the log had that origin already. After
-    /// another error opening again shows whether the shard is closed.
+    /// [`EngineError::NotAllowed`] while exchanges are under way, and where a shard of the log had that origin already;
+    /// [`EngineError::ClockWrong`] while the clock is in doubt. After another error opening again shows whether the shard is
+    /// closed.
     pub async fn close_shard(&self, signer: &dyn Signer, next: &dyn Signer) -> Result<ClosedShard, EngineError> {
+        self.check_clock()?;
+        self.end_shard(signer, next, None).await
+    }
+
+    /// Closes the shard under way like [`Engine::close_shard`], while the clock is in doubt: the next shard opens by the clock
+    /// as it is now, and says so. The log's time goes back where its last entry is later.
+    ///
+    /// # Errors
+    /// [`EngineError::NotAllowed`] where the clock is right, and in the cases of [`Engine::close_shard`];
+    /// [`EngineError::MonthPurged`] where the log's time would go back into a month that was purged.
+    pub async fn accept_clock(&self, signer: &dyn Signer, next: &dyn Signer) -> Result<ClosedShard, EngineError> {
+        if self.check_clock().is_ok() {
+            return Err(EngineError::NotAllowed("the clock fits the log; there is nothing to accept"));
+        }
+        self.end_shard(signer, next, Some(self.now())).await
+    }
+
+    async fn end_shard(
+        &self,
+        signer: &dyn Signer,
+        next: &dyn Signer,
+        accepted: Option<Timestamp>,
+    ) -> Result<ClosedShard, EngineError> {
         if let Some(why) = self.shards().why_not(next.verifier_key()) {
             return Err(EngineError::NotAllowed(why));
         }
-        let rest = |turn: &mut Turn<'_>| {
+        let rest = move |turn: &mut Turn<'_>| {
             if !turn.state().open().is_empty() {
                 return Err(EngineError::NotAllowed("exchanges are under way; a shard ends between them"));
+            }
+            if let Some(purged) = accepted.and_then(|to| turn.state().purged_since(to.month())) {
+                return Err(EngineError::MonthPurged(purged));
             }
             // The two entries that close the shard and open the next one are alone in their commits.
             turn.know_key(Retention::LOG)?;
             let subject_key =
                 turn.state().subject_key_check().ok_or(EngineError::Internal("the log has no beginning"))?;
-            Ok((turn.state().rules(), subject_key))
+            let opens = RecordPeriod::new(accepted.unwrap_or(turn.now()), Retention::LOG);
+            Ok(OfLog { rules: turn.state().rules(), subject_key, accepted, key: turn.state().key_state(opens) })
         };
-        let of_log = self.sequencer().submit_to_end(rest).await?.value;
+        let of_log = self.sequencer().submit_in_doubt(rest).await?.value;
         self.close();
         self.check()?;
-        self.change_shard(signer, next, of_log)
+        self.change_shard(signer, next, &of_log)
     }
 
-    fn change_shard(
-        &self,
-        signer: &dyn Signer,
-        next: &dyn Signer,
-        (rules, subject_key): (Rules, Digest),
-    ) -> Result<ClosedShard, EngineError> {
+    fn change_shard(&self, signer: &dyn Signer, next: &dyn Signer, of_log: &OfLog) -> Result<ClosedShard, EngineError> {
         let journal = self.journal();
         journal.reserve(CLOSING_BYTES).map_err(EngineError::NoRoom)?;
         let end = journal.end();
         let (closing, opening) = (end.entries(), end.entries().saturating_add(1));
-        let now = self.now().max(Timestamp::from_millis(end.last_time_ms));
+        let last = Timestamp::from_millis(end.last_time_ms);
+        let now = self.now().max(last);
+        // A clock in doubt gives no time to the shard that it does not belong to.
+        let (closes, opens) = match of_log.accepted {
+            Some(to) => (last, to),
+            None => (now, now),
+        };
         let (key, next_key) = (signer.verifier_key(), next.verifier_key());
 
+        let clock = of_log.accepted.map(|to| AcceptedClock { from: closes, to });
         // The next shard's first entry comes first: the last one of this shard names its checkpoint.
         let opened = Event::LogOpened(LogOpened {
             origin: next_key.name().to_owned(),
             verifier_key: next_key.to_string(),
-            rules,
-            subject_key,
+            rules: of_log.rules,
+            subject_key: of_log.subject_key,
+            clock,
             previous: Some(PreviousShard {
                 origin: key.name().to_owned(),
                 verifier_key: key.to_string(),
@@ -278,26 +347,27 @@ impl Engine {
                 root: Digest(end.frontier.root().0),
             }),
         });
-        let alone = |index, event: &Event, tree: &Frontier, signer: &dyn Signer| -> Result<_, EngineError> {
-            let mut writer = Writer::new(Sealer::new(Arc::clone(self.keys())), index);
-            let written = writer.append(index, (now, Retention::LOG), event)?;
-            let proofs = BatchProofs::new(tree, &[written.leaf.hash()]);
-            let (origin, size) = (signer.verifier_key().name().to_owned(), proofs.after().size());
-            let checkpoint = Checkpoint { origin, size, root: proofs.root() };
-            let signature = signer.sign(checkpoint.note_text().as_bytes())?;
-            let note = checkpoint.signed(&signature, signer.verifier_key().id());
-            let head =
-                SignedHead { shard: index.saturating_add(1).saturating_sub(size), size, root: proofs.root(), note };
-            let batch = Batch { first: index, entries: writer.take(), root: proofs.root(), signature };
-            Ok((batch, written, proofs, head))
-        };
-        let (next_batch, _, _, next_head) = alone(opening, &opened, &Frontier::new(), next)?;
+        let alone =
+            |index, (time, key), event: &Event, tree: &Frontier, signer: &dyn Signer| -> Result<_, EngineError> {
+                let mut writer = Writer::new(Sealer::new(Arc::clone(self.keys())), index);
+                let written = writer.append(index, (time, key), event)?;
+                let proofs = BatchProofs::new(tree, &[written.leaf.hash()]);
+                let (origin, size) = (signer.verifier_key().name().to_owned(), proofs.after().size());
+                let checkpoint = Checkpoint { origin, size, root: proofs.root() };
+                let signature = signer.sign(checkpoint.note_text().as_bytes())?;
+                let note = checkpoint.signed(&signature, signer.verifier_key().id());
+                let head =
+                    SignedHead { shard: index.saturating_add(1).saturating_sub(size), size, root: proofs.root(), note };
+                let batch = Batch { first: index, entries: writer.take(), root: proofs.root(), signature };
+                Ok((batch, written, proofs, head))
+            };
+        let (next_batch, _, _, next_head) = alone(opening, (opens, of_log.key), &opened, &Frontier::new(), next)?;
         let closed = Event::ShardClosed(ShardClosed {
             origin: next_key.name().to_owned(),
             verifier_key: next_key.to_string(),
             checkpoint: next_head.note.clone(),
         });
-        let (last, written, proofs, head) = alone(closing, &closed, &end.frontier, signer)?;
+        let (last, written, proofs, head) = alone(closing, (closes, KeyState::Made), &closed, &end.frontier, signer)?;
         let subtrees: Vec<_> = proofs.closed().collect();
         let change = ShardChange { last: &last, after: proofs.after(), closed: &subtrees, next: &next_batch };
         journal.close_shard(change).map_err(closing_failed)?;
@@ -308,7 +378,7 @@ impl Engine {
             tracing::warn!(%error, "the head file still has a head of the closed shard; the next start writes the new one");
         }
         let receipt = Commit::new(closing, proofs, head).receipt(written)?;
-        Ok(ClosedShard { first: end.shard, index: closing, receipt, next: next_head })
+        Ok(ClosedShard { first: end.shard, index: closing, receipt, next: next_head, clock })
     }
 }
 
@@ -320,5 +390,26 @@ fn closing_failed(error: StoreError) -> EngineError {
         | StoreError::Corrupt(_)
         | StoreError::Newer(_)
         | StoreError::Read(_) => EngineError::Halted(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_back_where_a_shard_says_so_and_nowhere_else() {
+        let at = Timestamp::from_millis;
+        let key: VerifierKey = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse().unwrap();
+        let shard = |clock| Shard { first: 7, key: key.clone(), previous: None, clock };
+        let plain = shard(None);
+        assert_eq!([plain.check_time(7, at(9), at(9)), plain.check_time(7, at(9), at(10))], [Ok(()), Ok(())]);
+        assert!(plain.check_time(7, at(9), at(8)).is_err() && plain.check_time(8, at(9), at(8)).is_err());
+        let back = shard(Some(AcceptedClock { from: at(9), to: at(2) }));
+        assert_eq!(back.check_time(7, at(9), at(2)), Ok(()));
+        for (index, before, time) in [(7, 9, 3), (7, 9, 9), (7, 8, 2), (7, 9, 10), (8, 9, 2)] {
+            assert!(back.check_time(index, at(before), at(time)).is_err(), "{index} {before} {time}");
+        }
+        assert_eq!(back.check_time(8, at(2), at(2)), Ok(()));
     }
 }

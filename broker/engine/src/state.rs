@@ -175,7 +175,11 @@ impl State {
         };
         let purged: BTreeSet<RecordPeriod> =
             rows.get(keys::PURGED)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
-        let log = rows.get(keys::LOG)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
+        let purged = PurgedPeriods::from_row(purged);
+        let log: LogFacts = rows.get(keys::LOG)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
+        if let Some((due, _)) = log.last_purge {
+            purged.count_uses_from(due);
+        }
         let open = rows.get(keys::OPEN)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
         Ok(Self {
             size,
@@ -187,7 +191,7 @@ impl State {
             rows,
             terms,
             met: Arc::new(MetIds::new(size == 0)),
-            purged: Arc::new(PurgedPeriods::from_row(purged)),
+            purged: Arc::new(purged),
             log,
             log_dirty: false,
             references: References::default(),
@@ -220,6 +224,11 @@ impl State {
     /// The periods that were purged.
     pub(crate) fn purged(&self) -> &Arc<PurgedPeriods> {
         &self.purged
+    }
+
+    /// The last month whose records were purged, all or some, where that is `month` or later.
+    pub(crate) fn purged_since(&self, month: Month) -> Option<Month> {
+        self.purged.last_month().filter(|purged| *purged >= month)
     }
 
     /// By which rules the next entry is decided.
@@ -334,9 +343,9 @@ impl State {
         Ok(usage)
     }
 
-    /// The log's time is at least `time`.
-    pub(crate) fn raise_time(&mut self, time: Timestamp) {
-        self.time = self.time.max(time);
+    /// The last entry is of `time`.
+    pub(crate) fn set_time(&mut self, time: Timestamp) {
+        self.time = time;
     }
 
     /// From here on the fold is built from so many entries, in chunks of [`BUILT_AT_ONCE`] rows, until [`State::built`].

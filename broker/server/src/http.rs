@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use unefois_engine::Engine;
+use unefois_engine::{Engine, EngineError};
 
 pub mod log;
 
@@ -107,6 +107,8 @@ fn metrics_text(handle: Option<&PrometheusHandle>) -> Response {
 async fn ready(State(Readiness(engine)): State<Readiness>) -> Response {
     match engine.ready() {
         Ok(()) => "ready\n".into_response(),
+        // The operator can do something about it, and it says nothing of anybody.
+        Err(EngineError::ClockWrong(fault)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")).into_response(),
         Err(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the engine has stopped, its disk is full, or its witnesses are late; see the broker's log\n",

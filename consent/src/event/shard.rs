@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Rules};
+use crate::{Digest, Rules, Timestamp};
 
 /// The log begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,19 @@ pub struct LogOpened {
     /// The shard that this one goes on from; absent in the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousShard>,
+    /// Where an operator accepted a clock that the log was not of. Only there time may go back; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<AcceptedClock>,
+}
+
+/// From which time to which the log's time went as an operator said so, back or ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedClock {
+    /// Time of the entry before.
+    pub from: Timestamp,
+    /// Time of this entry.
+    pub to: Timestamp,
 }
 
 /// The shard of a log that another one goes on from.

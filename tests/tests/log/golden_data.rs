@@ -119,7 +119,9 @@ async fn a_data_folder_of_the_first_version_opens_replays_and_goes_on() {
     }
 
     let options = Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
-    let (store, engine) = writers::open(&folder, &data, &options).await.unwrap();
+    // Whenever the test runs, the log did not stand still for too long.
+    let clock = Arc::new(ManualClock::new("2026-10-01T08:30:00Z".parse().unwrap()));
+    let (store, engine) = writers::open_by(clock, &folder, &data, &options, |fold| fold).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     engine.append(writers::entry(&engine), deadline).await.unwrap().verify(&key).unwrap();
     writers::close(store, engine).await;

@@ -10,6 +10,7 @@
 )]
 
 mod calendar;
+mod clock;
 mod consent_races;
 mod crash;
 mod crash_matrix;

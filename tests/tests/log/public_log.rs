@@ -26,7 +26,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
     (status, head, bytes[end + 4..].to_vec())
 }
 
-async fn fetch(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
+pub(crate) async fn fetch(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || get(address, &path)).await.unwrap()
 }

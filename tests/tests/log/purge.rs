@@ -22,7 +22,7 @@ use unefois_tests::sandbox::Sandbox;
 use unefois_tests::world;
 
 /// The middle of a month, so many months after January 2027.
-fn middle(months: u32) -> Timestamp {
+pub(crate) fn middle(months: u32) -> Timestamp {
     let month = Month::from_number("2027-01".parse::<Month>().unwrap().number() + months);
     format!("{month}-15T12:00:00Z").parse().unwrap()
 }
@@ -57,7 +57,7 @@ fn check(sandbox: &Sandbox) -> Report {
 }
 
 /// A question whose notice was shown today, by the clock of the test.
-fn today(mut question: v1::ExchangeRequest, now: Timestamp) -> v1::ExchangeRequest {
+pub(crate) fn today(mut question: v1::ExchangeRequest, now: Timestamp) -> v1::ExchangeRequest {
     use v1::exchange_request::Ground;
     let shown = match question.ground.as_mut().unwrap() {
         Ground::LawRequest(ground) => ground.notice.as_mut(),
@@ -71,7 +71,7 @@ fn today(mut question: v1::ExchangeRequest, now: Timestamp) -> v1::ExchangeReque
 }
 
 /// Lets every habilitation last longer than the test.
-fn for_long(file: &mut RegistryFile) {
+pub(crate) fn for_long(file: &mut RegistryFile) {
     file.habilitations.iter_mut().for_each(|held| held.valid_until = "2099-01-01T00:00:00Z".parse().unwrap());
 }
 
@@ -254,22 +254,6 @@ async fn a_record_cannot_be_kept_for_another_time_than_its_leaf_commits_to() {
     for said in [verified, replayed, started] {
         assert!(said.contains("does not commit to how long its record is kept"), "{said}");
     }
-}
-
-/// A clock that is years ahead when the broker starts destroys nothing.
-#[tokio::test]
-async fn a_clock_that_jumped_before_the_start_purges_nothing() {
-    let clock = Arc::new(ManualClock::new(middle(0)));
-    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
-    sandbox.stop().await;
-    let keys = FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap().len();
-    clock.set(middle(120));
-    sandbox.restart().await.unwrap();
-    let engine = Arc::clone(sandbox.broker().engine());
-    assert_eq!(engine.purge().await.unwrap().periods, []);
-    drop(engine);
-    assert!(FileKeys::open(&sandbox.data().join("keys")).unwrap().periods().unwrap().len() >= keys);
-    sandbox.finish().await;
 }
 
 #[tokio::test]

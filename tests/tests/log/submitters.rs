@@ -89,6 +89,10 @@ impl Clock for HeldClock {
         }
         SystemClock.now()
     }
+
+    fn boot(&self) -> Duration {
+        SystemClock.boot()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -262,6 +262,11 @@ impl Derivation {
         let same = opened.origin == at.key.name() && opened.verifier_key == at.key.to_string();
         must(same, "opens another log")?;
         must((at.index > 0) == opened.previous.is_some(), "says that entries come before it, or hides that")?;
+        if let Some(clock) = opened.clock {
+            must(at.index > 0, "accepts a clock where no entry comes before it")?;
+            let purged = self.state.purged_since(clock.to.month());
+            must(purged.is_none(), "goes back to a month whose records were purged")?;
+        }
         opened.rules.check().or_else(|fault| no(fault.to_string()))?;
         if at.index > 0 {
             must(opened.rules == self.state.rules(), "changes the rules without an entry that says so")?;

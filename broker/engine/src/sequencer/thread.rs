@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, TryRecvError, select};
 use unefois_consent::{RecordPeriod, Retention, Timestamp};
 
-use super::{BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Queue, SequencerParts, Turn, Writer};
+use super::{
+    BoxedReply, BoxedStep, Command, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Queue, SequencerParts, Timed, Turn, Writer,
+};
 use crate::committer::{FoldChunk, ToCommit};
 use crate::error::EngineError;
 use crate::seal::Sealer;
@@ -127,8 +129,8 @@ impl Loop {
         let steps = if self.takes_steps() { &self.queue.steps } else { &never };
         select! {
             recv(steps) -> step => match step {
-                Ok(Command::Run(step)) => {
-                    self.run_step(step);
+                Ok(Command::Run(step, timed)) => {
+                    self.run_step(step, timed);
                     Next::GoOn
                 }
                 Ok(Command::Close) | Err(_) => Next::Close,
@@ -206,7 +208,7 @@ impl Loop {
     fn run_steps(&mut self) -> Next {
         while self.takes_steps() && !self.committer_waits() {
             match self.queue.steps.try_recv() {
-                Ok(Command::Run(step)) => self.run_step(step),
+                Ok(Command::Run(step, timed)) => self.run_step(step, timed),
                 Ok(Command::Close) | Err(TryRecvError::Disconnected) => return Next::Close,
                 Err(TryRecvError::Empty) => break,
             }
@@ -229,22 +231,40 @@ impl Loop {
         }
     }
 
-    fn run_step(&mut self, step: BoxedStep) {
-        // The log's time never goes back.
-        let now = self.parts.clock.now().max(self.parts.state.time());
-        // ORDER: room and key first. When either is missing nothing was decided, and the next step may succeed.
+    fn run_step(&mut self, step: BoxedStep, timed: Timed) {
+        // ORDER: clock, room and key first. Where one is missing nothing was decided, and the next step may succeed.
+        let now = match self.time(timed) {
+            Ok(now) => now,
+            Err(error) => {
+                metrics::counter!("unefois_refused_for_clock_total").increment(1);
+                return self.refuse(step, error);
+            }
+        };
         if let Err(error) = self.make_room(now) {
             metrics::counter!("unefois_refused_for_room_total").increment(1);
-            if let Err(error) = step(Err(error)) {
-                self.parts.halt.halt(error.to_string());
-            }
-            return;
+            return self.refuse(step, error);
         }
         let mut turn = Turn { state: &mut self.parts.state, writer: &mut self.writer, now, step_bytes: 0 };
         match step(Ok(&mut turn)) {
             Ok(Some(reply)) => self.replies.push(reply),
             Ok(None) => {}
             Err(error) => self.parts.halt.halt(error.to_string()),
+        }
+    }
+
+    /// The time of what a step appends. It never goes back, but where a shard opens that says so.
+    fn time(&self, timed: Timed) -> Result<Timestamp, EngineError> {
+        let last = self.parts.state.time();
+        match (self.parts.clock.now(), timed) {
+            (Ok(now), _) => Ok(now.max(last)),
+            (Err(_), Timed::ByLogInDoubt) => Ok(last),
+            (Err(fault), Timed::ByClock) => Err(fault.into()),
+        }
+    }
+
+    fn refuse(&self, step: BoxedStep, error: EngineError) {
+        if let Err(error) = step(Err(error)) {
+            self.parts.halt.halt(error.to_string());
         }
     }
 

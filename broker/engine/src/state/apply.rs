@@ -62,6 +62,9 @@ impl State {
             Event::LogOpened(event) => {
                 self.log.rules = Some(event.rules);
                 self.log.subject_key.get_or_insert(event.subject_key);
+                if event.clock.is_some() {
+                    self.accept_clock(time);
+                }
                 self.log_dirty = true;
             }
             Event::KeyMade(event) => {
@@ -109,12 +112,26 @@ impl State {
         Ok(())
     }
 
+    /// The log goes on from `time`, which may be before that of the last entry.
+    fn accept_clock(&mut self, time: Timestamp) {
+        self.time = time;
+        // A day that comes again is counted anew.
+        let habilitations: Vec<_> = self.registry.habilitations().map(|held| keys::usage(&held.id)).collect();
+        habilitations.into_iter().for_each(|key| self.rows.remove(key));
+        // A purge of a time that does not count any more holds up none until that time comes.
+        if let Some((due, at)) = &mut self.log.last_purge {
+            (*due, *at) = ((*due).min(time.month()), (*at).min(time));
+            self.purged.count_uses_from(*due);
+        }
+    }
+
     fn apply_purge(&mut self, time: Timestamp, event: &Purged) {
         for covered in &event.periods {
             self.purged.insert(covered.period);
             self.log.keys.remove(&covered.period);
         }
         self.log.last_purge = Some((event.due, time));
+        self.purged.count_uses_from(event.due);
         self.log_dirty = true;
         // Nothing of a purged record stays.
         self.subjects.clear();

@@ -23,11 +23,13 @@ pub fn live_rows(fold: &dyn Fold) -> Result<Vec<Row>, StoreError> {
     let purged: BTreeSet<RecordPeriod> =
         fold.get(keys::PURGED)?.map(|row| decode(&row)).transpose()?.unwrap_or_default();
     let purged = PurgedPeriods::from_row(purged);
+    // Whatever time the log had when they were removed.
+    let uses_from = purged.newest_due();
     let terms = SharedTerms::load(fold)?;
     let mut rows = Vec::new();
     for (key, row) in fold.scan(b"", Some(&[0, 0xff]), usize::MAX)? {
         let table = key.get(..1).unwrap_or_default();
-        if [keys::ROOT, keys::LAYOUT, keys::TERMS].contains(&table) || is_gone(&key, &row, &purged)? {
+        if [keys::ROOT, keys::LAYOUT, keys::TERMS].contains(&table) || is_gone(&key, &row, &purged, uses_from)? {
             continue;
         }
         let row = if table == keys::CONSENTS { plain_consent(&key, &row, &terms)? } else { row };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use unefois_consent::event::{CarriedFact, ConsentUses, NewSubject};
-use unefois_consent::{Digest, RecordPeriod, SubjectRef, Timestamp};
+use unefois_consent::{Digest, Month, RecordPeriod, SubjectRef, Timestamp};
 
 use super::stamp::PurgedPeriods;
 use super::tables::Tables;
@@ -75,16 +75,16 @@ impl State {
     }
 }
 
-/// Whether a row counts for nothing any more: its record was purged, or it counts the uses of a day before the last purge.
-pub(super) fn is_gone(key: &[u8], row: &[u8], purged: &PurgedPeriods) -> Result<bool, StoreError> {
+/// Whether a row counts for nothing any more: its record was purged, or it counts the uses of a day before the month
+/// `uses_from`.
+pub(super) fn is_gone(key: &[u8], row: &[u8], purged: &PurgedPeriods, uses_from: Month) -> Result<bool, StoreError> {
     let Some(table) = key.get(..1) else { return Ok(false) };
     if keys::STAMPED.contains(&table) {
         return Ok(purged.contains(Stamp::split(row)?.0.period));
     }
     if table == keys::USAGE {
         let day_ms = decode::<UsageRow>(row)?.day.saturating_mul(unefois_consent::time::DAY_MS);
-        let month = Timestamp::from_millis(day_ms).month();
-        return Ok(purged.newest_due().is_some_and(|due| month < due));
+        return Ok(Timestamp::from_millis(day_ms).month() < uses_from);
     }
     Ok(false)
 }
@@ -117,7 +117,7 @@ impl Sweeper {
         }
         let mut gone = Vec::new();
         for (key, row) in self.tables.page(fold)? {
-            if is_gone(&key, &row, &self.purged)? {
+            if is_gone(&key, &row, &self.purged, self.purged.uses_count_from())? {
                 gone.push(key);
             }
         }

@@ -4,7 +4,7 @@
 //! is as good as gone from that entry of the log on; the fold removes it when it gets to it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use unefois_consent::{Month, RecordPeriod, Retention};
@@ -54,11 +54,23 @@ impl Stamp {
 pub(crate) struct PurgedPeriods {
     count: AtomicU64,
     periods: RwLock<BTreeSet<RecordPeriod>>,
+    /// Number of the month before which no uses of a day count any more; 0 where there was no purge.
+    uses_count_from: AtomicU32,
 }
 
 impl PurgedPeriods {
     pub(super) fn from_row(periods: BTreeSet<RecordPeriod>) -> Self {
-        Self { count: AtomicU64::new(periods.len() as u64), periods: RwLock::new(periods) }
+        let count = AtomicU64::new(periods.len() as u64);
+        Self { count, periods: RwLock::new(periods), uses_count_from: AtomicU32::default() }
+    }
+
+    /// Uses of days before `month` count for nothing any more. It goes back where an operator accepts a clock.
+    pub(super) fn count_uses_from(&self, month: Month) {
+        self.uses_count_from.store(month.number(), Ordering::Release);
+    }
+
+    pub(super) fn uses_count_from(&self) -> Month {
+        Month::from_number(self.uses_count_from.load(Ordering::Acquire))
     }
 
     /// How many there are. It only grows.
@@ -71,8 +83,14 @@ impl PurgedPeriods {
     }
 
     /// The newest month in which a purged period was due.
-    pub(super) fn newest_due(&self) -> Option<Month> {
-        self.periods.read().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|period| period.due()).max()
+    pub(super) fn newest_due(&self) -> Month {
+        let periods = self.periods.read().unwrap_or_else(PoisonError::into_inner);
+        periods.iter().filter_map(|period| period.due()).max().unwrap_or(Month::from_number(0))
+    }
+
+    /// The newest month of which a period was purged.
+    pub(super) fn last_month(&self) -> Option<Month> {
+        self.periods.read().unwrap_or_else(PoisonError::into_inner).iter().map(|period| period.month).max()
     }
 
     pub(super) fn insert(&self, period: RecordPeriod) {

@@ -1,4 +1,5 @@
-//! `audit list`, `mirror`, `accept-head` and `set-rules`; `verify`, `replay` and `close-shard` have modules of their own.
+//! `audit list`, `mirror`, `accept-head` and `set-rules`; `verify`, `replay`, `close-shard` and `accept-clock` have modules of
+//! their own.
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ mod close_shard;
 
 use check::does_not_hold;
 pub(crate) use check::{Check, check_files, report_text};
+use close_shard::Closing;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -63,6 +65,16 @@ pub(crate) enum AuditCommand {
         after_help = "Example:\n  unefois audit close-shard --config unefois.toml --shard 2027 --signing-key keys/log-2027.key --receipt closed.json"
     )]
     CloseShard(close_shard::CloseShardArgs),
+    /// Go on by the clock as it is, where the log's last entry is of another time
+    ///
+    /// A broker writes nothing while the clock is before the log's last entry, or more than 92 days after it. Put the clock
+    /// right first. Where it is right, because the log was written by a wrong clock or the broker was off for so long, this command
+    /// closes the shard like close-shard, and the next shard begins with an entry that says from which time to which the log
+    /// goes. The broker must not be running.
+    #[command(
+        after_help = "Example:\n  unefois audit accept-clock --config unefois.toml --shard 2027b --signing-key keys/log-2027b.key --receipt closed.json"
+    )]
+    AcceptClock(close_shard::CloseShardArgs),
     /// Let other rules decide from the next entry on
     ///
     /// The version of the rules stands in the log, so that old decisions are derived by the rules of their time. A newer program
@@ -130,7 +142,8 @@ pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
         AuditCommand::Replay(args) => check::run(&args, Check::Replay),
         AuditCommand::Mirror(args) => mirror(args).await,
         AuditCommand::AcceptHead(args) => accept_head(&args),
-        AuditCommand::CloseShard(args) => close_shard::run(args).await,
+        AuditCommand::CloseShard(args) => close_shard::run(args, Closing::NextKey).await,
+        AuditCommand::AcceptClock(args) => close_shard::run(args, Closing::AcceptClock).await,
         AuditCommand::SetRules(args) => set_rules(args).await,
     }
 }

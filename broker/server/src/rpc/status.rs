@@ -64,12 +64,12 @@ pub fn of(error: &EngineError) -> Status {
         EngineError::Registry(fault) => return bad_request("REGISTRY_RULE", &fault.place, &fault.rule),
         EngineError::NotFound(_) => Code::NotFound,
         EngineError::NotAllowed(_) => Code::PermissionDenied,
-        EngineError::WrongState(_) => Code::FailedPrecondition,
+        EngineError::WrongState(_) | EngineError::MonthPurged(_) => Code::FailedPrecondition,
         EngineError::RegistryMoved => Code::Aborted,
         EngineError::DeadlineExceeded => Code::DeadlineExceeded,
         EngineError::Overloaded => Code::ResourceExhausted,
         EngineError::NoRoom(_) | EngineError::NotDelivered(_) | EngineError::LateQuorum => Code::Unavailable,
-        EngineError::Halted(_) => Code::Unavailable,
+        EngineError::ClockWrong(_) | EngineError::Halted(_) => Code::Unavailable,
         EngineError::Store(error) => match error {
             StoreError::Full(_) | StoreError::NotWritten(_) | StoreError::Unknown(_) | StoreError::Fenced(_) => {
                 Code::Unavailable
@@ -93,6 +93,9 @@ fn message(error: &EngineError, code: Code) -> String {
         (EngineError::LateQuorum, _) => {
             "the witnesses of the broker's log are late: nothing was asked and nothing was logged; try again later with the same request_id".to_owned()
         }
+        (EngineError::ClockWrong(_), _) => {
+            "the clock of the broker's machine is wrong: nothing was asked and nothing was logged; try again later with the same request_id".to_owned()
+        }
         (EngineError::Halted(_) | EngineError::Store(_), Code::Unavailable) => {
             "the broker has stopped to protect its log; try again later with the same request_id".to_owned()
         }
@@ -107,6 +110,7 @@ fn message(error: &EngineError, code: Code) -> String {
             | EngineError::NotFound(_)
             | EngineError::NotAllowed(_)
             | EngineError::WrongState(_)
+            | EngineError::MonthPurged(_)
             | EngineError::RegistryMoved
             | EngineError::DeadlineExceeded
             | EngineError::Overloaded,

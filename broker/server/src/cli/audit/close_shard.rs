@@ -1,4 +1,4 @@
-//! `audit close-shard`.
+//! `audit close-shard` and `audit accept-clock`.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -37,13 +37,22 @@ fn shard_name(text: &str) -> Result<String, &'static str> {
     if is_shard_name(text) { Ok(text.to_owned()) } else { Err(SHARD_NAME_RULE) }
 }
 
-pub(super) async fn run(args: CloseShardArgs) -> Result<(), Failure> {
+/// Why a shard is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// The log goes on under another key.
+    NextKey,
+    /// The log goes on by another time.
+    AcceptClock,
+}
+
+pub(super) async fn run(args: CloseShardArgs, closing: Closing) -> Result<(), Failure> {
     let loaded = Loaded::open(&args.config)?;
     let made = make_key(&args.signing_key)?;
     let next = read_key("--signing-key", &loaded.config.log.origin_of(Some(&args.shard)), &args.signing_key)?;
     // Before anything is closed: a file that cannot be written is no reason to close a shard without its receipt.
     let mut receipt = open_receipt(&args.receipt)?;
-    let closed = close(loaded, &next).await.inspect_err(|_| remove_if_empty(&args.receipt))?;
+    let closed = close(loaded, &next, closing).await.inspect_err(|_| remove_if_empty(&args.receipt))?;
     let written = receipt.write_all(closed.receipt.to_json().as_bytes()).and_then(|()| receipt.sync_all());
     written.map_err(|error| {
         Failure::Failed(format!(
@@ -57,7 +66,7 @@ pub(super) async fn run(args: CloseShardArgs) -> Result<(), Failure> {
     let key = next.verifier_key().to_string();
     if args.json {
         json(&serde_json::json!({
-            "closed_with_entry": closed.index, "shard": args.shard, "verifier_key": key, "key_made": made,
+            "closed_with_entry": closed.index, "clock": closed.clock, "shard": args.shard, "verifier_key": key, "key_made": made,
             "checkpoint": closed.next.note, "receipt": args.receipt, "signing_key": args.signing_key,
         }));
     } else {
@@ -79,13 +88,17 @@ fn make_key(path: &Path) -> Result<bool, Failure> {
     Ok(true)
 }
 
-async fn close(loaded: Loaded, next: &dyn Signer) -> Result<ClosedShard, Failure> {
+async fn close(loaded: Loaded, next: &dyn Signer, closing: Closing) -> Result<ClosedShard, Failure> {
     // Holds the folder's lock: a running broker is refused here.
     let store = EmbeddedStore::open(&loaded.config.store.path, &loaded.config.store_options())
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let signer = Arc::clone(&loaded.signer);
     let engine = open_engine(loaded, &store).await?;
-    engine.close_shard(&*signer, next).await.map_err(|error| Failure::Failed(error.to_string()))
+    let closed = match closing {
+        Closing::NextKey => engine.close_shard(&*signer, next).await,
+        Closing::AcceptClock => engine.accept_clock(&*signer, next).await,
+    };
+    closed.map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The engine of a broker that is not running.
@@ -109,8 +122,15 @@ pub(super) async fn open_engine(loaded: Loaded, store: &EmbeddedStore) -> Result
 
 fn text(args: &CloseShardArgs, closed: &ClosedShard, key: &str, made: bool) -> String {
     let made = if made { " (made now)" } else { "" };
+    let clock = closed.clock.map_or_else(String::new, |clock| {
+        format!(
+            "The last entry is of {}, and the next shard begins with {}: its first entry says so.\n",
+            clock.from, clock.to
+        )
+    });
     format!(
         "The shard is closed with entry {index}; the log goes on in the shard {shard}.\n\
+         {clock}\
          \n\
          1. Set in {config}, and start the broker:\n\
          \x20    [log]\n\
