@@ -432,12 +432,15 @@ impl Sequencer {
                     let result = outcome.clone().map(|commit| Committed { value, commit });
                     let _ = sender.send(result);
                 }))),
-                Err(error) => {
+                Err(error) if turn.writer.end() != before => {
                     // A step that fails after it appended leaves a batch that must not be committed.
-                    let halts = turn.writer.end() != before;
                     let _ = sender.send(Err(error.clone()));
-                    if halts { Err(error) } else { Ok(None) }
+                    Err(error)
                 }
+                // It tells of what the step saw, which may not be durable yet.
+                Err(error) => Ok(Some(Box::new(move |outcome: &CommitResult| {
+                    let _ = sender.send(Err(outcome.as_ref().err().cloned().unwrap_or(error)));
+                }))),
             }
         });
         self.halt.check()?;

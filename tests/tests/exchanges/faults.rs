@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tonic::Code;
 use unefois_consent::registry::RegistryFile;
+use unefois_engine::{Clock, SystemClock};
 use unefois_proto::v1::{self, AttributeStatus};
 use unefois_store::MemoryStore;
 use unefois_store::memory::{Fault, Operation};
@@ -218,5 +219,36 @@ async fn a_registry_that_one_commit_cannot_hold_is_refused_and_nothing_halts() {
         assert!(status.message().contains("cut it into several"), "{status:?}");
     }
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn an_error_tells_of_nothing_that_is_not_durable() {
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::start_in_memory(store.clone()).await;
+    let department = sandbox.client("departement").await;
+    let id = granted(&department, grant("MARCHAND")).await;
+    let appends = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&appends);
+    store.disturb(move |operation| {
+        if operation != Operation::Append {
+            return Fault::None;
+        }
+        seen.fetch_add(1, Ordering::SeqCst);
+        Fault::Hangs
+    });
+    let first = tokio::spawn({
+        let (department, id) = (department.clone(), id.clone());
+        async move { withdraw(&department, &id).await }
+    });
+    until(|| appends.load(Ordering::SeqCst) > 0).await;
+    // That it cannot be renewed is known when the withdrawal is durable.
+    let renewal = renewal(&id, SystemClock.now().plus(Duration::from_secs(3_600)));
+    let early = within_time(renewal.clone(), Duration::from_millis(300));
+    let early = department.consent().renew_consent(early).await.unwrap_err();
+    assert!(matches!(early.code(), Code::DeadlineExceeded | Code::Cancelled), "{early}");
+    store.release();
+    first.await.unwrap();
+    assert_wrong_state(department.consent().renew_consent(within(renewal)).await);
     sandbox.finish().await;
 }
