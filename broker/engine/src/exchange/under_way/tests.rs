@@ -126,12 +126,11 @@ async fn calls_that_come_and_go_at_once_have_one_run() {
 fn a_run_whose_runtime_ends_is_forgotten() {
     let runs = Runs::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let waiting = runtime.block_on(async {
-        let (_, mut waiting) = runs.call(1);
+    let (_, mut waiting) = runs.call(1);
+    runtime.block_on(async {
         begin(&mut waiting);
         let (_, left) = runs.call(2);
         drop(left);
-        waiting
     });
     drop(runtime);
     drop(waiting);
