@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -73,6 +74,9 @@ pub enum BirthDate {
     Day(jiff::civil::Date),
 }
 
+/// The first place on Earth to begin a day is so far ahead of UTC (Kiribati). Of the French territories that is Wallis, by 12 hours.
+const FIRST_MIDNIGHT: Duration = Duration::from_secs(14 * 60 * 60);
+
 impl BirthDate {
     /// Year, where known.
     pub fn year(self) -> Option<i16> {
@@ -105,9 +109,9 @@ impl BirthDate {
         Some((self.year()?, self.month().unwrap_or(1), self.day().unwrap_or(1)))
     }
 
-    /// Whether the whole of the date lies after the day of `now`.
+    /// Whether the whole of the date lies in the future wherever the person was born: a date of birth is one of the place.
     pub fn is_after(self, now: Timestamp) -> bool {
-        let today = now.civil();
+        let today = now.plus(FIRST_MIDNIGHT).civil();
         match self {
             Self::Unknown => false,
             Self::Year(year) => year > today.year(),

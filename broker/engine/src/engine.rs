@@ -76,8 +76,6 @@ pub struct Engine {
     /// Held by a purge: there is one at a time.
     purging: tokio::sync::Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    keeper: Arc<Keeper>,
-    watch: Arc<Watch>,
     clock: Arc<dyn Clock>,
     clock_guard: Arc<ClockGuard>,
 }
@@ -85,11 +83,23 @@ pub struct Engine {
 /// The engine's threads and the ways to them.
 struct Running {
     sequencer: Sequencer,
+    clock_guard: Arc<ClockGuard>,
+    /// In the order in which they end.
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// After the last commit nothing is left to keep or to watch: whether the engine was closed or dropped.
+struct LastCommit {
     keeper: Arc<Keeper>,
     watch: Arc<Watch>,
-    clock_guard: Arc<ClockGuard>,
-    /// In the order in which they end; those of the watch and of the keeper are the last.
-    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for LastCommit {
+    fn drop(&mut self) {
+        self.watch.close();
+        // It writes the last head before it ends.
+        self.keeper.close();
+    }
 }
 
 impl Running {
@@ -139,16 +149,19 @@ impl Running {
             ready,
             folded,
         };
-        let commit_thread = halt.spawn("unefois-commit", move || committer.run())?;
-        let fold_thread = halt.spawn("unefois-fold", move || fold_writer.run())?;
-        let keeps = Arc::clone(&keeper);
-        let keeper_thread = halt.spawn("unefois-head", move || keeps.run())?;
         let watch = Arc::new(Watch::new(parts, halt));
-        let watches = Arc::clone(&watch);
+        let (keeps, watches) = (Arc::clone(&keeper), Arc::clone(&watch));
+        let keeper_thread = halt.spawn("unefois-head", move || keeps.run())?;
         let watch_thread = halt.spawn("unefois-watch", move || watches.run())?;
+        let last = LastCommit { keeper: Arc::clone(&keeper), watch };
+        let commit_thread = halt.spawn("unefois-commit", move || {
+            let _last = last;
+            committer.run();
+        })?;
+        let fold_thread = halt.spawn("unefois-fold", move || fold_writer.run())?;
         let (sequencer, sequence_thread) = Sequencer::start(sequencer_parts, Sealer::new(Arc::clone(&parts.keys)))?;
         let threads = vec![sequence_thread, commit_thread, fold_thread, watch_thread, keeper_thread];
-        Ok(Self { sequencer, keeper, watch, clock_guard, threads })
+        Ok(Self { sequencer, clock_guard, threads })
     }
 }
 
@@ -164,8 +177,7 @@ impl Engine {
         let halt = Arc::new(Halt::default());
         let head = Arc::new(ArcSwap::from_pointee(head));
         let registry = RegistryView { version: state.registry_version(), registry: Arc::clone(state.registry()) };
-        let Running { sequencer, keeper, watch, clock_guard, threads } =
-            Running::start(&parts, state, tree, &head, &halt)?;
+        let Running { sequencer, clock_guard, threads } = Running::start(&parts, state, tree, &head, &halt)?;
         let registry = Arc::new(ArcSwap::from_pointee(registry));
         let exchanges = Arc::new(Exchanges::new(
             sequencer.clone(),
@@ -192,8 +204,6 @@ impl Engine {
             ledger: Arc::new(tokio::sync::watch::Sender::new(0)),
             purging: tokio::sync::Mutex::default(),
             threads: Mutex::new(threads),
-            keeper,
-            watch,
             clock: parts.clock,
             clock_guard,
         };
@@ -305,16 +315,9 @@ impl Engine {
     /// Ends the threads after what they have is durable and folded. Calls that come later are refused. Blocks.
     pub fn close(&self) {
         self.sequencer.close();
-        let mut threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let (keeper_thread, watch_thread) = (threads.pop(), threads.pop());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // A thread that panicked has halted the engine already.
         for thread in threads {
-            let _ = thread.join();
-        }
-        // Last, so that it writes the head of the last commit.
-        self.watch.close();
-        self.keeper.close();
-        for thread in watch_thread.into_iter().chain(keeper_thread) {
             let _ = thread.join();
         }
     }

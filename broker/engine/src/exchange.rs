@@ -4,10 +4,12 @@
 //! while the exchange runs waits for the same answer; see `under_way`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use unefois_audit::{Receipt, Salt};
 use unefois_connectors::{AccessToken, Fetch, Guarded, SourceAnswer};
@@ -32,7 +34,7 @@ mod steps;
 mod under_way;
 
 pub use answer::canonical_values;
-use steps::{Begun, Draft, End, Finished, Kept};
+use steps::{Begun, Draft, End, Finished, Kept, Open};
 use under_way::UnderWay;
 
 /// Of the time that a caller gives, what is kept back for logging and sending the answer: a tenth, within these bounds.
@@ -167,17 +169,22 @@ impl Exchanges {
     pub(crate) async fn run(self: &Arc<Self>, call: ExchangeCall) -> Result<Arc<ExchangeAnswer>, EngineError> {
         self.check_way(&call.via)?;
         self.check_filters(&call)?;
-        let deadline = call.deadline;
         let normalised = call.identity.normalised();
         let content = self.content(&call, &normalised)?;
         let tag = self.tagger.normalised(&normalised);
         let name = (call.caller.participant(), call.request_id.clone());
-        let caller = call.caller.clone();
-        let this = Arc::clone(self);
-        let start = || async move { this.exchange(&call, tag, content).await.map(Arc::new) };
-        let shared = self.under_way.join_or_start(name, content, start);
-        let answer =
-            tokio::time::timeout_at(deadline.into(), shared).await.map_err(|_| EngineError::DeadlineExceeded)??;
+        let (caller, deadline, call) = (call.caller.clone(), call.deadline, Arc::new(call));
+        let answer = loop {
+            let (this, call) = (Arc::clone(self), Arc::clone(&call));
+            let start = || async move { this.exchange(&call, tag, content).await.map(Arc::new) };
+            let (role, waiting) = self.under_way.join_or_start(name.clone(), content, start);
+            let answer = tokio::time::timeout_at(deadline.into(), waiting).await;
+            match answer.map_err(|_| EngineError::DeadlineExceeded)? {
+                // It was the time of whoever began it; one that joined has its own, and asks once more.
+                Err(EngineError::DeadlineExceeded) if role == under_way::Role::Joined && Instant::now() < deadline => {}
+                answer => break answer?,
+            }
+        };
         if answer.withheld.is_empty() {
             // One that joined has a certificate and a key of its own.
             caller.judge_again(&self.registry.load().registry, Role::Exchange)?;
@@ -212,6 +219,34 @@ impl Exchanges {
     /// One exchange, from the question to the answer.
     async fn exchange(&self, call: &ExchangeCall, tag: Digest, content: Digest) -> Result<ExchangeAnswer, EngineError> {
         let (permit, requested) = self.begin(call, tag, content).await?;
+        let open = Open { exchange: permit.exchange(), requested, subject: permit.subject() };
+        let to_end = AssertUnwindSafe(self.fetch_and_finish(call, permit, requested)).catch_unwind().await;
+        let error = match to_end {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => error,
+            Err(_) => EngineError::Internal("an exchange panicked, or the connector that it asked"),
+        };
+        if matches!(error, EngineError::DeadlineExceeded) {
+            // Its end is in the log.
+            return Err(error);
+        }
+        if waits_for_the_log(&error) {
+            let sequencer = self.sequencer.clone();
+            tokio::spawn(async move { fail(&sequencer, open, FailureCause::NoRoom).await });
+            return Err(EngineError::NotDelivered(Box::new(error)));
+        }
+        tracing::error!(exchange = %open.exchange, %error, "an exchange failed in the middle");
+        count_exchange("INTERNAL");
+        fail(&self.sequencer, open, FailureCause::Internal).await;
+        Err(error)
+    }
+
+    async fn fetch_and_finish(
+        &self,
+        call: &ExchangeCall,
+        permit: Permit,
+        requested: u64,
+    ) -> Result<ExchangeAnswer, EngineError> {
         let fetched = self.fetch(&permit, call).await;
         let kept = minimise(&permit, &call.attributes, fetched)?;
         self.finish(call, permit, requested, kept).await
@@ -328,25 +363,15 @@ impl Exchanges {
         Ok(ExchangeAnswer { exchange, attributes, withheld, receipt: Arc::new(receipt) })
     }
 
-    /// Logs the end, even when the caller's time is up. Where the log takes no entry just now, the data is thrown away and
-    /// the end is logged as Failed when it does: an exchange without its end would stay under way until the next start.
+    /// Logs the end, even when the caller's time is up.
     async fn log_end(&self, call: &ExchangeCall, end: End) -> Result<Committed<Finished>, EngineError> {
-        // A step that never ran leaves it here.
-        let held = Arc::new(Mutex::new(Some(end)));
-        let taken = Arc::clone(&held);
         let (credential, deadline) = (call.caller.clone(), call.deadline);
         let step = move |turn: &mut Turn<'_>| {
-            let late = (Instant::now() > deadline).then_some(FailureCause::DeadlineExceeded);
+            let late = Instant::now() > deadline;
             let certificate = if credential.is_still_valid() { None } else { Some(Reason::CertificateEnded) };
-            steps::finish(turn, take(&taken)?, late, certificate)
+            steps::finish(turn, end, late, certificate)
         };
-        match self.sequencer.submit_ending(step).await {
-            Err(error @ (EngineError::NoRoom(_) | EngineError::Overloaded | EngineError::ClockWrong(_))) => {
-                tokio::spawn(fail_later(self.sequencer.clone(), take(&held)?));
-                Err(EngineError::NotDelivered(Box::new(error)))
-            }
-            finished => finished,
-        }
+        self.sequencer.submit_ending(step).await
     }
 
     /// Keyed digest of all that makes two requests the same one. The access token is left out: a retry may carry a new one.
@@ -372,20 +397,19 @@ impl Exchanges {
     }
 }
 
-fn take(held: &Mutex<Option<End>>) -> Result<End, EngineError> {
-    let taken = held.lock().unwrap_or_else(PoisonError::into_inner).take();
-    taken.ok_or(EngineError::Internal("the end of an exchange was logged already"))
+/// Whether the log takes no entry just now, and may soon.
+fn waits_for_the_log(error: &EngineError) -> bool {
+    matches!(error, EngineError::NoRoom(_) | EngineError::Overloaded | EngineError::ClockWrong(_))
 }
 
-/// Logs the end of an exchange as Failed as soon as the log takes entries again.
-async fn fail_later(sequencer: Sequencer, end: End) {
-    let held = Arc::new(Mutex::new(Some(end)));
+/// Logs the end of an exchange as Failed, where it has none: it would stay under way until the next start. Its data is thrown
+/// away. Tries again while the log takes no entry, or what the end changes cannot be read.
+async fn fail(sequencer: &Sequencer, open: Open, cause: FailureCause) {
     loop {
-        tokio::time::sleep(TRY_END_AGAIN).await;
-        let held = Arc::clone(&held);
-        let step = move |turn: &mut Turn<'_>| steps::finish(turn, take(&held)?, Some(FailureCause::NoRoom), None);
-        match sequencer.submit_ending(step).await {
-            Err(EngineError::NoRoom(_) | EngineError::Overloaded | EngineError::ClockWrong(_)) => {}
+        match sequencer.submit_ending(move |turn| steps::fail(turn, open, cause)).await {
+            Err(error) if waits_for_the_log(&error) || matches!(error, EngineError::Store(_)) => {
+                tokio::time::sleep(TRY_END_AGAIN).await;
+            }
             // Logged; or the engine has stopped, and its next start logs the end.
             Ok(_) | Err(_) => return,
         }

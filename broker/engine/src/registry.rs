@@ -96,7 +96,7 @@ pub(crate) fn change(
     let summaries = summarise(&before, &changes);
     let events: Vec<_> =
         changes.into_iter().map(|change| Event::RegistryChanged(Box::new(RegistryChanged { by, change }))).collect();
-    check_size(&events)?;
+    check_size(&events, turn.room_bytes())?;
     match apply {
         Apply::Plan => {}
         Apply::IfVersion(version) => {
@@ -113,9 +113,9 @@ pub(crate) fn change(
 }
 
 /// Refuses what one commit cannot hold, before anything of it is appended.
-fn check_size(events: &[Event]) -> Result<(), EngineError> {
+fn check_size(events: &[Event], room_bytes: usize) -> Result<(), EngineError> {
     let bytes = events.iter().map(|event| serde_json::to_string(event).map_or(MAX_STEP_BYTES, |text| text.len()));
-    if bytes.sum::<usize>() <= MAX_STEP_BYTES {
+    if bytes.fold(0, usize::saturating_add) <= room_bytes {
         return Ok(());
     }
     let rule = "this change is larger than one commit holds (4 MiB of records); cut it into several";

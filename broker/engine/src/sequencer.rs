@@ -3,8 +3,8 @@
 //! A use case is a *step*: a closure that looks at the state, decides and appends entries through a [`Turn`]. Steps run
 //! one after the other; what they append forms a batch; a batch closes when the previous commit has ended, and no step waits or
 //! it is large enough. The reply of a step
-//! is sent when its batch is durable, so nobody ever sees a decision that could be lost. A step that only reads waits for
-//! the entries it may have seen, for the same reason.
+//! is sent when its batch is durable, so nobody ever sees a decision that could be lost. A step that only reads or refuses
+//! waits for the entries it may have seen, for the same reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +85,11 @@ impl Turn<'_> {
 
     pub(crate) fn state(&self) -> &State {
         self.state
+    }
+
+    /// What this step may still append, in bytes of records.
+    pub(crate) fn room_bytes(&self) -> usize {
+        MAX_STEP_BYTES.saturating_sub(self.step_bytes)
     }
 
     /// Whether `caller` may still act in `role`, by the registry at this place in the log.
@@ -427,12 +432,15 @@ impl Sequencer {
                     let result = outcome.clone().map(|commit| Committed { value, commit });
                     let _ = sender.send(result);
                 }))),
-                Err(error) => {
+                Err(error) if turn.writer.end() != before => {
                     // A step that fails after it appended leaves a batch that must not be committed.
-                    let halts = turn.writer.end() != before;
                     let _ = sender.send(Err(error.clone()));
-                    if halts { Err(error) } else { Ok(None) }
+                    Err(error)
                 }
+                // It tells of what the step saw, which may not be durable yet.
+                Err(error) => Ok(Some(Box::new(move |outcome: &CommitResult| {
+                    let _ = sender.send(Err(outcome.as_ref().err().cloned().unwrap_or(error)));
+                }))),
             }
         });
         self.halt.check()?;

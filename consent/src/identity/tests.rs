@@ -68,6 +68,18 @@ fn a_birth_date_after_today_is_seen() {
     }
 }
 
+/// At 0:30 in Paris and in the morning of Nouméa the date in UTC is still that of the day before.
+#[test]
+fn a_newborn_is_no_person_of_the_future_wherever_it_was_born() {
+    let newborn: BirthDate = "2026-11-25".parse().unwrap();
+    for now in ["2026-11-24T23:30:00Z", "2026-11-24T13:00:00Z", "2026-11-24T12:00:00Z"] {
+        assert!(!newborn.is_after(now.parse().unwrap()), "{now}");
+    }
+    assert!(newborn.is_after("2026-11-24T09:59:59Z".parse().unwrap()), "no place has that day yet");
+    let month: BirthDate = "2027-01".parse().unwrap();
+    assert!(!month.is_after("2026-12-31T23:30:00Z".parse().unwrap()));
+}
+
 #[test]
 fn places_are_cog_codes_not_postcodes_of_another_form() {
     for good in ["08480", "2A004", "97105"] {

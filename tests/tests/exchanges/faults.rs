@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tonic::Code;
-use unefois_consent::registry::RegistryFile;
+use unefois_consent::registry::{RegistryFile, Role};
+use unefois_engine::{Clock, EngineError, ExchangeCall, SystemClock};
 use unefois_proto::v1::{self, AttributeStatus};
 use unefois_store::MemoryStore;
 use unefois_store::memory::{Fault, Operation};
@@ -218,5 +219,127 @@ async fn a_registry_that_one_commit_cannot_hold_is_refused_and_nothing_halts() {
         assert!(status.message().contains("cut it into several"), "{status:?}");
     }
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn an_error_tells_of_nothing_that_is_not_durable() {
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::start_in_memory(store.clone()).await;
+    let department = sandbox.client("departement").await;
+    let id = granted(&department, grant("MARCHAND")).await;
+    let appends = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&appends);
+    store.disturb(move |operation| {
+        if operation != Operation::Append {
+            return Fault::None;
+        }
+        seen.fetch_add(1, Ordering::SeqCst);
+        Fault::Hangs
+    });
+    let first = tokio::spawn({
+        let (department, id) = (department.clone(), id.clone());
+        async move { withdraw(&department, &id).await }
+    });
+    until(|| appends.load(Ordering::SeqCst) > 0).await;
+    // That it cannot be renewed is known when the withdrawal is durable.
+    let renewal = renewal(&id, SystemClock.now().plus(Duration::from_secs(3_600)));
+    let early = within_time(renewal.clone(), Duration::from_millis(300));
+    let early = department.consent().renew_consent(early).await.unwrap_err();
+    assert!(matches!(early.code(), Code::DeadlineExceeded | Code::Cancelled), "{early}");
+    store.release();
+    first.await.unwrap();
+    assert_wrong_state(department.consent().renew_consent(within(renewal)).await);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_fails_in_the_middle_has_its_end() {
+    // What is read for the judgement after the sources' answers cannot be read.
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::start_in_memory(store.clone()).await;
+    sandbox.change_registry(allow_proactive).await;
+    let town_hall = sandbox.client("ville").await;
+    sandbox.source.hold();
+    let asking = tokio::spawn({
+        let town_hall = town_hall.clone();
+        async move { exchange(&town_hall, proactive(canteen("MARCHAND"))).await }
+    });
+    sandbox.source.was_asked(1).await;
+    let reads = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&reads);
+    store.disturb(move |operation| {
+        if operation != Operation::FoldRead {
+            return Fault::None;
+        }
+        seen.fetch_add(1, Ordering::SeqCst);
+        Fault::Fails
+    });
+    sandbox.source.release();
+    until(|| reads.load(Ordering::SeqCst) > 0).await;
+    store.release();
+    asking.await.unwrap().unwrap_err();
+    assert_eq!(only_status(&exchange(&town_hall, canteen("MARCHAND")).await.unwrap()), AttributeStatus::Found);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
+async fn a_connector_that_panics_leaves_no_exchange_without_its_end() {
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::start_in_memory(store).await;
+    let town_hall = sandbox.client("ville").await;
+    sandbox.source.script(|_| panic!("on purpose"));
+    let question = canteen("MARCHAND");
+    let failed = exchange(&town_hall, question.clone()).await.unwrap_err();
+    assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Internal, "INTERNAL"), "{failed}");
+    // A retry under the same name is another attempt.
+    let failed = exchange(&town_hall, question).await.unwrap_err();
+    assert_eq!(reason(&failed), "INTERNAL", "{failed}");
+    sandbox.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_joined_has_its_own_time() {
+    let store = MemoryStore::new();
+    let sandbox = Sandbox::start_in_memory(store.clone()).await;
+    let engine = Arc::clone(sandbox.broker().engine());
+    let (caller, name, shown) = (sandbox.caller("ville", Role::Exchange), request_id(), informed());
+    let call = |time: Duration| {
+        let asked = unefois_proto::exchange::question(canteen("MARCHAND")).unwrap();
+        ExchangeCall {
+            recipient: caller.participant(),
+            caller: caller.clone(),
+            agent: asked.agent,
+            procedure: asked.procedure,
+            habilitation: None,
+            attributes: asked.attributes,
+            filters: asked.filters,
+            ground: shown.clone(),
+            mandate: None,
+            identity: asked.identity,
+            access_token: None,
+            via: Vec::new(),
+            request_id: name.parse().unwrap(),
+            deadline: std::time::Instant::now() + time,
+        }
+    };
+    sandbox.source.hold();
+    let first = tokio::spawn({
+        let (engine, call) = (Arc::clone(&engine), call(Duration::from_secs(1)));
+        async move { engine.exchange(call).await }
+    });
+    sandbox.source.was_asked(1).await;
+    let mut joined = Box::pin(engine.exchange(call(Duration::from_secs(30))));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(joined.as_mut().poll(&mut context).is_pending());
+    // The end comes after the first caller's time.
+    store.disturb(|operation| if operation == Operation::Reserve { Fault::Hangs } else { Fault::None });
+    sandbox.source.release();
+    assert!(matches!(first.await.unwrap(), Err(EngineError::DeadlineExceeded)));
+    store.release();
+    let answer = joined.await.unwrap();
+    assert_eq!(answer.attributes.len(), 1);
+    assert_eq!(sandbox.source.asked(), 2, "the one that joined asks for itself");
+    drop(engine);
     sandbox.finish().await;
 }

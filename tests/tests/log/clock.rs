@@ -299,7 +299,10 @@ async fn time_goes_back_to_no_month_that_was_purged_and_purges_go_on_from_where_
     sandbox.restart().await.unwrap();
     clock.set_wall(middle(1));
     accept(&mut sandbox, "right").await.unwrap();
-    ask(&sandbox, &clock).await.unwrap();
+    // So many that whoever halves the log as a whole meets them, and not the month that came too early.
+    for _ in 0..30 {
+        ask(&sandbox, &clock).await.unwrap();
+    }
     assert_eq!(purge(&sandbox, &clock).await, []);
     // Each month as it comes, also the one that was there already.
     for (month, due) in [(5, vec![1]), (30, vec![5]), (31, vec![]), (40, vec![30, 31])] {

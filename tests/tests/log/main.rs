@@ -14,6 +14,7 @@ mod clock;
 mod consent_races;
 mod crash;
 mod crash_matrix;
+mod engine_ends;
 mod golden_data;
 mod head_file;
 mod ledger_model;

@@ -163,16 +163,35 @@ pub(super) struct End {
     pub(super) entry: KeptEntry,
 }
 
+/// An exchange that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    pub(super) exchange: ExchangeId,
+    /// Index of the entry Requested.
+    pub(super) requested: u64,
+    pub(super) subject: SubjectRef,
+}
+
+/// Logs that the exchange failed, where it has no end yet.
+pub(super) fn fail(turn: &mut Turn<'_>, open: Open, cause: FailureCause) -> Result<(), EngineError> {
+    // What the entry changes is read before: a read that fails afterwards would halt the engine.
+    if !turn.state().can_close(open.requested)? {
+        return Ok(());
+    }
+    let Open { exchange, requested, subject } = open;
+    turn.append(&Event::Failed(Failed { exchange, requested, subject, cause })).map(drop)
+}
+
 /// Judges the permit again and logs the end of the exchange.
 pub(super) fn finish(
     turn: &mut Turn<'_>,
     End { permit, requested, entry }: End,
-    late: Option<FailureCause>,
+    is_late: bool,
     certificate: Option<Reason>,
 ) -> Result<Finished, EngineError> {
     let (exchange, subject) = (permit.exchange(), permit.subject());
-    if let Some(cause) = late {
-        turn.append(&Event::Failed(Failed { exchange, requested, subject, cause }))?;
+    if is_late {
+        fail(turn, Open { exchange, requested, subject }, FailureCause::DeadlineExceeded)?;
         return Ok(Finished::Failed);
     }
     let person = turn.state().person(subject, permit.consumer(), Wanted::by_permit(&permit), permit.mandate())?;

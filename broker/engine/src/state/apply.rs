@@ -138,6 +138,12 @@ impl State {
         self.consents.get_mut().clear();
     }
 
+    /// Whether the exchange that began with entry `requested` has no end yet. Fails where its end could not be applied.
+    pub(crate) fn can_close(&self, requested: u64) -> Result<bool, StoreError> {
+        let Some(open) = self.open.get(&requested) else { return Ok(false) };
+        self.live(&keys::trace(open.subject, requested)).map(|_| true)
+    }
+
     /// The exchange that began with entry `requested` ends with entry `index`.
     fn close(&mut self, index: u64, requested: u64) -> Result<(), StoreError> {
         let Some(open) = self.open.remove(&requested) else { return Ok(()) };
