@@ -159,8 +159,10 @@ pub struct Lifetime {
     engine: Option<Arc<Engine>>,
     /// The last question.
     asked: Option<v1::ExchangeRequest>,
-    consents: Vec<ConsentId>,
-    mandates: Vec<MandateId>,
+    /// With the person that each is of.
+    consents: Vec<(ConsentId, u8)>,
+    /// With whoever gave each and whoever got it.
+    mandates: Vec<(MandateId, u8, u8)>,
 }
 
 fn name(who: u8) -> &'static str {
@@ -408,15 +410,37 @@ impl Lifetime {
     }
 
     fn consent(&self, which: u8) -> ConsentId {
-        nth(&self.consents, which).unwrap_or(ConsentId([9; 16]))
+        nth(&self.consents, which).map_or(ConsentId([9; 16]), |(id, _)| id)
     }
 
     fn mandate(&self, which: u8) -> MandateId {
-        nth(&self.mandates, which).unwrap_or(MandateId([9; 16]))
+        nth(&self.mandates, which).map_or(MandateId([9; 16]), |(id, _, _)| id)
+    }
+
+    /// Who does it: most often the person whose consent or mandate it is, and now and then another.
+    fn whose(&self, Deed { act, who, which, span, .. }: Deed) -> u8 {
+        if (which ^ span).is_multiple_of(5) {
+            return who;
+        }
+        let (consent, mandate) = (nth(&self.consents, which), nth(&self.mandates, which));
+        let whose = match act {
+            Act::AskByConsent
+            | Act::AskAndWithdrawMeanwhile
+            | Act::Answer
+            | Act::RenewInPerson
+            | Act::DecideInPerson => consent.map(|(_, person)| person),
+            Act::AskUnderMandate | Act::RecordUnderMandate | Act::EndMandateInPerson => {
+                mandate.map(|(_, principal, _)| principal)
+            }
+            Act::DecideUnderMandate | Act::ReadUnderMandate => mandate.map(|(_, _, representative)| representative),
+            _ => None,
+        };
+        whose.unwrap_or(who)
     }
 
     async fn deed(&mut self, deed: Deed) -> Result<(), EngineError> {
-        let Deed { act, who, which, .. } = deed;
+        let Deed { act, which, .. } = deed;
+        let who = self.whose(deed);
         let engine = Arc::clone(self.engine());
         let (name, in_person) = (name(who), Standing::Person(self.proven(who, None)));
         let consumer = |is_department: bool| if is_department { DEPARTMENT } else { TOWN_HALL }.parse().unwrap();
@@ -444,9 +468,12 @@ impl Lifetime {
             Act::AskAndWithdrawMeanwhile => self.ask_and_withdraw(name, self.consent(which)).await,
             Act::AskTooLate => {
                 let question = canteen(name);
-                let late = self.ask(question.clone(), Some(Instant::now() + Duration::from_millis(1))).await;
+                self.source.hold();
+                let late = self.ask(question, Some(Instant::now() + Duration::from_millis(20))).await;
+                self.source.release();
                 // Whoever asks again waits for the end of what was asked too late, which goes on without its caller.
-                self.ask(question, None).await.and(late)
+                let again = self.asked.clone().unwrap();
+                self.ask(again, None).await.and(late)
             }
             Act::Record | Act::RecordUnderMandate => {
                 let mut wanted = grant_on(name, |_| {});
@@ -456,7 +483,7 @@ impl Lifetime {
                 let mut call = record_call(self.department(), &wanted);
                 self.on_terms(&mut call.terms, deed);
                 let recorded = engine.record_consent(call, soon()).await?;
-                self.consents.push(recorded.consent.id);
+                self.consents.push((recorded.consent.id, who));
                 Ok(())
             }
             Act::Request => {
@@ -465,7 +492,7 @@ impl Lifetime {
                 self.on_terms(&mut terms, deed);
                 let call = RequestCall { caller, agent, identity, terms, answer_by: None };
                 let requested = engine.request_consent(call, soon()).await?;
-                self.consents.push(requested.consent.id);
+                self.consents.push((requested.consent.id, who));
                 Ok(())
             }
             Act::Answer => {
@@ -500,11 +527,12 @@ impl Lifetime {
                 engine.my_objection(self.proven(who, None), against, lift, soon()).await.map(drop)
             }
             Act::Mandate => {
+                let representative = who.wrapping_add(1 + which % 3);
                 let call = MandateCall {
                     caller: self.department(),
                     agent: "agent-7".to_owned(),
                     principal: identity_of(who),
-                    representative: identity_of(who.wrapping_add(1 + which % 3)),
+                    representative: identity_of(representative),
                     kind: MandateKind::Mandatary,
                     procedures: BTreeSet::new(),
                     proof: Digest([7; 32]),
@@ -512,7 +540,7 @@ impl Lifetime {
                     expires_at: Some(self.until(deed.span)),
                 };
                 let mandate = engine.record_mandate(call, soon()).await?;
-                self.mandates.push(mandate.id);
+                self.mandates.push((mandate.id, who, representative));
                 Ok(())
             }
             Act::EndMandate => engine.end_mandate(self.department(), self.mandate(which), soon()).await.map(drop),

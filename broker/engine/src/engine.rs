@@ -10,7 +10,7 @@ use unefois_connectors::Guarded;
 use unefois_consent::event::{Event, Failed, FailureCause, LogOpened, RulesChanged};
 use unefois_consent::id::ConnectorName;
 use unefois_consent::registry::RegistryFile;
-use unefois_consent::{Digest, Retention, Rules, Timestamp};
+use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 
 use crate::clock::Clock;
 use crate::clock_guard::{ClockFault, ClockGuard};
@@ -230,8 +230,9 @@ impl Engine {
         };
         let shard_opens = self.head().size == 1;
         let step = move |turn: &mut Turn<'_>| {
-            if shard_opens {
-                // The entry that opened it came alone, perhaps as the first of its month.
+            // The entry that opened it came alone, perhaps as the first of its month.
+            let opening = RecordPeriod::new(turn.state().time(), Retention::LOG);
+            if shard_opens && turn.state().key_check(opening).is_none() {
                 turn.know_key(Retention::LOG)?;
             }
             if turn.state().size() == 0 {
