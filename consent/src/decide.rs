@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::registry::{Dataset, DatasetClass, Habilitation, HabilitationStatus, Registry, Role};
 use crate::{
     AttributeId, Consent, ConsentId, Digest, ExchangeId, Filter, GroundKind, HabilitationId, Mandate, MandateId,
-    Objection, ProcedureId, Question, Reason, RequestId, Rules, Siret, SubjectRef, Timestamp,
+    Objection, ProcedureId, Question, Reason, RequestId, Retention, Rules, Siret, SubjectRef, Timestamp,
 };
 
 mod ground;
@@ -76,6 +76,8 @@ pub struct Earlier {
     pub consent: Option<ConsentId>,
     /// Index of the entry of its last attempt.
     pub index: u64,
+    /// How long the record of that is kept.
+    pub retention: Retention,
 }
 
 /// All that a decision depends on besides the question and the time.
@@ -215,7 +217,7 @@ impl Refusal {
 pub fn decide(facts: &Facts<'_>, question: &Question, exchange: ExchangeId, now: Timestamp) -> Result<Permit, Refusal> {
     let mut failed = BTreeSet::new();
     if let Some(earlier) = facts.earlier {
-        check_retry(facts.rules, earlier, question, now, &mut failed);
+        check_retry(facts, earlier, question, now, &mut failed);
     }
     check_names(facts.registry, question, &mut failed);
     let procedure = facts.registry.procedure(&question.procedure);
@@ -301,15 +303,23 @@ pub fn still_permitted(
     Refusal::from_set(failed)
 }
 
-fn check_retry(rules: Rules, earlier: &Earlier, question: &Question, now: Timestamp, failed: &mut BTreeSet<Reason>) {
-    if earlier.content != question.content {
+fn check_retry(
+    facts: &Facts<'_>,
+    earlier: &Earlier,
+    question: &Question,
+    now: Timestamp,
+    failed: &mut BTreeSet<Reason>,
+) {
+    // An attempt that is kept for another time than the one before would be forgotten before it, or outlive it.
+    let procedure = facts.registry.procedure(&question.procedure).map(|procedure| &**procedure);
+    if earlier.content != question.content || earlier.retention != Retention::of_exchange(procedure) {
         failed.insert(Reason::RequestIdReused);
         return;
     }
     if now.since(earlier.at) > RETRY_WINDOW {
         failed.insert(Reason::RetryTooLate);
     }
-    if earlier.attempts >= rules.max_attempts() {
+    if earlier.attempts >= facts.rules.max_attempts() {
         failed.insert(Reason::RetryTooOften);
     }
 }

@@ -57,6 +57,7 @@ pub enum Act {
     AskTooMuch,
     AskAndWithdrawMeanwhile,
     AskTooLate,
+    AskAndRestart,
     Record,
     RecordUnderMandate,
     Request,
@@ -85,7 +86,7 @@ pub enum Act {
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AskByLaw,
         Self::AskShort,
         Self::AskProactively,
@@ -96,6 +97,7 @@ impl Act {
         Self::AskTooMuch,
         Self::AskAndWithdrawMeanwhile,
         Self::AskTooLate,
+        Self::AskAndRestart,
         Self::Record,
         Self::RecordUnderMandate,
         Self::Request,
@@ -475,6 +477,11 @@ impl Lifetime {
                 let again = self.asked.clone().unwrap();
                 self.ask(again, None).await.and(late)
             }
+            Act::AskAndRestart => {
+                drop(engine);
+                self.ask_and_restart(name).await;
+                Ok(())
+            }
             Act::Record | Act::RecordUnderMandate => {
                 let mut wanted = grant_on(name, |_| {});
                 if act == Act::RecordUnderMandate {
@@ -665,6 +672,22 @@ impl Lifetime {
         self.source.release();
         asking.await.unwrap()?;
         withdrawn.map(drop)
+    }
+
+    /// The broker stops while a source is asked, and the next start ends the exchange.
+    async fn ask_and_restart(&mut self, name: &str) {
+        let call = self.call(canteen(name), None);
+        let before = self.source.asked();
+        self.source.hold();
+        let engine = Arc::clone(self.engine());
+        let asking = tokio::spawn(async move { engine.exchange(call).await.map(drop) });
+        while self.source.asked() == before && !asking.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        self.close().await;
+        self.source.release();
+        let _stopped = asking.await.unwrap();
+        self.open().await;
     }
 
     async fn renew(&mut self, standing: Standing, deed: Deed) -> Result<(), EngineError> {

@@ -70,7 +70,8 @@ fn encode_earlier(row: &Earlier) -> Vec<u8> {
     [&row.exchange.0[..], &row.content.0[..], &at, &attempts, &row.index.to_be_bytes(), consent].concat()
 }
 
-fn decode_earlier(row: &[u8]) -> Option<Earlier> {
+/// `retention` is that of the stamp.
+fn decode_earlier(row: &[u8], retention: Retention) -> Option<Earlier> {
     let (exchange, rest) = row.split_first_chunk::<16>()?;
     let (content, rest) = rest.split_first_chunk::<32>()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
@@ -84,6 +85,7 @@ fn decode_earlier(row: &[u8]) -> Option<Earlier> {
         attempts: u32::from_be_bytes(*attempts),
         consent,
         index: u64::from_be_bytes(*index),
+        retention,
     })
 }
 
@@ -327,9 +329,9 @@ impl State {
         if !self.met.may_have(&key) {
             return Ok(None);
         }
-        let Some((_, row)) = self.live(&key)? else { return Ok(None) };
+        let Some((stamp, row)) = self.live(&key)? else { return Ok(None) };
         let damaged = || StoreError::Corrupt("a row of an earlier request does not parse".to_owned());
-        decode_earlier(&row).map(Some).ok_or_else(damaged)
+        decode_earlier(&row, stamp.period.retention).map(Some).ok_or_else(damaged)
     }
 
     /// Today's uses of the consumer's habilitations that have a quota.

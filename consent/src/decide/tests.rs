@@ -13,7 +13,7 @@ mod still;
 type Way = (Reason, fn(&mut World));
 
 /// Each way to spoil a good question, and the one reason that it gives.
-const WAYS: [Way; 40] = [
+const WAYS: [Way; 41] = [
     (Reason::KeyNotEnrolled, |w| w.question.key = crate::KeyFingerprint([7; 32])),
     (Reason::ProcedureUnknown, |w| w.file.procedures.retain(|p| p.id.as_str() != "cantine")),
     (Reason::AttributeUnknown, |w| w.file.datasets[0].attributes.retain(|a| a.name != "valeur")),
@@ -80,6 +80,7 @@ const WAYS: [Way; 40] = [
     (Reason::MandateExpired, |w| acting(w, Mandate { expires_at: noon(), ..mandate() })),
     (Reason::MandateScope, |w| acting(w, Mandate { procedures: [p("rentree")].into(), ..mandate() })),
     (Reason::RequestIdReused, |w| w.earlier = Some(Earlier { content: Digest([2; 32]), ..earlier(w) })),
+    (Reason::RequestIdReused, |w| w.earlier = Some(Earlier { retention: Retention::OBJECTIONS, ..earlier(w) })),
     (Reason::RetryTooLate, |w| {
         w.earlier = Some(Earlier { at: Timestamp::from_millis(0), ..earlier(w) });
     }),
@@ -110,7 +111,15 @@ fn law_request(world: &mut World, notice: NoticeShown) {
 
 /// A first attempt at the world's question, a moment ago.
 fn earlier(world: &World) -> Earlier {
-    Earlier { exchange: EXCHANGE, content: world.question.content, at: world.now, attempts: 1, consent: None, index: 9 }
+    Earlier {
+        exchange: EXCHANGE,
+        content: world.question.content,
+        at: world.now,
+        attempts: 1,
+        consent: None,
+        index: 9,
+        retention: Retention::TRACES,
+    }
 }
 
 /// Why the world's question is refused; empty where it is permitted.

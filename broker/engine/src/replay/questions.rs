@@ -261,6 +261,7 @@ fn purged_attempt(at: At<'_>, requested: &Requested, purged: &[(u64, Gone)]) -> 
         attempts: requested.attempt.saturating_sub(1),
         consent: requested.consent,
         index: *index,
+        retention: gone.retention,
     }))
 }
 

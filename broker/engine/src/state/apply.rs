@@ -252,6 +252,7 @@ impl State {
             attempts: event.attempt,
             consent: event.consent,
             index: stamp.from,
+            retention: stamp.period.retention,
         };
         let key = keys::request(question.consumer, &question.request_id);
         self.met.add(&key);

@@ -98,6 +98,7 @@ fn world() -> impl Strategy<Value = World> {
                 attempts,
                 consent: consent.map(|id| ConsentId([id; 16])),
                 index: 9,
+                retention: Retention::TRACES,
             });
             world
         },
