@@ -229,14 +229,10 @@ const NAMES_ENTRY: [&str; 7] =
     ["requested", "before", "recorded", "granted", "mandate_entry", "introduced", "rests_on"];
 
 fn move_indexes(value: &mut serde_json::Value, moves: &dyn Fn(u64) -> u64) {
-    match value {
-        serde_json::Value::Number(number) => {
-            if let Some(index) = number.as_u64() {
-                *value = moves(index).into();
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| move_indexes(item, moves)),
-        _ => {}
+    if let Some(index) = value.as_u64() {
+        *value = moves(index).into();
+    } else if let serde_json::Value::Array(items) = value {
+        items.iter_mut().for_each(|item| move_indexes(item, moves));
     }
 }
 

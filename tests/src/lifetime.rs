@@ -425,18 +425,18 @@ impl Lifetime {
             return who;
         }
         let (consent, mandate) = (nth(&self.consents, which), nth(&self.mandates, which));
-        let whose = match act {
-            Act::AskByConsent
-            | Act::AskAndWithdrawMeanwhile
-            | Act::Answer
-            | Act::RenewInPerson
-            | Act::DecideInPerson => consent.map(|(_, person)| person),
-            Act::AskUnderMandate | Act::RecordUnderMandate | Act::EndMandateInPerson => {
+        let whose =
+            if [Act::AskByConsent, Act::AskAndWithdrawMeanwhile, Act::Answer, Act::RenewInPerson, Act::DecideInPerson]
+                .contains(&act)
+            {
+                consent.map(|(_, person)| person)
+            } else if [Act::AskUnderMandate, Act::RecordUnderMandate, Act::EndMandateInPerson].contains(&act) {
                 mandate.map(|(_, principal, _)| principal)
-            }
-            Act::DecideUnderMandate | Act::ReadUnderMandate => mandate.map(|(_, _, representative)| representative),
-            _ => None,
-        };
+            } else if [Act::DecideUnderMandate, Act::ReadUnderMandate].contains(&act) {
+                mandate.map(|(_, _, representative)| representative)
+            } else {
+                None
+            };
         whose.unwrap_or(who)
     }
 

@@ -222,19 +222,14 @@ fn candidates_of(index: u64, entry: &SealedEntry, opener: &Opener) -> Result<Vec
     }
     let introduces = event.facts().introduces().map(|new| Candidate::Subject { tag: new.tag, from: index });
     let mut candidates: Vec<_> = introduces.collect();
-    match event {
-        Event::Carried(Carried { from, fact: CarriedFact::Subject(new) }) => {
-            candidates.push(Candidate::Subject { tag: new.tag, from });
-        }
-        Event::Carried(Carried { from, fact: CarriedFact::Uses(uses) }) => {
-            candidates.push(Candidate::Uses { uses, from });
-        }
-        other => {
-            if let Event::Requested(requested) = other {
-                let uses = requested.consent.zip(requested.used).map(|(consent, used)| ConsentUses { consent, used });
-                candidates.extend(uses.map(|uses| Candidate::Uses { uses, from: index }));
-            }
-        }
+    if let Event::Carried(Carried { from, fact }) = event {
+        candidates.push(match fact {
+            CarriedFact::Subject(new) => Candidate::Subject { tag: new.tag, from },
+            CarriedFact::Uses(uses) => Candidate::Uses { uses, from },
+        });
+    } else if let Event::Requested(requested) = event {
+        let uses = requested.consent.zip(requested.used).map(|(consent, used)| ConsentUses { consent, used });
+        candidates.extend(uses.map(|uses| Candidate::Uses { uses, from: index }));
     }
     Ok(candidates)
 }

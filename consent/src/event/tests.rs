@@ -185,7 +185,7 @@ fn a_retention_follows_from_the_kind_the_record_and_the_registry() {
             0 | 1 | 7 | 23 | 24 | 25 => 0,
             4 | 5 => 24,
             8 | 9 | 6 | 13 => 36,
-            10 | 11 | 12 => 7,
+            10..=12 => 7,
             21 | 22 => 48 + 36,
             _ => 12 + 36,
         };
