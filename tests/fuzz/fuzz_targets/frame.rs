@@ -21,7 +21,7 @@ fn check(bytes: &[u8]) {
 
 /// `body` with the magic, length and checksum that let a decoder look at it: chance does not find a checksum.
 fn framed(body: &[u8]) -> Vec<u8> {
-    let mut frame = b"UFRM".to_vec();
+    let mut frame = b"UFR1".to_vec();
     let length = u32::try_from(body.len() + 12).expect("inputs are small");
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(body);
