@@ -8,8 +8,7 @@ use unefois_consent::Timestamp;
 
 /// Where the log's time comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The time now. May step back or ahead; [`ClockGuard`](crate::clock_guard::ClockGuard) notices, and the sequencer keeps the
-    /// log's time from going back.
+    /// The time now. May step back or ahead; the engine notices, and keeps the log's time from going back.
     fn now(&self) -> Timestamp;
 
     /// Time since the machine started, with the time that it was suspended. Nobody can set it, and it never goes back.

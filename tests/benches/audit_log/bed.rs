@@ -11,7 +11,7 @@ use unefois::init::{Layout, init};
 use unefois_audit::VerifierKey;
 use unefois_consent::{Event, ExchangeId};
 use unefois_engine::store::Fold;
-use unefois_engine::{Engine, EngineError, ExchangeCall, VerifiedParticipant};
+use unefois_engine::{Clock, Engine, EngineError, ExchangeCall, SystemClock, VerifiedParticipant};
 use unefois_proto::exchange::question;
 use unefois_store::EmbeddedStore;
 use unefois_tests::ask::allowance;
@@ -47,8 +47,17 @@ impl Bed {
 
     /// Opens with a fold of another pace.
     pub(crate) async fn open_with(folder: &Path, paced: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>) -> Self {
+        Self::opened(Arc::new(SystemClock), folder, paced).await
+    }
+
+    /// Opens by another clock.
+    pub(crate) async fn open_by(clock: Arc<dyn Clock>, folder: &Path) -> Self {
+        Self::opened(clock, folder, |fold| fold).await
+    }
+
+    async fn opened(clock: Arc<dyn Clock>, folder: &Path, paced: impl FnOnce(Arc<dyn Fold>) -> Arc<dyn Fold>) -> Self {
         let config = Loaded::open(&folder.join("unefois.toml")).unwrap().config;
-        let opened = writers::open_with(folder, &config.store.path, &config.store_options(), paced).await;
+        let opened = writers::open_by(clock, folder, &config.store.path, &config.store_options(), paced).await;
         let (store, engine) = opened.unwrap();
         let department = department(&engine);
         Self { store, engine, department }

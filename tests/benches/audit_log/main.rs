@@ -16,6 +16,7 @@
 
 mod bed;
 mod load;
+mod purge;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use bed::{Bed, RECORD_BYTES, soon};
 use load::raw;
 use unefois_engine::replay::{BatchSource, Report, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Fold, Row, RowChange, StoreError};
+use unefois_engine::store::{Fold, Journal, Row, RowChange, StoreError};
 use unefois_store::Options;
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_tests::load::{Load, closed_loop, median};
@@ -175,6 +176,9 @@ fn bytes_on_disk(folder: &Path) -> usize {
 struct Slow(Arc<dyn Fold>, Duration);
 
 impl Fold for Slow {
+    fn accept(&self) -> Result<(), StoreError> {
+        self.0.accept()
+    }
     fn folded(&self) -> Result<u64, StoreError> {
         self.0.folded()
     }
@@ -305,6 +309,29 @@ async fn reopen(folder: &Path) -> f64 {
     seconds
 }
 
+/// One entry after the other, anywhere in the log, found and opened.
+async fn entry_reads(folder: &Path) {
+    let bed = Bed::open(folder).await;
+    let (opener, size) = (Opener::new(bed.store.keys.clone()), bed.engine.head().size);
+    let mut place = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut times = Vec::new();
+    for read in 0..30_000 {
+        place = place.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let index = (place >> 20) % size;
+        let begun = Instant::now();
+        let entry = bed.store.journal.entry(index).unwrap().unwrap();
+        assert!(opener.open(index, &entry).unwrap().is_some());
+        // The first ones warm up.
+        if read >= 10_000 {
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    bed.close().await;
+    let p50 = median(&mut times);
+    println!("reading one of {size} entries: p50 {p50:.1} µs, p99 {:.1} µs", times[times.len() * 99 / 100]);
+    println!("figure entry_read_p50 {p50:.1} µs");
+}
+
 /// Logs of a million entries and of the largest size: bytes, opening, verification.
 async fn sizes(root: &Path) {
     let folder = root.join("sizes");
@@ -322,14 +349,21 @@ async fn sizes(root: &Path) {
         checked(&folder, "verify");
         checked(&folder, "replay");
     }
+    entry_reads(&folder).await;
 }
 
 async fn run() {
     let (rounds, duration) = if quick() { (1, Duration::from_millis(300)) } else { (3, Duration::from_secs(4)) };
     let root = tempfile::tempdir().unwrap();
+    // What a purge and a read cost, without the rest.
+    if std::env::var("UNEFOIS_BENCH_ONLY").is_ok_and(|only| only == "life") {
+        purge::stall(root.path(), largest().min(1_000_000)).await;
+        return sizes(root.path()).await;
+    }
     rates(root.path(), rounds, duration).await;
     folding(root.path(), "the fold as it is", Duration::ZERO, duration).await;
     folding(root.path(), "a fold that rests a second over each chunk", Duration::from_secs(1), duration).await;
+    purge::stall(root.path(), largest().min(1_000_000)).await;
     sizes(root.path()).await;
 }
 
