@@ -499,7 +499,14 @@ impl Lifetime {
                 self.on_terms(&mut terms, deed);
                 let call = RequestCall { caller, agent, identity, terms, answer_by: None };
                 let requested = engine.request_consent(call, soon()).await?;
-                self.consents.push((requested.consent.id, who));
+                let consent = requested.consent.id;
+                self.consents.push((consent, who));
+                if which.is_multiple_of(5) {
+                    self.clock.advance(HOUR);
+                    let standing = Standing::Person(self.proven(who, None));
+                    let call = DecideCall { standing, consent, decision: Decision::Refuse, evidence: None };
+                    engine.decide_consent(call, soon()).await?;
+                }
                 Ok(())
             }
             Act::Answer => {
