@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use unefois::init::{Layout, init};
-use unefois_consent::{ConsentId, Ground};
+use unefois_consent::ConsentId;
 use unefois_engine::replay::replay;
 use unefois_engine::seal::Opener;
 use unefois_engine::{Engine, ExchangeCall, VerifiedParticipant};
 use unefois_proto::v1;
 use unefois_store::Options;
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
-use unefois_tests::ask::{grant, person, request_id};
-use unefois_tests::caller::department;
+use unefois_tests::ask::{grant, person};
+use unefois_tests::caller::{department, exchange_call};
 use unefois_tests::load::{closed_loop, median};
 use unefois_tests::writers::{close, open, record_call};
 
@@ -98,25 +98,10 @@ async fn grow(
 }
 
 fn question(caller: &VerifiedParticipant, (holder, id): (usize, ConsentId), named: bool) -> ExchangeCall {
-    let consent = named.then_some(id);
-    let asked = unefois_tests::ask::allowance("X", consent.map(|id| id.to_string()).as_deref());
-    let asked = unefois_proto::exchange::question(v1::ExchangeRequest { subject: Some(who(holder)), ..asked }).unwrap();
-    ExchangeCall {
-        recipient: caller.participant(),
-        caller: caller.clone(),
-        agent: asked.agent,
-        procedure: asked.procedure,
-        habilitation: asked.habilitation,
-        attributes: asked.attributes,
-        filters: asked.filters,
-        ground: Ground::Consent { consent },
-        mandate: None,
-        identity: asked.identity,
-        access_token: None,
-        via: Vec::new(),
-        request_id: request_id().parse().unwrap(),
-        deadline: Instant::now() + Duration::from_secs(60),
-    }
+    let consent = named.then(|| id.to_string());
+    let asked = unefois_tests::ask::allowance("X", consent.as_deref());
+    let asked = v1::ExchangeRequest { subject: Some(who(holder)), ..asked };
+    exchange_call(caller.clone(), asked, Instant::now() + Duration::from_secs(60))
 }
 
 /// Decisions on one core.

@@ -1,10 +1,12 @@
 //! Callers as the gate lets them in, for calls that go past the gate to the engine.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use unefois_consent::KeyFingerprint;
 use unefois_consent::registry::Role;
-use unefois_engine::{Credential, Engine, VerifiedParticipant};
+use unefois_engine::{Credential, Engine, ExchangeCall, VerifiedParticipant};
+use unefois_proto::v1;
 
 /// A certificate that stays valid.
 #[derive(Debug)]
@@ -27,4 +29,25 @@ pub fn department(engine: &Engine) -> VerifiedParticipant {
     let department = view.registry.participant(unefois::init::DEPARTMENT.parse().unwrap()).unwrap();
     let key = department.keys.iter().find(|key| key.roles.contains(&Role::Exchange)).unwrap();
     caller(engine, key.fingerprint, Role::Exchange)
+}
+
+/// The call that `question` of `caller`, who asks for itself, makes of the engine.
+pub fn exchange_call(caller: VerifiedParticipant, question: v1::ExchangeRequest, deadline: Instant) -> ExchangeCall {
+    let asked = unefois_proto::exchange::question(question).unwrap();
+    ExchangeCall {
+        recipient: caller.participant(),
+        caller,
+        agent: asked.agent,
+        procedure: asked.procedure,
+        habilitation: asked.habilitation,
+        attributes: asked.attributes,
+        filters: asked.filters,
+        ground: asked.ground,
+        mandate: asked.mandate,
+        identity: asked.identity,
+        access_token: None,
+        via: Vec::new(),
+        request_id: asked.request_id,
+        deadline,
+    }
 }

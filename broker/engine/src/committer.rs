@@ -5,10 +5,10 @@
 //! own and gets only what is durable.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use unefois_audit::{AuditError, BatchProofs, Checkpoint, EMPTY_ROOT, Frontier, Hash, Receipt, TlogProof, VerifierKey};
 
 use crate::error::EngineError;
@@ -200,17 +200,25 @@ impl FoldWriter {
     /// records. A fold that fails halts the engine: decisions read it, and opening rebuilds it.
     pub(crate) fn run(mut self) {
         let mut learner = Learner::default();
+        // As long as the last page of a sweep took: a sweep takes half of a processor at most.
+        let mut rest = Duration::ZERO;
         loop {
             let chunk = if learner.is_done() && self.sweeper.is_done() {
-                self.chunks.recv().map_err(|_| TryRecvError::Disconnected)
+                self.chunks.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.chunks.try_recv()
+                self.chunks.recv_timeout(rest)
             };
+            let begun = Instant::now();
+            rest = Duration::ZERO;
             let done = match chunk {
                 Ok(chunk) => self.apply(chunk),
-                Err(TryRecvError::Empty) if !learner.is_done() => learner.learn(&*self.fold, &self.met),
-                Err(TryRecvError::Empty) => self.sweep(),
-                Err(TryRecvError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if !learner.is_done() => learner.learn(&*self.fold, &self.met),
+                Err(RecvTimeoutError::Timeout) => {
+                    let swept = self.sweep();
+                    rest = begun.elapsed();
+                    swept
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = done {
                 self.halt.halt(error.to_string());

@@ -96,8 +96,10 @@ impl Engine {
                 })?;
                 Ok((contents, candidates))
             };
+            let begun = Instant::now();
             let candidates;
             (contents, candidates) = blocking(read).await?;
+            let read_for = begun.elapsed();
             let (uses, subjects): (Vec<_>, Vec<_>) =
                 candidates.into_iter().partition(|candidate| matches!(candidate, Candidate::Uses { .. }));
             for candidate in uses {
@@ -108,6 +110,8 @@ impl Engine {
             }
             carried += self.carry_all(subjects, due).await?;
             next = upto;
+            // A purge takes half of a processor at most.
+            tokio::time::sleep(read_for).await;
         }
         let last_uses = last_uses.into_values().map(|(from, uses)| Candidate::Uses { uses, from });
         carried += self.carry_all(last_uses.collect(), due).await?;

@@ -11,11 +11,11 @@ use unefois::init::{Layout, init};
 use unefois_audit::VerifierKey;
 use unefois_consent::{Event, ExchangeId};
 use unefois_engine::store::Fold;
-use unefois_engine::{Clock, Engine, EngineError, ExchangeCall, SystemClock, VerifiedParticipant};
-use unefois_proto::exchange::question;
+use unefois_engine::{Clock, Engine, EngineError, SystemClock, VerifiedParticipant};
+use unefois_proto::v1;
 use unefois_store::EmbeddedStore;
 use unefois_tests::ask::allowance;
-use unefois_tests::caller::department;
+use unefois_tests::caller::{department, exchange_call};
 use unefois_tests::writers;
 
 /// Bytes of a record, about: those of a refused question.
@@ -66,23 +66,8 @@ impl Bed {
     /// A record of [`RECORD_BYTES`] that follows from the log and changes no state: a question that is refused.
     pub(crate) async fn template(&self) -> Template {
         let ask = |agent: String| {
-            let asked = question(allowance("MARCHAND", None)).unwrap();
-            self.engine.exchange(ExchangeCall {
-                caller: self.department.clone(),
-                recipient: self.department.participant(),
-                agent,
-                procedure: asked.procedure,
-                habilitation: asked.habilitation,
-                attributes: asked.attributes,
-                filters: asked.filters,
-                ground: asked.ground,
-                mandate: None,
-                identity: asked.identity,
-                access_token: None,
-                via: Vec::new(),
-                request_id: asked.request_id,
-                deadline: soon(),
-            })
+            let asked = v1::ExchangeRequest { agent, ..allowance("MARCHAND", None) };
+            self.engine.exchange(exchange_call(self.department.clone(), asked, soon()))
         };
         // The first time introduces the person.
         assert!(matches!(ask("a".to_owned()).await, Err(EngineError::Refused(_))));

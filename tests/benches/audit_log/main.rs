@@ -355,16 +355,19 @@ async fn sizes(root: &Path) {
 async fn run() {
     let (rounds, duration) = if quick() { (1, Duration::from_millis(300)) } else { (3, Duration::from_secs(4)) };
     let root = tempfile::tempdir().unwrap();
-    // What a purge and a read cost, without the rest.
-    if std::env::var("UNEFOIS_BENCH_ONLY").is_ok_and(|only| only == "life") {
-        purge::stall(root.path(), largest().min(1_000_000)).await;
-        return sizes(root.path()).await;
+    let only = std::env::var("UNEFOIS_BENCH_ONLY").ok();
+    let part = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    if part("rates") {
+        rates(root.path(), rounds, duration).await;
+        folding(root.path(), "the fold as it is", Duration::ZERO, duration).await;
+        folding(root.path(), "a fold that rests a second over each chunk", Duration::from_secs(1), duration).await;
     }
-    rates(root.path(), rounds, duration).await;
-    folding(root.path(), "the fold as it is", Duration::ZERO, duration).await;
-    folding(root.path(), "a fold that rests a second over each chunk", Duration::from_secs(1), duration).await;
-    purge::stall(root.path(), largest().min(1_000_000)).await;
-    sizes(root.path()).await;
+    if part("purge") {
+        purge::stall(root.path(), largest().min(1_000_000)).await;
+    }
+    if part("sizes") {
+        sizes(root.path()).await;
+    }
 }
 
 fn main() {

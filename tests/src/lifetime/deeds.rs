@@ -21,7 +21,7 @@ use unefois_proto::v1;
 
 use super::{Act, Deed, HOUR, Lifetime, SHORT, identity_of, name, soon};
 use crate::ask::{ALLOWANCE, allowance, canteen, grant_on};
-use crate::caller::caller;
+use crate::caller::{caller, exchange_call};
 use crate::writers::record_call;
 
 impl Lifetime {
@@ -267,23 +267,7 @@ impl Lifetime {
             shown.shown_at = Some(wire_instant(self.now()));
         }
         let caller = if question.procedure == ALLOWANCE { self.department() } else { self.town_hall() };
-        let asked = unefois_proto::exchange::question(question).unwrap();
-        ExchangeCall {
-            recipient: caller.participant(),
-            caller,
-            agent: asked.agent,
-            procedure: asked.procedure,
-            habilitation: None,
-            attributes: asked.attributes,
-            filters: asked.filters,
-            ground: asked.ground,
-            mandate: asked.mandate,
-            identity: asked.identity,
-            access_token: None,
-            via: Vec::new(),
-            request_id: asked.request_id,
-            deadline: deadline.unwrap_or_else(soon),
-        }
+        exchange_call(caller, question, deadline.unwrap_or_else(soon))
     }
 
     async fn ask(&mut self, question: v1::ExchangeRequest, deadline: Option<Instant>) -> Result<(), EngineError> {

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tonic::Code;
 use unefois_consent::registry::{RegistryFile, Role};
-use unefois_engine::{Clock, EngineError, ExchangeCall, SystemClock};
+use unefois_engine::{Clock, EngineError, SystemClock};
+use unefois_proto::exchange::wire_ground;
 use unefois_proto::v1::{self, AttributeStatus};
 use unefois_store::MemoryStore;
 use unefois_store::memory::{Fault, Operation};
 use unefois_tests::ask::*;
+use unefois_tests::caller::exchange_call;
 use unefois_tests::sandbox::Sandbox;
 
 /// Disturbs the `at`-th of `operation` from now with `fault`.
@@ -305,23 +307,9 @@ async fn a_call_that_joined_has_its_own_time() {
     let engine = Arc::clone(sandbox.broker().engine());
     let (caller, name, shown) = (sandbox.caller("ville", Role::Exchange), request_id(), informed());
     let call = |time: Duration| {
-        let asked = unefois_proto::exchange::question(canteen("MARCHAND")).unwrap();
-        ExchangeCall {
-            recipient: caller.participant(),
-            caller: caller.clone(),
-            agent: asked.agent,
-            procedure: asked.procedure,
-            habilitation: None,
-            attributes: asked.attributes,
-            filters: asked.filters,
-            ground: shown.clone(),
-            mandate: None,
-            identity: asked.identity,
-            access_token: None,
-            via: Vec::new(),
-            request_id: name.parse().unwrap(),
-            deadline: std::time::Instant::now() + time,
-        }
+        let asked =
+            v1::ExchangeRequest { request_id: name.clone(), ground: Some(wire_ground(&shown)), ..canteen("MARCHAND") };
+        exchange_call(caller.clone(), asked, std::time::Instant::now() + time)
     };
     sandbox.source.hold();
     let first = tokio::spawn({

@@ -1,13 +1,9 @@
 //! The crash matrix: every operation of the store on its files fails, fails after it was done, or is the last thing before
 //! or after which the process dies; then the store opens again and the world is looked at.
-//!
-//! Each case is a process of its own: this test program, started again with a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use unefois::config::Loaded;
@@ -15,19 +11,17 @@ use unefois_audit::Frontier;
 use unefois_engine::Engine;
 use unefois_engine::replay::BatchSource;
 use unefois_engine::store::{RecordKeys, Visit};
-use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
 use unefois_store::embedded::{JournalReader, Operation};
 use unefois_store::{EmbeddedStore, Options};
 use unefois_tests::{copy_folder, files, process, world, writers};
 
-const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
+use super::planned::{self, MODES, exit_code, numbered, ran};
+
 const WRITERS: usize = 4;
 /// Entries of each writer: enough to change the first segment.
 const EACH: usize = 64;
 /// Entries of each writer when the log goes on.
 const AGAIN: usize = 3;
-/// Cases that run beside each other.
-const AT_ONCE: usize = 4;
 
 async fn open(folder: &Path) -> Result<(EmbeddedStore, Arc<Engine>), String> {
     // So small that a case changes its segment.
@@ -63,16 +57,11 @@ async fn append(engine: &Arc<Engine>, each: usize) {
 #[test]
 #[ignore = "started by the crash matrix with a plan"]
 fn case() {
-    let Ok(folder) = std::env::var("UNEFOIS_CASE_FOLDER") else { return };
-    if let Ok(planned) = std::env::var("UNEFOIS_CASE_PLAN") {
-        let parts: Vec<&str> = planned.split(' ').collect();
-        let operation = Operation::ALL.into_iter().find(|operation| format!("{operation:?}") == parts[0]).unwrap();
-        let mode = MODES.into_iter().find(|mode| format!("{mode:?}") == parts[2]).unwrap();
-        plan(operation, parts[1].parse().unwrap(), mode);
-    }
+    let Some(folder) = planned::folder() else { return };
+    planned::from_now();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (store, engine) = match open(Path::new(&folder)).await {
+        let (store, engine) = match open(&folder).await {
             Ok(opened) => opened,
             Err(error) => return println!("not opened: {error}"),
         };
@@ -82,20 +71,12 @@ fn case() {
         let _ = store.keys.get_or_create(period).and_then(|_| store.keys.destroy(period));
         tokio::task::spawn_blocking(move || engine.close()).await.unwrap();
     });
-    let ran: Vec<_> = runs().into_iter().map(|(operation, count)| format!("{operation:?}={count}")).collect();
-    println!("ran {}", ran.join(" "));
+    planned::say_ran(&BTreeMap::new());
 }
 
 /// What a process of a case said, and its exit code.
 fn run_case(folder: &Path, each: usize, planned: Option<&str>) -> (Option<i32>, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "crash_matrix::case", "--ignored", "--nocapture"]);
-    command.env("UNEFOIS_CASE_FOLDER", folder).env("UNEFOIS_CASE_EACH", each.to_string());
-    if let Some(planned) = planned {
-        command.env("UNEFOIS_CASE_PLAN", planned);
-    }
-    let output = command.output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    planned::process("crash_matrix::case", folder, &[("UNEFOIS_CASE_EACH", each.to_string())], planned)
 }
 
 fn told(said: &str) -> BTreeMap<u64, String> {
@@ -105,17 +86,6 @@ fn told(said: &str) -> BTreeMap<u64, String> {
 /// Size and root of every head that a receipt showed.
 fn heads(said: &str) -> BTreeMap<u64, String> {
     numbered(said, "head ")
-}
-
-fn numbered(said: &str, prefix: &str) -> BTreeMap<u64, String> {
-    let lines = said.lines().filter_map(|line| line.strip_prefix(prefix));
-    lines.map(|line| line.split_once(' ').unwrap()).map(|(index, leaf)| (index.parse().unwrap(), leaf.into())).collect()
-}
-
-/// How often each operation runs in a case without a plan.
-fn ran(said: &str) -> BTreeMap<String, u64> {
-    let line = said.lines().find_map(|line| line.strip_prefix("ran ")).expect("the case did not end");
-    line.split(' ').map(|one| one.split_once('=').unwrap()).map(|(name, n)| (name.into(), n.parse().unwrap())).collect()
 }
 
 /// Nothing that was told is missing; the store opens, goes on, and is whole.
@@ -204,25 +174,13 @@ fn after_any_failed_or_last_operation_nothing_told_is_missing_and_the_log_goes_o
     let all = Operation::ALL.iter().filter(|o| !matches!(o, Operation::NextRename | Operation::NextRemove));
     let all: BTreeSet<_> = all.map(|operation| format!("{operation:?}")).collect();
     assert_eq!(met, all, "an operation that no case meets");
-    let (next, count) = (AtomicUsize::new(0), cases.len());
-    std::thread::scope(|scope| {
-        for worker in 0..AT_ONCE {
-            let (next, cases, root) = (&next, &cases, root.path());
-            scope.spawn(move || {
-                while let Some((start, before, operation, nth, mode)) = cases.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let case = format!("{operation} {nth} {mode:?}");
-                    let folder = root.join(format!("case-{worker}"));
-                    copy_folder(start, &folder);
-                    let (code, said) = run_case(&folder, EACH, Some(&case));
-                    let dies = matches!(mode, Mode::DiesBefore | Mode::DiesAfter);
-                    // Threads run otherwise each time, so a later run of an operation may not come.
-                    assert!(code == Some(if dies { DIED } else { 0 }) || *nth > 1, "{case}: {code:?} {said}");
-                    look(&folder, before, &said, &case);
-                    std::fs::remove_dir_all(&folder).unwrap();
-                }
-            });
-        }
+    planned::each(&cases, root.path(), |(start, before, operation, nth, mode), folder| {
+        let case = format!("{operation} {nth} {mode:?}");
+        copy_folder(start, folder);
+        let (code, said) = run_case(folder, EACH, Some(&case));
+        // Threads run otherwise each time, so a later run of an operation may not come.
+        assert!(code == Some(exit_code(*mode)) || *nth > 1, "{case}: {code:?} {said}");
+        look(folder, before, &said, &case);
     });
-    println!("{count} cases");
+    println!("{} cases", cases.len());
 }

@@ -18,8 +18,8 @@ use unefois_proto::common::identity;
 use unefois_proto::fields::wire_instant;
 use unefois_proto::v1;
 use unefois_store::MemoryStore;
-use unefois_tests::ask::{allowance, grant, person, request_id};
-use unefois_tests::caller::department;
+use unefois_tests::ask::{allowance, grant, person};
+use unefois_tests::caller::{department, exchange_call};
 use unefois_tests::writers::record_call;
 
 const HOUR: u64 = 3_600_000;
@@ -316,22 +316,10 @@ async fn play(world: &World, ops: &[Op]) {
             Op::Use { which, acting } => {
                 let named = which.map(|which| oracle.consents.get(which).map_or(ConsentId([9; 16]), |known| known.id));
                 let asked = v1::ExchangeRequest { subject: Some(person(&name)), ..allowance("X", None) };
-                let asked = unefois_proto::exchange::question(asked).unwrap();
                 let call = ExchangeCall {
-                    recipient: caller.participant(),
-                    caller: caller.clone(),
-                    agent: asked.agent,
-                    procedure: asked.procedure,
-                    habilitation: None,
-                    attributes: asked.attributes,
-                    filters: asked.filters,
                     ground: Ground::Consent { consent: named },
                     mandate: acting.then(|| oracle.mandate.map_or(MandateId([9; 16]), |(id, ..)| id)),
-                    identity: asked.identity,
-                    access_token: None,
-                    via: Vec::new(),
-                    request_id: request_id().parse().unwrap(),
-                    deadline,
+                    ..exchange_call(caller.clone(), asked, deadline)
                 };
                 let expected = oracle.use_one(*which, *acting, now);
                 let found: Vec<_> = match engine.exchange(call).await {

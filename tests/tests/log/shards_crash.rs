@@ -1,24 +1,16 @@
 //! Closing a shard while any operation on the disk fails, or is the last one before or after which the process dies: opened
 //! again, the shard is closed as a whole or not at all, nothing that was told is missing, and the log goes on.
-//!
-//! Each case is a process of its own: this test program, started again with a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use unefois_store::Options;
-use unefois_store::embedded::Operation;
-use unefois_store::embedded::faults::{DIED, Mode, plan, runs};
+use unefois_store::embedded::faults::{DIED, runs};
 use unefois_tests::{copy_folder, process, world, writers};
 
+use super::planned::{self, MODES, exit_code, lines, ran};
 use super::shards::{configure_shard, signer};
-
-/// Cases that run beside each other.
-const AT_ONCE: usize = 4;
-const MODES: [Mode; 4] = [Mode::Fails, Mode::FailsButPersists, Mode::DiesBefore, Mode::DiesAfter];
 
 /// So small that a shard has several segments.
 fn options() -> Options {
@@ -29,28 +21,18 @@ fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-/// Plans for the next runs of an operation: `OPERATION NTH MODE`.
-fn plan_from_now(planned: &str) {
-    let parts: Vec<&str> = planned.split(' ').collect();
-    let operation = Operation::ALL.into_iter().find(|operation| format!("{operation:?}") == parts[0]).unwrap();
-    let mode = MODES.into_iter().find(|mode| format!("{mode:?}") == parts[2]).unwrap();
-    let so_far = runs().get(&operation).copied().unwrap_or_default();
-    plan(operation, so_far + parts[1].parse::<u64>().unwrap(), mode);
-}
-
 /// The process of one case; not a test by itself.
 #[test]
 #[ignore = "started by the test of closing with a plan"]
 fn case() {
-    let Ok(folder) = std::env::var("UNEFOIS_CASE_FOLDER") else { return };
-    let (folder, planned) = (Path::new(&folder), std::env::var("UNEFOIS_CASE_PLAN").ok());
+    let Some(folder) = planned::folder() else { return };
     let closes = std::env::var("UNEFOIS_CASE_CLOSES").is_ok();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        if let Some(planned) = planned.as_deref().filter(|_| !closes) {
-            plan_from_now(planned);
+        if !closes {
+            planned::from_now();
         }
-        let (store, engine) = match writers::open(folder, &folder.join("data"), &options()).await {
+        let (store, engine) = match writers::open(&folder, &folder.join("data"), &options()).await {
             Ok(opened) => opened,
             Err(error) => return println!("not opened: {error}"),
         };
@@ -59,21 +41,15 @@ fn case() {
             println!("told {} {}", engine.head().shard + written.proof.index, written.leaf().commitment);
         }
         if closes {
-            let now = signer(folder);
-            configure_shard(folder, "2027");
+            let now = signer(&folder);
+            configure_shard(&folder, "2027");
             let before = runs();
-            if let Some(planned) = &planned {
-                plan_from_now(planned);
-            }
-            match engine.close_shard(&*now, &*signer(folder)).await {
+            planned::from_now();
+            match engine.close_shard(&*now, &*signer(&folder)).await {
                 Ok(closed) => println!("closed {}", closed.index),
                 Err(error) => println!("not closed: {error}"),
             }
-            let during = runs().into_iter().filter_map(|(operation, count)| {
-                let count = count - before.get(&operation).copied().unwrap_or_default();
-                (count > 0).then(|| format!("{operation:?}={count}"))
-            });
-            println!("ran {}", during.collect::<Vec<_>>().join(" "));
+            planned::say_ran(&before);
         }
         writers::close(store, engine).await;
     });
@@ -81,20 +57,8 @@ fn case() {
 
 /// What a process of a case said, and its exit code.
 fn run_case(folder: &Path, closes: bool, planned: Option<&str>) -> (Option<i32>, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "shards_crash::case", "--ignored", "--nocapture"]).env("UNEFOIS_CASE_FOLDER", folder);
-    if closes {
-        command.env("UNEFOIS_CASE_CLOSES", "1");
-    }
-    if let Some(planned) = planned {
-        command.env("UNEFOIS_CASE_PLAN", planned);
-    }
-    let output = command.output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn lines<'a>(said: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-    said.lines().filter_map(move |line| line.strip_prefix(prefix))
+    let closes = closes.then(|| ("UNEFOIS_CASE_CLOSES", "1".to_owned()));
+    planned::process("shards_crash::case", folder, closes.as_slice(), planned)
 }
 
 /// The log is of one of the two shards, whole, with all that was told in it.
@@ -132,36 +96,22 @@ fn a_shard_is_closed_as_a_whole_or_not_at_all_whatever_fails() {
     assert_eq!((code, lines(&said, "closed ").count()), (Some(0), 1), "{said}");
     look(&rehearsal, &old_config, &said, "nothing fails");
 
-    let ran = lines(&said, "ran ").next().unwrap().to_owned();
-    let counts = ran.split(' ').map(|one| one.split_once('=').unwrap());
     let (mut cases, mut met) = (Vec::new(), BTreeSet::new());
-    for (operation, count) in counts.map(|(operation, count)| (operation, count.parse::<u64>().unwrap())) {
-        met.insert(operation.to_owned());
-        cases.extend((1..=count).flat_map(|nth| MODES.map(|mode| (operation, nth, mode))));
+    for (operation, count) in ran(&said) {
+        cases.extend((1..=count).flat_map(|nth| MODES.map(|mode| (operation.clone(), nth, mode))));
+        met.insert(operation);
     }
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for worker in 0..AT_ONCE {
-            let (next, cases, fresh, old_config) = (&next, &cases, &fresh, &old_config);
-            let folder = root.path().join(format!("case-{worker}"));
-            scope.spawn(move || {
-                while let Some((operation, nth, mode)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let case = format!("{operation} {nth} {mode:?}");
-                    copy_folder(fresh, &folder);
-                    let (code, said) = run_case(&folder, true, Some(&case));
-                    let dies = matches!(mode, Mode::DiesBefore | Mode::DiesAfter);
-                    // The spare segment is made on a thread of its own, so its runs may come or not.
-                    let expected = code == Some(if dies { DIED } else { 0 });
-                    assert!(expected || operation.starts_with("Spare"), "{case}: {said}");
-                    look(&folder, old_config, &said, &case);
-                    std::fs::remove_dir_all(&folder).unwrap();
-                }
-            });
-        }
+    planned::each(&cases, root.path(), |(operation, nth, mode), folder| {
+        let case = format!("{operation} {nth} {mode:?}");
+        copy_folder(&fresh, folder);
+        let (code, said) = run_case(folder, true, Some(&case));
+        // The spare segment is made on a thread of its own, so its runs may come or not.
+        assert!(code == Some(exit_code(*mode)) || operation.starts_with("Spare"), "{case}: {said}");
+        look(folder, &old_config, &said, &case);
     });
     let mut cases = cases.len();
     for needed in ["NextRename", "FrameWrite", "FrameSync", "SegmentRename", "TilesSync", "HeadWrite"] {
-        assert!(met.contains(needed), "{needed} is not met: {ran}");
+        assert!(met.contains(needed), "{needed} is not met: {met:?}");
     }
 
     // What such a crash left is taken away at the next start, whatever happens then.
