@@ -12,26 +12,24 @@
     reason = "a bench fails by panicking"
 )]
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-use unefois::client::{Client, Profile};
-use unefois::init::{Layout, init};
+use unefois::client::Client;
 use unefois_proto::v1::exchange_service_server::{ExchangeService, ExchangeServiceServer};
 use unefois_proto::v1::{AttributeStatus, ExchangeRequest, ExchangeResponse};
-use unefois_tests::ask::{CHILDREN, canteen, exchange};
+use unefois_tests::ask::{CHILDREN, exchange};
+use unefois_tests::bench::{build_broker, connect, prepare, question, status};
 use unefois_tests::load::{Load, closed_loop, median};
 use unefois_tests::process::{Process, free_address};
 
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: [usize; 4] = [1, 8, 64, 256];
-const PERSONS: usize = 1_000;
 
 /// A server that reads the question and sends an answer that it was given.
 struct Floor(ExchangeResponse);
@@ -118,15 +116,6 @@ impl Drop for FloorProcess {
     }
 }
 
-fn name(n: usize) -> String {
-    let letters = [n / 676 % 26, n / 26 % 26, n % 26].map(|l| char::from(b'A' + u8::try_from(l).unwrap()));
-    format!("PERSONNE {}", letters.iter().collect::<String>())
-}
-
-fn question(n: usize) -> ExchangeRequest {
-    ExchangeRequest { attributes: vec![CHILDREN.to_owned()], ..canteen(&name(n % PERSONS)) }
-}
-
 async fn call(client: &Client, n: usize) {
     let answer = exchange(client, question(n)).await.expect("an answer");
     assert_eq!(answer.attributes[0].status(), AttributeStatus::Found);
@@ -163,40 +152,12 @@ async fn open_loop(clients: &[Client], rate: u64, duration: Duration) -> Load {
     Load { rate: count as f64 / begun.elapsed().as_secs_f64(), latencies }
 }
 
-async fn connect(folder: &Path, listen: SocketAddr) -> Vec<Client> {
+async fn connections(folder: &Path, listen: SocketAddr) -> Vec<Client> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut profile = Profile::read(&folder.join("clients/ville.toml")).unwrap();
-        profile.endpoint = format!("https://{listen}");
-        clients.push(profile.connect().await.unwrap());
+        clients.push(connect(folder, "ville", listen).await);
     }
     clients
-}
-
-fn status_kib(process: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-fn prepare(folder: &Path, listen: SocketAddr) {
-    init(folder, &Layout { listen, metrics: None, log: None, ..Layout::development() }).unwrap();
-    let mut csv =
-        "birth_name;given_names;birth_date;sex;birth_country;birth_commune;enfants_inscrits;regime\n".to_owned();
-    for n in 0..PERSONS {
-        writeln!(csv, "{};Camille;1988-04-17;F;99100;35238;{};sans", name(n), n % 5).unwrap();
-    }
-    std::fs::write(folder.join("sources/periscolaire.csv"), csv).unwrap();
-}
-
-fn build_broker() {
-    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    // Where the bench looks for it, and as it is installed.
-    let optimised = [("CARGO_PROFILE_RELEASE_LTO", "thin"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")];
-    let mut build = Command::new(cargo);
-    build.envs(optimised).args(["build", "--release", "--quiet", "-p", "unefois"]);
-    let built = build.status().unwrap();
-    assert!(built.success(), "the broker does not build");
 }
 
 async fn run() {
@@ -207,11 +168,11 @@ async fn run() {
     let (listen, floor_listen) = (free_address(), free_address());
     prepare(&folder, listen);
     let broker = Process::serve_with(&folder.join("unefois.toml"), "warn,unefois::serve=info");
-    let clients = connect(&folder, listen).await;
+    let clients = connections(&folder, listen).await;
     let sample = exchange(&clients[0], question(0)).await.unwrap();
     std::fs::write(folder.join("sample-receipt.json"), &sample.receipt).unwrap();
     let floor = FloorProcess::start(&folder, floor_listen);
-    let floor_clients = connect(&folder, floor_listen).await;
+    let floor_clients = connections(&folder, floor_listen).await;
 
     let mut rates: Vec<(Vec<f64>, Vec<f64>)> = vec![Default::default(); IN_FLIGHT.len()];
     let mut ratios = Vec::new();
@@ -241,7 +202,7 @@ async fn run() {
         tails.push(load.ms(0.99));
     }
     let id = broker.id();
-    let (resident, peak) = (status_kib(id, "VmRSS:"), status_kib(id, "VmHWM:"));
+    let (resident, peak) = (status(id, "VmRSS:"), status(id, "VmHWM:"));
     drop(floor);
 
     for (at, in_flight) in loads().into_iter().enumerate() {

@@ -14,6 +14,7 @@
 )]
 
 pub mod ask;
+pub mod bench;
 pub mod caller;
 pub mod chaos;
 pub mod forger;

@@ -31,27 +31,18 @@ const ANCHOR_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Why the clock is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockFault {
-    /// It was set ahead while the broker ran.
+    /// It was set while the broker ran.
     #[error(
-        "the clock of the machine says {now}, and was set ahead by {} since it was last right: nothing is written or purged. Put \
-         it right, and the broker goes on by itself. If it is right now, restart the broker", span(*.by)
+        "the clock of the machine says {now}, and was set {} by {} since it was last right: nothing is written or purged. Put it \
+         right, and the broker goes on by itself. If it is right now, restart the broker",
+        if now > expected { "ahead" } else { "back" },
+        span(now.since(*expected).max(expected.since(*now)))
     )]
-    SetAhead {
+    WasSet {
         /// What it says.
         now: Timestamp,
-        /// By how much it moved against the time since the start of the machine.
-        by: Duration,
-    },
-    /// It was set back while the broker ran.
-    #[error(
-        "the clock of the machine says {now}, and was set back by {} since it was last right: nothing is written or purged. Put \
-         it right, and the broker goes on by itself. If it is right now, restart the broker", span(*.by)
-    )]
-    SetBack {
-        /// What it says.
-        now: Timestamp,
-        /// By how much it moved against the time since the start of the machine.
-        by: Duration,
+        /// What it would say, by the time since the start of the machine.
+        expected: Timestamp,
     },
     /// At the start it was before the log's last entry.
     #[error(
@@ -136,14 +127,10 @@ impl Trust {
 
 fn against_boot(anchor: Reading, Reading { wall, boot }: Reading) -> Result<(), ClockFault> {
     let expected = anchor.wall.plus(boot.saturating_sub(anchor.boot));
-    let (ahead, back) = (wall.since(expected), expected.since(wall));
-    if ahead > CLOCK_BOUND {
-        Err(ClockFault::SetAhead { now: wall, by: ahead })
-    } else if back > CLOCK_BOUND {
-        Err(ClockFault::SetBack { now: wall, by: back })
-    } else {
-        Ok(())
+    if wall.since(expected).max(expected.since(wall)) > CLOCK_BOUND {
+        return Err(ClockFault::WasSet { now: wall, expected });
     }
+    Ok(())
 }
 
 fn against_log(last: Timestamp, now: Timestamp) -> Result<(), ClockFault> {

@@ -215,7 +215,7 @@ fn the_golden_records_show_every_event_and_every_inner_variant() {
     assert_eq!(shades.len(), 8 + 2 + 4 + 4 + 4 + 2);
     let told: Vec<_> =
         golden.iter().filter_map(|e| if let Event::Refused(e) = e { Some(&e.reasons) } else { None }).collect();
-    assert_eq!(told, [&Reason::ALL.to_vec()]);
+    assert_eq!(told, [&crate::Reason::ALL.to_vec()]);
 }
 
 #[test]
