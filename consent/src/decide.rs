@@ -316,7 +316,8 @@ fn check_retry(
         failed.insert(Reason::RequestIdReused);
         return;
     }
-    if now.since(earlier.at) > RETRY_WINDOW {
+    // A retry that is before its first attempt, because an operator put the clock back, would be forgotten before it.
+    if now < earlier.at || now.since(earlier.at) > RETRY_WINDOW {
         failed.insert(Reason::RetryTooLate);
     }
     if earlier.attempts >= facts.rules.max_attempts() {

@@ -227,7 +227,7 @@ impl Reason {
             Self::Objection => "the person objected to proactive use; ask when the person makes a request",
             Self::PreviewMissing => "the source demands that the person previews the data; give `previewed_at`",
             Self::RequestIdReused => "this request_id was used for another question; draw a new one",
-            Self::RetryTooLate => "this request_id is too old to be tried again; draw a new one",
+            Self::RetryTooLate => "this request_id is not of the last 15 minutes; draw a new one",
             Self::RetryTooOften => "this exchange was tried too often; draw a new request_id",
             Self::ConsentPending => {
                 "the person has not answered yet; wait for the change, or ask for the supporting document"

@@ -1,6 +1,6 @@
 //! What must hold after every test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use unefois_audit::{Frontier, VerifierKey};
 use unefois_consent::Event;
 use unefois_engine::replay::{BatchSource, JournalSource, Report, live_rows, replay, verify};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{Fold, Visit};
+use unefois_engine::store::{Fold, Row, Visit};
 use unefois_store::embedded::{FileKeys, JournalReader, open_fold};
 use unefois_store::{MemoryStore, Options};
 
@@ -31,25 +31,24 @@ fn replayed(data: &Path, key: &VerifierKey, scratch: MemoryStore) -> Report {
 
 /// Both folds hold the same state, row by row.
 pub fn assert_same_state(fold: &dyn Fold, replayed: &dyn Fold) {
-    let mut replayed = live_rows(replayed).unwrap().into_iter();
-    for (key, value) in live_rows(fold).unwrap() {
-        let Some((other_key, other)) = replayed.next() else { panic!("the row {} is not replayed", row(&key, &value)) };
-        assert!(
-            (&other_key, &other) == (&key, &value),
-            "the row {} is not what a replay gives: {}",
-            row(&key, &value),
-            row(&other_key, &other)
-        );
-    }
-    if let Some((key, value)) = replayed.next() {
-        panic!("the fold lacks the row {}", row(&key, &value));
-    }
+    let (lived, replayed) = (live_rows(fold).unwrap(), live_rows(replayed).unwrap());
+    assert!(lived == replayed, "{}", difference(&lived, &replayed));
+}
+
+/// The rows that only one of two states has, the lived and the replayed one.
+pub fn difference(lived: &[Row], replayed: &[Row]) -> String {
+    let only = |some: &[Row], others: &[Row]| {
+        let others: BTreeSet<_> = others.iter().collect();
+        let rows = some.iter().filter(|row| !others.contains(row));
+        rows.map(|(key, value)| row(key, value)).collect::<Vec<_>>().join("\n  ")
+    };
+    format!("only lived:\n  {}\nonly replayed:\n  {}", only(lived, replayed), only(replayed, lived))
 }
 
 /// A row of a fold for people: tables have a letter, most values are text behind a stamp.
-pub fn row(key: &[u8], value: &[u8]) -> String {
+fn row(key: &[u8], value: &[u8]) -> String {
     let table = key.first().map(|byte| char::from(*byte)).unwrap_or('?');
-    format!("{table} {}: {}", hex::encode(key), String::from_utf8_lossy(value))
+    format!("{table} {}: {}", hex::encode(key), value.escape_ascii())
 }
 
 /// The tiles on the disk are those of the journal, in each shard.

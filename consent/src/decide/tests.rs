@@ -84,6 +84,8 @@ const WAYS: [Way; 41] = [
     (Reason::RetryTooLate, |w| {
         w.earlier = Some(Earlier { at: Timestamp::from_millis(0), ..earlier(w) });
     }),
+    // An operator put the clock back.
+    (Reason::RetryTooLate, |w| w.earlier = Some(Earlier { at: shifted(noon(), 1), ..earlier(w) })),
     (Reason::RetryTooOften, |w| w.earlier = Some(Earlier { attempts: Rules::NEWEST.max_attempts(), ..earlier(w) })),
 ];
 

@@ -38,8 +38,13 @@ fn deed() -> impl Strategy<Value = Deed> {
 fn month() -> impl Strategy<Value = MonthOf> {
     let rebuilds = prop_oneof![5 => Just(false), 1 => Just(true)];
     let closes_shard = prop_oneof![24 => Just(false), 1 => Just(true)];
-    (proptest::collection::vec(deed(), 0..7), rebuilds, closes_shard)
-        .prop_map(|(deeds, rebuilds, closes_shard)| MonthOf { deeds, ends: MonthEnd { rebuilds, closes_shard } })
+    let clock_ahead = prop_oneof![24 => Just(None), 1 => (1..92_u8).prop_map(Some)];
+    (proptest::collection::vec(deed(), 0..7), rebuilds, closes_shard, clock_ahead).prop_map(
+        |(deeds, rebuilds, closes_shard, clock_ahead)| MonthOf {
+            deeds,
+            ends: MonthEnd { rebuilds, closes_shard, clock_ahead },
+        },
+    )
 }
 
 async fn live(months: &[MonthOf]) -> BTreeSet<u8> {
