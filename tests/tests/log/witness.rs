@@ -355,7 +355,10 @@ fn a_witness_with_a_wrong_configuration_does_not_start() {
     let text = std::fs::read_to_string(&file).unwrap();
     let own = VerifierKey::new("log.example", *witness.key.public_key()).unwrap();
     let log = VerifierKey::new("log.example", [1; 32]).unwrap();
+    // The key of the log whose y is 0, a point of order 4.
+    let weak = "log.example+f3e73440+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for (more, says) in [
+        (format!("[[log]]\nkey = \"{weak}\"\n"), "small order"),
         ("[[log]]\nkey = \"x\"\n".to_owned(), "log.key"),
         (format!("[[log]]\nkey = \"{}\"\n", witness.key), "type 1"),
         (format!("[[log]]\nkey = \"{own}\"\n"), "a key of its own"),
