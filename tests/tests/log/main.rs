@@ -18,6 +18,7 @@ mod engine_ends;
 mod golden_data;
 mod head_file;
 mod ledger_model;
+mod mirror;
 mod outside_verifiers;
 mod outside_witnesses;
 mod power_cut;
