@@ -28,6 +28,7 @@ mod refused_start;
 mod replay;
 mod replay_forged;
 mod replay_ledger;
+mod replay_scratch;
 mod shards;
 mod shards_crash;
 mod submitters;

@@ -22,6 +22,7 @@ use crate::text::time_text;
 
 mod check;
 mod close_shard;
+mod scratch;
 
 use check::does_not_hold;
 pub(crate) use check::{Check, check_files, report_text};

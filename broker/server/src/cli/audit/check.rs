@@ -15,6 +15,7 @@ use unefois_store::embedded::{FileHead, FileKeys, JournalReader, open_fold};
 
 use super::super::Failure;
 use super::super::output::{json, line, moves, progress};
+use super::scratch::Scratch;
 use crate::config::Loaded;
 
 #[derive(Debug, clap::Args)]
@@ -164,8 +165,7 @@ fn knows_head(examined: &Examined, note: Option<&str>) -> Result<(), Failure> {
 
 fn replay_in_scratch(look: &Look<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the scratch folder of the replay: {error}"));
-    // Mode 0700, and removed at the end: the state names persons by their references.
-    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let scratch = Scratch::new().map_err(|error| failed(&error))?;
     let fold = open_fold(&scratch.path().join("fold"), &Options::scratch()).map_err(|error| failed(&error))?;
     look.replay(fold, progress).map_err(does_not_hold)
 }
