@@ -22,6 +22,7 @@ use crate::text::time_text;
 
 mod check;
 mod close_shard;
+mod heads;
 mod scratch;
 
 use check::does_not_hold;
