@@ -238,7 +238,12 @@ impl Entries<'_> {
                 let problem = "it has not the entries that it should".to_owned();
                 return Err(MirrorError::Source(bundle.to_string(), problem));
             }
-            let known = (self.frontier.size() - bundle.start()) as usize;
+            let known = self.tiles.leaves().len();
+            if !leaves.starts_with(self.tiles.leaves()) {
+                return Err(MirrorError::Contradiction(format!(
+                    "{bundle} has other entries than when they were copied"
+                )));
+            }
             for leaf in leaves.into_iter().skip(known) {
                 self.order.next(self.frontier.size(), &leaf);
                 self.frontier.append_with(leaf.hash(), |level, index, hash| self.tiles.closed(level, index, hash));

@@ -16,7 +16,7 @@ async fn update(folder: &Path, key: &VerifierKey, source: &str) -> Result<Update
     Mirror::open(folder, key)?.update(&Source::new(source)?, &mut |_, _| {}).await
 }
 
-/// What a mirror refuses a log for that `change` changes; the copy in `folder` stays as it is.
+/// What the mirror in `folder` says of a log that shows these files but for `path`, which it refuses; it stays at its checkpoint.
 async fn refuse(
     folder: &Path,
     key: &VerifierKey,
@@ -172,6 +172,28 @@ async fn what_the_log_did_not_sign_is_no_proof_of_a_wrong_entry() {
     write_files(&files, &source);
     let refused = update(&copy, log.verifier_key(), source.to_str().unwrap()).await.unwrap_err();
     assert!(matches!(refused, MirrorError::Contradiction(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn entries_that_the_copy_has_must_be_shown_as_they_were() {
+    let log = signer("log.example/wider");
+    let leaves = leaves(600);
+    let root = tempfile::tempdir().unwrap();
+    let (first, copy) = (root.path().join("first"), root.path().join("copy"));
+    write_files(&signed(&leaves[..300], &log), &first);
+    update(&copy, log.verifier_key(), first.to_str().unwrap()).await.unwrap();
+    let whole = signed(&leaves, &log);
+    let shown = Shown::start(whole.clone()).await;
+    let bundle = &whole["tile/entries/001"];
+    // The commitments of the first entry and of the last one that the copy has, and of the next one.
+    for entry in [0, 43, 44] {
+        let mut changed = bundle.clone();
+        changed[entry * 44 + 20] ^= 1;
+        let refused = refuse(&copy, log.verifier_key(), (&shown, &whole), "tile/entries/001", &changed).await;
+        assert!(matches!(refused, MirrorError::Contradiction(_)), "{entry}: {refused}");
+    }
+    shown.show(whole);
+    update(&copy, log.verifier_key(), &shown.url).await.unwrap();
 }
 
 #[tokio::test]

@@ -125,6 +125,11 @@ impl<'a> NewTiles<'a> {
         Ok((Self { folder, leaves, bundle: size / width, hashes }, last))
     }
 
+    /// The leaves of the bundle under way.
+    pub(super) fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
     /// Keeps the next leaf.
     pub(super) fn push(&mut self, leaf: Leaf) {
         self.leaves.push(leaf);
