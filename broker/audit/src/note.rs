@@ -97,7 +97,7 @@ impl VerifierKey {
     ///
     /// # Errors
     /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character, and where
-    /// [`is_weak_key`](crate::is_weak_key).
+    /// [`is_weak_key`].
     pub fn new(name: &str, public_key: [u8; 32]) -> Result<Self, AuditError> {
         check_key(name, &public_key)?;
         Ok(Self { name: name.to_owned(), id: key_id(name, &public_key), key: public_key })
