@@ -218,6 +218,29 @@ impl Log {
     }
 }
 
+/// The head of a tree of this size and root, which the operator of a sandbox signs, true or not.
+pub fn sign_head(sandbox: &Sandbox, size: u64, root: Hash) -> String {
+    let signer = Loaded::open(&sandbox.folder.config()).unwrap().signer;
+    let key = signer.verifier_key();
+    let head = Checkpoint { origin: key.name().to_owned(), size, root };
+    head.signed(&signer.sign(head.note_text().as_bytes()).unwrap(), key.id())
+}
+
+/// Every way to change one part of a note, its log's signature and each cosignature among them, without anybody's key.
+pub fn changed_notes(note: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = note.lines().collect();
+    let mut changed = Vec::new();
+    for (at, line) in lines.iter().enumerate().skip(1).filter(|(_, line)| !line.is_empty()) {
+        // A digit, and else a letter of base64 in the middle of its last word.
+        let place = line.len() - (line.len() - line.rfind(' ').map_or(0, |space| space + 1)).div_ceil(2);
+        let other = if line.as_bytes()[place] == b'1' { "2" } else { "1" };
+        let mut forged: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        forged[at].replace_range(place..place + 1, other);
+        changed.push((format!("line {at} is {}", forged[at]), forged.join("\n") + "\n"));
+    }
+    changed
+}
+
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).unwrap();

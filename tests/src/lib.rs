@@ -23,6 +23,7 @@ pub mod load;
 pub mod power;
 pub mod process;
 pub mod sandbox;
+pub mod shown;
 pub mod source;
 pub mod standin;
 pub mod told;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use crate::error::{AuditError, Format};
-use crate::note::{NoteSignature, SignedNote, VkeyParts, key_id_of, push_signature_line, vkey_text};
+use crate::note::{NoteSignature, SignedNote, VkeyParts, check_key, key_id_of, push_signature_line, vkey_text};
 use crate::text;
 
 const COSIGNATURE_TYPE: u8 = 0x04;
@@ -90,11 +90,10 @@ impl WitnessKey {
     /// The key that cosigns under this name.
     ///
     /// # Errors
-    /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character.
+    /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character, and where
+    /// [`is_weak_key`](crate::is_weak_key).
     pub fn new(name: &str, public_key: [u8; 32]) -> Result<Self, AuditError> {
-        if !text::is_key_name(name) {
-            return Err(Format::VerifierKey.broken("its name must not be empty nor have spaces, '+' or control codes"));
-        }
+        check_key(name, &public_key)?;
         let id = key_id_of(COSIGNATURE_TYPE, name, &public_key);
         Ok(Self { name: name.to_owned(), id, key: public_key })
     }

@@ -25,6 +25,7 @@ mod text;
 pub mod tile;
 pub mod tlog_proof;
 pub mod verify;
+mod weak_key;
 
 #[cfg(test)]
 mod format_doc;
@@ -55,6 +56,7 @@ pub use receipt::{Receipt, VerifiedReceipt};
 pub use tile::{TileHashes, TileKind, TileNodes, TilePath, TileReadError, decode_tile, encode_tile};
 pub use tlog_proof::TlogProof;
 pub use verify::{verify_consistency, verify_inclusion};
+pub use weak_key::is_weak_key;
 
 /// Largest tree size that any function here accepts: 2^63 - 1, as in the other implementations of the C2SP formats,
 /// whose sizes are signed 64-bit integers. It also keeps all index arithmetic clear of overflow.

@@ -11,6 +11,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use crate::error::{AuditError, Format};
 use crate::hash::digest_parts;
 use crate::text;
+use crate::weak_key::is_weak_key;
 
 /// Longest note that is read. Room for 16 post-quantum signatures of 5 kB, which verifiers must accept.
 pub const MAX_NOTE_BYTES: usize = 128 * 1024;
@@ -49,6 +50,27 @@ pub(crate) fn vkey_text(signature_type: u8, name: &str, id: u32, public_key: &[u
     format!("{name}+{id:08x}+{encoded}")
 }
 
+/// Whether a key may sign notes under this name.
+///
+/// # Errors
+/// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character.
+pub fn check_name(name: &str) -> Result<(), AuditError> {
+    if text::is_key_name(name) {
+        return Ok(());
+    }
+    Err(Format::VerifierKey.broken("its name must not be empty nor have spaces, '+' or control codes"))
+}
+
+/// Whether notes may be verified with this key under this name: the one check of whatever is read as a verifier key.
+pub(crate) fn check_key(name: &str, public_key: &[u8; 32]) -> Result<(), AuditError> {
+    check_name(name)?;
+    if is_weak_key(public_key) {
+        let rule = "its public key must be encoded as RFC 8032 has it and not be of small order";
+        return Err(Format::VerifierKey.broken(rule));
+    }
+    Ok(())
+}
+
 /// A vkey taken apart; whether the id is that of name and key is for the caller to check.
 pub(crate) struct VkeyParts<'a> {
     pub(crate) name: &'a str,
@@ -74,11 +96,10 @@ impl VerifierKey {
     /// The key that signs under this name.
     ///
     /// # Errors
-    /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character.
+    /// [`AuditError::Malformed`] if the name is empty or has a space, a plus or a control character, and where
+    /// [`is_weak_key`].
     pub fn new(name: &str, public_key: [u8; 32]) -> Result<Self, AuditError> {
-        if !text::is_key_name(name) {
-            return Err(Format::VerifierKey.broken("its name must not be empty nor have spaces, '+' or control codes"));
-        }
+        check_key(name, &public_key)?;
         Ok(Self { name: name.to_owned(), id: key_id(name, &public_key), key: public_key })
     }
 

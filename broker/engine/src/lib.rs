@@ -15,6 +15,7 @@ pub mod error;
 pub mod exchange;
 pub mod halt;
 mod head;
+pub mod leaves;
 mod open;
 mod published;
 pub mod purge;

@@ -5,9 +5,9 @@
 //! decided, and names each entry that does not follow. Both read batch by batch, beside a running broker, in memory
 //! that does not grow with the log: all cores hash, open and parse batches, one thread puts them in order.
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use crate::leaves::{Span, SpanEnd, check_kind};
 use crate::purge::{Contents, Past};
 use crate::seal::Opener;
 use crate::shard::{Shard, Shards};
@@ -278,12 +278,12 @@ impl<'a> Walk<'a> {
         for (level, root) in &batch.subtrees {
             self.tree.frontier.append_subtree(*level, *root, tiles::keep(&mut closed));
         }
-        let end = self.shards.after(batch.first).map_or(self.total, |next| next.first);
+        let span = self.span(shard);
         for (index, entry) in (batch.first..).zip(&batch.entries) {
             let timed = self.time(index, entry.leaf.time_ms, shard);
             self.check(timed)?;
-            let placed = self.place(index, entry.leaf.kind, shard.first..end);
-            self.check(placed)?;
+            let placed = check_kind(index, entry.leaf.kind, &span);
+            self.check(placed.or_else(|what| fault(index, what)))?;
             let recorded = self.record(index, entry, &shard.key);
             self.check(recorded)?;
             self.contents.add_leaf(index, entry.period(), entry.leaf.kind, &entry.leaf_hash);
@@ -362,19 +362,10 @@ impl<'a> Walk<'a> {
         self.examined.shards.push(ShardReport { first: self.tree.shard, key, size, root });
     }
 
-    /// The ends of shards are where the journal has them, and every kind is one that there is.
-    fn place(&self, index: u64, kind: u8, shard: Range<u64>) -> Result<(), LogFault> {
-        if !Event::is_known(kind) {
-            return fault(index, format!("is of kind {kind}, which does not exist"));
-        }
-        if (kind == Event::LOG_OPENED) != (index == shard.start) {
-            return fault(index, "a shard opens with its first entry and no other");
-        }
-        let is_last = index.saturating_add(1) == shard.end;
-        match kind == Event::SHARD_CLOSED {
-            true if !is_last => fault(index, "closes its shard, which goes on"),
-            false if is_last && shard.end != self.total => fault(index, "ends its shard and does not close it"),
-            true | false => Ok(()),
+    fn span(&self, shard: &Shard) -> Span {
+        match self.shards.after(shard.first) {
+            Some(next) => Span { entries: shard.first..next.first, end: SpanEnd::NextShard },
+            None => Span { entries: shard.first..self.total, end: SpanEnd::Unknown },
         }
     }
 

@@ -14,6 +14,7 @@ use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 use crate::committer::{Commit, SignedHead};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::leaves::check_time;
 use crate::replay::{BatchSource, LogFault, fault};
 use crate::seal::{KeyState, Opener, Sealer};
 use crate::sequencer::{Turn, Writer};
@@ -44,12 +45,7 @@ impl Shard {
 
     /// Whether entry `index` may be of `time` after one that is of `before`. The error says what is wrong with it.
     pub(crate) fn check_time(&self, index: u64, before: Timestamp, time: Timestamp) -> Result<(), &'static str> {
-        match self.clock.filter(|_| index == self.first) {
-            Some(clock) if clock == (AcceptedClock { from: before, to: time }) => Ok(()),
-            Some(_) => Err("accepts a clock from another time to another than the entries have"),
-            None if time < before => Err("its time is before the time of the entry before it"),
-            None => Ok(()),
-        }
+        check_time(before, time, self.clock.filter(|_| index == self.first))
     }
 }
 

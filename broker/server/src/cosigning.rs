@@ -22,6 +22,7 @@ mod kept;
 
 use ask::{Answer, Asker, Outcome};
 use closed::ClosedShards;
+pub(crate) use kept::is_kept_head;
 
 /// A witness that fails is left alone for the usual time, doubled so often at most.
 const MOST_DOUBLINGS: u32 = 5;

@@ -2,28 +2,31 @@
 //!
 //! Every leaf is fetched, and the tree is hashed again from the leaves: the copy goes on exactly where it stopped and must
 //! lead to the root that the log signed. A log that changed, dropped or moved an entry cannot, and one that shows a smaller
-//! tree than before is caught too. Nothing of the copy changes then, so that both sides remain as proof.
+//! tree than before is caught too. Each hash tile must be that of the leaves, and the leaves must be in the order of a log.
+//! The copy stays at its checkpoint then, so that both sides remain as proof.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use unefois_audit::tile::{TILE_HEIGHT, TILE_WIDTH, nodes_at};
+use unefois_audit::tile::TILE_WIDTH;
 use unefois_audit::{
-    AuditError, Checkpoint, Frontier, Hash, Leaf, Policy, TileHashes, TileKind, TileNodes, TilePath, VerifierKey,
-    decode_bundle, decode_tile, encode_bundle, encode_tile, frontier_at,
+    AuditError, Checkpoint, Frontier, Leaf, Policy, TileKind, TileNodes, TilePath, VerifierKey, decode_bundle,
+    frontier_at,
 };
+use unefois_consent::Timestamp;
+use unefois_engine::leaves::{Span, SpanEnd, check_kind, check_time};
+
+mod copy;
+mod source;
+
+use copy::{AtSize, NewTiles, remove_partial};
+pub use source::Source;
+use source::read_at_most;
 
 /// Longest checkpoint that is read, in bytes.
 const MAX_CHECKPOINT: usize = 64 << 10;
 /// Longest tile or bundle, in bytes.
 const MAX_TILE: usize = 256 * 64;
-/// Patience for one answer of the log.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a busy log is asked again, a second later.
-const RETRIES: u32 = 5;
 
 /// Why a mirror was not brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -61,83 +64,25 @@ pub enum MirrorError {
     /// The log contradicts what it signed before.
     #[error("THE LOG CONTRADICTS ITSELF: {0}. Keep this copy and the log's checkpoint as proof")]
     Contradiction(String),
+    /// The log signed an entry that no log of Unefois has there.
+    #[error("THE LOG SIGNED A WRONG ENTRY: entry {index}: {what}. Keep this copy and the log's checkpoint as proof")]
+    OutOfOrder {
+        /// Index of the entry in the tree of its shard.
+        index: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A hash tile is not that of the entries.
+    #[error(
+        "{0}: this hash tile is not that of the entries which the log signed, so proofs that are made from it do not hold; tell \
+         the log's operator, who can run `unefois audit verify`"
+    )]
+    HashTile(String),
     /// The copy does not lead to the root of its own checkpoint.
     #[error(
         "the copy in {0} was changed: it does not lead to the root of its checkpoint; begin another in an empty folder"
     )]
     Changed(PathBuf),
-}
-
-/// Where a log is read from: an address or a folder of the same layout.
-#[derive(Debug)]
-pub enum Source {
-    /// An address, without a slash at its end.
-    Address(String, reqwest::Client),
-    /// A folder.
-    Folder(PathBuf),
-}
-
-impl Source {
-    /// An `http://` or `https://` address, else a folder.
-    pub fn new(text: &str) -> Result<Self, MirrorError> {
-        if !text.starts_with("http://") && !text.starts_with("https://") {
-            return Ok(Self::Folder(text.into()));
-        }
-        // Another part of the process may have set it already, to the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|error| MirrorError::Source(text.to_owned(), error.to_string()))?;
-        Ok(Self::Address(text.trim_end_matches('/').to_owned(), client))
-    }
-
-    async fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, MirrorError> {
-        let (place, read) = match self {
-            Self::Folder(folder) => {
-                let place = folder.join(path);
-                (place.display().to_string(), read_at_most(&place, most).map_err(|error| error.to_string()))
-            }
-            Self::Address(base, client) => {
-                let url = format!("{base}/{path}");
-                let read = get(client, &url, most).await;
-                (url, read)
-            }
-        };
-        read.map_err(|error| MirrorError::Source(place, error))
-    }
-}
-
-async fn get(client: &reqwest::Client, url: &str, most: usize) -> Result<Vec<u8>, String> {
-    let mut tried = 0;
-    loop {
-        let mut response = client.get(url).send().await.map_err(|error| crate::client::chain(&error))?;
-        if response.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE && tried < RETRIES {
-            tried += 1;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
-        }
-        if response.status() == reqwest::StatusCode::GONE {
-            return Err("the log does not show entries of so long ago any more; begin with a copy that somebody kept"
-                .to_owned());
-        }
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(format!("the log answers {}", response.status()));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| crate::client::chain(&error))? {
-            if bytes.len() + chunk.len() > most {
-                return Err(format!("the answer is longer than {most} bytes"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        return Ok(bytes);
-    }
-}
-
-fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > most as u64 {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
-    }
-    fs::read(path)
 }
 
 /// What an update did.
@@ -193,11 +138,43 @@ impl Mirror {
     }
 
     /// Copies what the log has beyond the copy. The new checkpoint is written last, when everything leads to its root.
+    ///
+    /// # Errors
+    /// [`MirrorError`]; the copy is at the checkpoint that it had.
     pub async fn update(
         &mut self,
         source: &Source,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Update, MirrorError> {
+        let (note, head) = self.newest_head(source).await?;
+        let before = self.frontier.size();
+        let (tiles, last) = NewTiles::after(&self.folder, before)?;
+        let order = Order::after(before, last, head.size);
+        let mut entries = Entries { frontier: self.frontier.clone(), tiles, order };
+        entries.copy(source, head.size, progress).await?;
+        let Entries { frontier, tiles, order } = entries;
+        if frontier.root() != head.root {
+            return Err(MirrorError::Contradiction(format!(
+                "its entries do not lead from the tree of {before} entries that it signed to the tree of {} that it signs now",
+                head.size
+            )));
+        }
+        order.check()?;
+        if head.size > before || before == 0 {
+            tiles.write_partial()?;
+            self.check_hash_tiles(source, before, head.size).await?;
+            // ORDER: what a checkpoint leads to is durable before it, and it is before what an older one led to goes.
+            copy::sync(&self.folder)?;
+            copy::write(&self.checkpoint(), &note)?;
+            copy::sync(&self.folder)?;
+            remove_partial(&self.folder, before, head.size);
+        }
+        self.frontier = frontier;
+        Ok(Update { before, after: head.size })
+    }
+
+    /// The head that the log shows, with its note: signed, cosigned as the policy wants, and not older than the copy.
+    async fn newest_head(&self, source: &Source) -> Result<(Vec<u8>, Checkpoint), MirrorError> {
         let note = source.read("checkpoint", MAX_CHECKPOINT).await?;
         let head = match open_checkpoint(&note, &self.key, "checkpoint") {
             Ok(head) => head,
@@ -217,179 +194,107 @@ impl Mirror {
                 head.size
             )));
         }
-        let mut frontier = self.frontier.clone();
-        let mut tiles = NewTiles::after(&self.folder, before)?;
-        let width = TILE_WIDTH as u64;
-        while frontier.size() < head.size {
-            let bundle = TilePath::at_size(TileKind::Entries, frontier.size() / width, head.size);
+        Ok((note, head))
+    }
+
+    /// The hash tiles that the log shows are those that its entries gave. Proofs are made from them, by whoever is shown them.
+    async fn check_hash_tiles(&self, source: &Source, before: u64, after: u64) -> Result<(), MirrorError> {
+        let copy = AtSize { folder: &self.folder, size: after };
+        for tile in copy::new_hash_tiles(before, after) {
+            if source.read_tile(tile).await? != copy.read(tile)? {
+                return Err(MirrorError::HashTile(tile.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoint")
+    }
+}
+
+/// What an update makes of the entries that are new.
+struct Entries<'a> {
+    frontier: Frontier,
+    tiles: NewTiles<'a>,
+    order: Order,
+}
+
+impl Entries<'_> {
+    /// Copies the entries up to `size`. Whether they lead to its root is for the caller to check.
+    async fn copy(
+        &mut self,
+        source: &Source,
+        size: u64,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<(), MirrorError> {
+        let before = self.frontier.size();
+        while self.frontier.size() < size {
+            let bundle = TilePath::at_size(TileKind::Entries, self.frontier.size() / TILE_WIDTH as u64, size);
             let Some(bundle) = bundle else { break };
-            let bytes = source.read(&bundle.to_string(), MAX_TILE).await?;
+            let bytes = source.read_tile(bundle).await?;
             let leaves = decode_bundle(&bytes).map_err(|error| MirrorError::Unsound(bundle.to_string(), error))?;
             if leaves.len() != usize::from(bundle.width()) {
-                return Err(MirrorError::Source(
-                    bundle.to_string(),
-                    "it has not the entries that it should".to_owned(),
-                ));
+                let problem = "it has not the entries that it should".to_owned();
+                return Err(MirrorError::Source(bundle.to_string(), problem));
             }
-            let known = (frontier.size() - bundle.start()) as usize;
+            let known = self.tiles.leaves().len();
+            if !leaves.starts_with(self.tiles.leaves()) {
+                return Err(MirrorError::Contradiction(format!(
+                    "{bundle} has other entries than when they were copied"
+                )));
+            }
             for leaf in leaves.into_iter().skip(known) {
-                frontier.append_with(leaf.hash(), |level, index, hash| tiles.closed(level, index, hash));
-                tiles.leaves.push(leaf);
+                self.order.next(self.frontier.size(), &leaf);
+                self.frontier.append_with(leaf.hash(), |level, index, hash| self.tiles.closed(level, index, hash));
+                self.tiles.push(leaf);
             }
-            tiles.write_full()?;
-            progress(frontier.size() - before, head.size - before);
+            self.tiles.write_full()?;
+            progress(self.frontier.size() - before, size - before);
         }
-        if frontier.root() != head.root {
-            return Err(MirrorError::Contradiction(format!(
-                "its entries do not lead from the tree of {before} entries that it signed to the tree of {} that it signs now",
-                head.size
-            )));
+        Ok(())
+    }
+}
+
+/// Whether leaves come in the order of a log, by the rules that `audit verify` has. The first fault is kept until the leaves are
+/// known to be those that the log signed.
+struct Order {
+    shard: Span,
+    time: Timestamp,
+    fault: Option<(u64, String)>,
+}
+
+impl Order {
+    /// Behind the first `before` leaves, of which `last` is the last one, of a shard that has `size` entries by now.
+    fn after(before: u64, last: Option<Leaf>, size: u64) -> Self {
+        let time = Timestamp::from_millis(last.map_or(0, |leaf| leaf.time_ms));
+        let shard = Span { entries: 0..size, end: SpanEnd::Unknown };
+        // It may have closed its shard, which must not go on then.
+        let fault = before.checked_sub(1).zip(last).and_then(|(index, last)| {
+            let what = check_kind(index, last.kind, &shard).err()?;
+            Some((index, what))
+        });
+        Self { shard, time, fault }
+    }
+
+    fn next(&mut self, index: u64, leaf: &Leaf) {
+        let time = Timestamp::from_millis(leaf.time_ms);
+        // Where a shard opens by a clock that an operator accepted, the entry before it is in another tree.
+        let checked = check_kind(index, leaf.kind, &self.shard)
+            .and_then(|()| check_time(self.time, time, None).map_err(str::to_owned));
+        if let (Err(what), None) = (checked, &self.fault) {
+            self.fault = Some((index, what));
         }
-        if head.size > before || before == 0 {
-            tiles.write_partial()?;
-            write(&self.folder.join("checkpoint"), &note)?;
-            remove_partial(&self.folder, before, head.size);
-        }
-        self.frontier = frontier;
-        Ok(Update { before, after: head.size })
+        self.time = self.time.max(time);
+    }
+
+    fn check(self) -> Result<(), MirrorError> {
+        self.fault.map_or(Ok(()), |(index, what)| Err(MirrorError::OutOfOrder { index, what }))
     }
 }
 
 fn open_checkpoint(note: &[u8], key: &VerifierKey, place: &str) -> Result<Checkpoint, MirrorError> {
     let text = std::str::from_utf8(note)
-        .map_err(|error| MirrorError::Source(place.to_owned(), format!("it is no text: {error}")))?;
+        .map_err(|_| MirrorError::Source(place.to_owned(), "it is not UTF-8, so it is no checkpoint".to_owned()))?;
     Checkpoint::open(text, key, key.name()).map_err(|error| MirrorError::Unsound(place.to_owned(), error))
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), MirrorError> {
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let draft = path.with_extension("draft");
-        let mut file = fs::File::create(&draft)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().map_err(|error| MirrorError::Copy { path: path.to_owned(), error })
-}
-
-/// The tiles of a copy at one size.
-struct AtSize<'a> {
-    folder: &'a Path,
-    size: u64,
-}
-
-impl AtSize<'_> {
-    fn read(&self, kind: TileKind, index: u64) -> Result<Vec<u8>, MirrorError> {
-        let Some(tile) = TilePath::at_size(kind, index, self.size) else { return Ok(Vec::new()) };
-        let path = self.folder.join(tile.to_string());
-        read_at_most(&path, MAX_TILE).map_err(|error| MirrorError::Copy { path, error })
-    }
-}
-
-impl TileHashes for AtSize<'_> {
-    type Error = MirrorError;
-
-    fn hashes(&self, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, MirrorError> {
-        let hashes = decode_tile(&self.read(TileKind::Hashes { level }, start >> TILE_HEIGHT)?);
-        let within = (start % TILE_WIDTH as u64) as usize;
-        Ok(hashes.get(within..within + count).unwrap_or_default().to_vec())
-    }
-}
-
-/// Tiles that an update fills. Those that the copy's checkpoint needs are never touched.
-struct NewTiles<'a> {
-    folder: &'a Path,
-    /// Leaves of the bundle under way.
-    leaves: Vec<Leaf>,
-    bundle: u64,
-    /// Hashes of the tile under way, and its index, by tile level.
-    hashes: BTreeMap<u8, (u64, Vec<Hash>)>,
-}
-
-impl<'a> NewTiles<'a> {
-    /// Goes on from the partial tiles of the copy at `size`.
-    fn after(folder: &'a Path, size: u64) -> Result<Self, MirrorError> {
-        let width = TILE_WIDTH as u64;
-        let edge = AtSize { folder, size };
-        let mut hashes = BTreeMap::new();
-        for level in (0..8).take_while(|level| nodes_at(*level, size) > 0) {
-            let count = nodes_at(level, size);
-            let index = count / width;
-            let partial = edge.hashes(level, index * width, (count % width) as usize)?;
-            if partial.len() as u64 != count % width {
-                return Err(MirrorError::Changed(folder.to_owned()));
-            }
-            hashes.insert(level, (index, partial));
-        }
-        let bundle = size / width;
-        let leaves = match size % width {
-            0 => Vec::new(),
-            _ => {
-                let bytes = edge.read(TileKind::Entries, bundle)?;
-                decode_bundle(&bytes).map_err(|_| MirrorError::Changed(folder.to_owned()))?
-            }
-        };
-        Ok(Self { folder, leaves, bundle, hashes })
-    }
-
-    /// Keeps a complete subtree if it is one of those that tiles hold.
-    fn closed(&mut self, level: u8, index: u64, hash: Hash) {
-        if level.is_multiple_of(TILE_HEIGHT) {
-            let tile = index / TILE_WIDTH as u64;
-            self.hashes.entry(level / TILE_HEIGHT).or_insert((tile, Vec::new())).1.push(hash);
-        }
-    }
-
-    /// Writes the tiles that are full.
-    fn write_full(&mut self) -> Result<(), MirrorError> {
-        if self.leaves.len() == TILE_WIDTH {
-            self.write(TileKind::Entries, self.bundle, &encode_bundle(&self.leaves), TILE_WIDTH)?;
-            self.leaves.clear();
-            self.bundle += 1;
-        }
-        let full: Vec<u8> =
-            self.hashes.iter().filter(|(_, (_, hashes))| hashes.len() == TILE_WIDTH).map(|(level, _)| *level).collect();
-        for level in full {
-            if let Some((index, hashes)) = self.hashes.remove(&level) {
-                self.write(TileKind::Hashes { level }, index, &encode_tile(&hashes), TILE_WIDTH)?;
-                self.hashes.insert(level, (index + 1, Vec::new()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the tiles at the right edge.
-    fn write_partial(&self) -> Result<(), MirrorError> {
-        if !self.leaves.is_empty() {
-            self.write(TileKind::Entries, self.bundle, &encode_bundle(&self.leaves), self.leaves.len())?;
-        }
-        for (level, (index, hashes)) in self.hashes.iter().filter(|(_, (_, hashes))| !hashes.is_empty()) {
-            self.write(TileKind::Hashes { level: *level }, *index, &encode_tile(hashes), hashes.len())?;
-        }
-        Ok(())
-    }
-
-    fn write(&self, kind: TileKind, index: u64, bytes: &[u8], width: usize) -> Result<(), MirrorError> {
-        let path = TilePath::new(kind, index, width as u16)
-            .map_err(|error| MirrorError::Unsound("a tile".to_owned(), error))?;
-        write(&self.folder.join(path.to_string()), bytes)
-    }
-}
-
-/// Removes the partial tiles of the tree of `before` leaves that the tree of `after` has wider or whole. They cost only
-/// room, so a failure is of no account.
-fn remove_partial(folder: &Path, before: u64, after: u64) {
-    let kinds = (0..8).map(|level| TileKind::Hashes { level }).chain([TileKind::Entries]);
-    for kind in kinds {
-        let level = if let TileKind::Hashes { level } = kind { level } else { 0 };
-        let index = nodes_at(level, before) / TILE_WIDTH as u64;
-        let (old, new) = (TilePath::at_size(kind, index, before), TilePath::at_size(kind, index, after));
-        if let Some(old) = old.filter(|old| old.is_partial() && Some(*old) != new) {
-            let _ = fs::remove_file(folder.join(old.to_string()));
-        }
-    }
 }

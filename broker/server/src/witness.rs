@@ -70,7 +70,7 @@ impl Witness {
         let state = StateFolder::open(&state).map_err(fault)?;
         let mut logs = BTreeMap::new();
         for (origin, keys) in configured {
-            let latest = state.read(&origin, &key).map_err(fault)?;
+            let latest = state.read(&origin, &keys, &key).map_err(fault)?;
             logs.insert(origin, KnownLog { keys, latest: Arc::new(Mutex::new(latest)) });
         }
         Ok(Self { key, signer: Arc::new(signer), logs, state: Arc::new(state), clock })

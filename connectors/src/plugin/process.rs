@@ -1,6 +1,6 @@
 //! The process of a plugin: a group of its own, without the broker's environment, output and secrets.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,8 @@ impl Program {
     /// Starts it. Its socket is in a new folder that nobody else may enter.
     pub(super) fn start(&self) -> Result<Process, &'static str> {
         self.check().map_err(|(_, problem)| problem)?;
-        let folder = tempfile::Builder::new().prefix("unefois-plugin-").tempdir();
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("unefois-plugin-").permissions(private).tempdir();
         let folder = folder.map_err(|_| "no folder for its socket could be made in the temporary folder")?;
         let socket = folder.path().join("socket");
         let (output, errors) = self.outputs()?;

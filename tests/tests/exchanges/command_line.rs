@@ -209,6 +209,11 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
     assert!(output.contains("This receipt holds") && output.contains("Not proven"), "{output}");
     std::fs::write(&answer, output_with(&json, 3)).unwrap();
     fails(1, &["receipt", "verify", &receipt, "--key", &key, "--answer", &answer]);
+    std::fs::write(&answer, [0xff; 9]).unwrap();
+    let said = fails(1, &["receipt", "verify", &receipt, "--key", &key, "--answer", &answer]);
+    assert!(said.contains("is not UTF-8"), "{said}");
+    let said = fails(1, &["me", "consents", "--id-token", &answer, "--profile", &ville]);
+    assert!(said.contains("is not UTF-8"), "{said}");
     let changed = std::fs::read_to_string(&receipt).unwrap().replacen("FOUND", "FOUMD", 1);
     std::fs::write(&receipt, changed).unwrap();
     fails(1, &["receipt", "verify", &receipt, "--key", &key]);
@@ -280,6 +285,44 @@ fn output_with(json: &serde_json::Value, value: u64) -> String {
     let mut json = json.clone();
     json["attributes"][0]["value"] = value.into();
     json.to_string()
+}
+
+#[test]
+fn a_file_of_somebody_else_that_is_no_text_is_told_in_a_sentence_and_proves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, key) =
+        (root.path().join("broker"), "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k");
+    process::folder(&path, process::free_address());
+    let (bad, ville) = (at(root.path(), "bad"), at(&path, "clients/ville.toml"));
+    std::fs::write(&bad, b"{\"\xff\xfe\": 1}\n").unwrap();
+    let copy = |name: &str| {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+        std::fs::copy(&bad, root.path().join(name).join("checkpoint")).unwrap();
+        at(root.path(), name)
+    };
+    let (source, own, empty) = (copy("source"), copy("own"), at(root.path(), "empty"));
+    for arguments in [
+        &["receipt", "verify", &bad, "--key", key][..],
+        &["receipt", "get", "--of", &bad, "--profile", &ville, "--out", &at(root.path(), "new.json")],
+        &["audit", "mirror", &source, &empty, "--key", key],
+        &["audit", "mirror", &source, &own, "--key", key],
+    ] {
+        let said = fails(1, arguments);
+        assert!(said.starts_with("unefois: ") && said.trim_end().lines().count() == 1, "{arguments:?}: {said}");
+        assert!(said.contains("not UTF-8"), "{arguments:?}: {said}");
+    }
+    // A policy is the reader's own, like a configuration.
+    let policy = at(root.path(), "policy");
+    std::fs::write(&policy, b"log \xff\nquorum none\n").unwrap();
+    let said = fails(2, &["audit", "mirror", &source, &empty, "--policy", &policy]);
+    assert!(said.trim_end().lines().count() == 1, "{said}");
+    // A key that proves nothing is no key, wherever it is given.
+    let weak = "log.example+f3e73440+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    for arguments in
+        [&["receipt", "verify", &bad, "--key", weak][..], &["audit", "mirror", &source, &empty, "--key", weak]]
+    {
+        assert!(fails(2, arguments).contains("small order"), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The public log over HTTP (C2SP tlog-tiles), and the mirror that keeps watch over it.
+//! The public log over HTTP (C2SP tlog-tiles).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use unefois_engine::{Clock, ManualClock, SystemClock};
 use unefois_proto::v1;
 use unefois_tests::ask::{until, within};
 use unefois_tests::sandbox::Sandbox;
-use unefois_tests::{copy_folder, files};
 
 /// Status, headers in lower case, body.
 fn get(address: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
@@ -31,7 +30,7 @@ pub(crate) async fn fetch(address: SocketAddr, path: &str) -> (u16, String, Vec<
     tokio::task::spawn_blocking(move || get(address, &path)).await.unwrap()
 }
 
-fn address(sandbox: &Sandbox) -> SocketAddr {
+pub(crate) fn address(sandbox: &Sandbox) -> SocketAddr {
     sandbox.broker().log_address.unwrap()
 }
 
@@ -147,7 +146,8 @@ async fn receipt_of(sandbox: &Sandbox, index: u64) -> Receipt {
     Receipt::from_json(&answer.receipt).unwrap()
 }
 
-async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update, MirrorError> {
+/// Brings a copy up to date.
+pub(crate) async fn mirror(folder: &Path, sandbox: &Sandbox, source: &str) -> Result<Update, MirrorError> {
     Mirror::open(folder, &sandbox.key)?.update(&Source::new(source)?, &mut |_, _| {}).await
 }
 
@@ -172,76 +172,4 @@ async fn clients_that_never_end_their_request_hold_the_public_log_up_for_seconds
     // Connections that are aborted let go of the engine a moment later.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     sandbox.finish().await;
-}
-
-#[tokio::test]
-async fn a_mirror_follows_a_log_step_by_step_and_is_a_log_itself() {
-    let sandbox = Sandbox::start().await;
-    let root = tempfile::tempdir().unwrap();
-    let (one, two) = (root.path().join("one"), root.path().join("two"));
-    let url = format!("http://{}", address(&sandbox));
-    let mut before = 0;
-    for size in [1, 250, 300, 300, 520, 1_100] {
-        sandbox.grow(size).await;
-        let after = sandbox.broker().engine().head().size;
-        assert_eq!(mirror(&one, &sandbox, &url).await.unwrap(), Update { before, after });
-        before = after;
-    }
-    assert_eq!(mirror(&two, &sandbox, one.to_str().unwrap()).await.unwrap(), Update { before: 0, after: before });
-    // The same files, whether copied in six steps or in one: nothing is left over.
-    let relative = |folder: &Path| -> Vec<(PathBuf, Vec<u8>)> {
-        let of = |file: &PathBuf| (file.strip_prefix(folder).unwrap().to_owned(), std::fs::read(file).unwrap());
-        files(folder).iter().map(of).collect()
-    };
-    assert!(relative(&one) == relative(&two));
-    sandbox.finish().await;
-}
-
-#[tokio::test]
-async fn a_mirror_refuses_every_flipped_byte_a_rollback_and_a_fork() {
-    let sandbox = Sandbox::start().await;
-    let root = tempfile::tempdir().unwrap();
-    let url = format!("http://{}", address(&sandbox));
-    let old = root.path().join("old");
-    mirror(&old, &sandbox, &url).await.unwrap();
-    sandbox.grow(300).await;
-    let whole = root.path().join("whole");
-    mirror(&whole, &sandbox, &url).await.unwrap();
-    let bundles: Vec<_> = files(&whole)
-        .into_iter()
-        .filter(|f| f.to_str().unwrap().contains("entries") || f.ends_with("checkpoint"))
-        .collect();
-    assert_eq!(bundles.len(), 3);
-    let kept = std::fs::read(old.join("checkpoint")).unwrap();
-    for (n, file) in bundles.iter().enumerate() {
-        let length = std::fs::metadata(file).unwrap().len() as usize;
-        for at in [0, length / 2, length - 2] {
-            let forged = root.path().join(format!("forged-{n}-{at}"));
-            copy_folder(&whole, &forged);
-            let target = forged.join(file.strip_prefix(&whole).unwrap());
-            let mut bytes = std::fs::read(&target).unwrap();
-            bytes[at] ^= 1;
-            std::fs::write(&target, bytes).unwrap();
-            for copy_of in [&old, &root.path().join(format!("fresh-{n}-{at}"))] {
-                let refused = mirror(copy_of, &sandbox, forged.to_str().unwrap()).await;
-                assert!(refused.is_err(), "{} at {at} was taken", file.display());
-            }
-            assert!(std::fs::read(old.join("checkpoint")).unwrap() == kept);
-        }
-    }
-    let rolled_back = mirror(&whole, &sandbox, old.to_str().unwrap()).await.unwrap_err();
-    assert!(matches!(rolled_back, MirrorError::Contradiction(_)), "{rolled_back}");
-    let other = Sandbox::start().await;
-    let foreign = mirror(&whole, &sandbox, &format!("http://{}", address(&other))).await.unwrap_err();
-    assert!(matches!(foreign, MirrorError::Unsound(..)), "{foreign}");
-    // A copy whose right edge somebody changed cannot be gone on from.
-    let edge = |file: &PathBuf| file.to_str().unwrap().contains("tile/0/001.p");
-    let tile = files(&whole).into_iter().find(edge).unwrap();
-    let mut bytes = std::fs::read(&tile).unwrap();
-    bytes[0] ^= 1;
-    std::fs::write(&tile, bytes).unwrap();
-    let changed = mirror(&whole, &sandbox, &url).await.unwrap_err();
-    assert!(matches!(changed, MirrorError::Changed(_)), "{changed}");
-    sandbox.finish().await;
-    other.finish().await;
 }

@@ -1,17 +1,26 @@
 //! More of what an operator with every key might write: everything in a record that can be derived is, and what its writer would not
 //! have written is named. `verify` names already what needs no decision: how long a record is kept, purges, times.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use unefois_audit::{Frontier, Hash};
 use unefois_consent::event::{Answered, Event, Provenance, Purged, PurgedPeriod, Requested, RulesChanged};
 use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
-use unefois_engine::replay::{Faults, LogFault, Look};
+use unefois_engine::replay::{BatchSource, Faults, LogFault, Look};
+use unefois_engine::store::{HeadFile, Visit};
 use unefois_engine::{Clock, SystemClock};
 use unefois_store::MemoryStore;
+use unefois_store::embedded::{FileHead, JournalReader};
 use unefois_tests::ask::*;
-use unefois_tests::forger::{Commits, Entry, Log, put, remove, repeat};
+use unefois_tests::forger::{Commits, Entry, Log, changed_notes, put, remove, repeat, sign_head};
+use unefois_tests::process;
 use unefois_tests::sandbox::Sandbox;
+use unefois_tests::witness::{TestWitness, watch};
 use unefois_tests::world;
+
+use crate::shards::{close_shard, next_key};
+use crate::witness::{policy, wait_for_quorum};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -238,4 +247,110 @@ async fn a_log_replays_across_a_change_of_its_rules() {
         remove(entries, at);
         put(entries, third, change);
     });
+}
+
+/// `audit verify` and `audit replay` of a configuration end with `code`, and say `why` in one sentence where that is not 0.
+#[track_caller]
+fn audit_says(config: &Path, code: i32, why: &[&str], forgery: &str) {
+    for command in ["verify", "replay"] {
+        let output = process::run(&["audit", command, "--config", config.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{command}, {forgery}: {said}");
+        assert!(why.iter().all(|why| said.contains(why)), "{command}, {forgery}: {said}");
+        assert!(code == 0 || said.trim_end().lines().count() == 1, "{command}, {forgery}: {said}");
+    }
+}
+
+/// Size and root of the heads that the broker signed in its last shard.
+fn true_heads(sandbox: &Sandbox) -> Vec<(u64, Hash)> {
+    let reader = JournalReader::open(&sandbox.data()).unwrap();
+    let shard = *reader.shards().last().unwrap();
+    let mut heads = Vec::new();
+    let keep = &mut |batch: unefois_engine::store::Batch| {
+        heads.push((batch.end() - shard, batch.root));
+        Visit::Continue
+    };
+    reader.read(shard, keep).unwrap();
+    heads
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_head_that_is_kept_apart_is_named_by_verify_and_by_replay() {
+    let root = tempfile::tempdir().unwrap();
+    let mut sandbox = Sandbox::start().await;
+    let next = next_key(&sandbox.folder.path, "2027");
+    let witness = TestWitness::start(root.path(), "one", &[&sandbox.key, &next]);
+    let text = format!("log {next}\n{}", policy(&sandbox, &[&witness], "all"));
+    watch(&mut sandbox, &text, "").await;
+    sandbox.grow(30).await;
+    wait_for_quorum(&sandbox, &text).await;
+    close_shard(&mut sandbox, "2027").await;
+    let closed = sandbox.data().join(format!("cosigned-{:020}", 0));
+    until(|| closed.exists()).await;
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    wait_for_quorum(&sandbox, &text).await;
+    sandbox.stop().await;
+    let (config, kept) = (sandbox.folder.config(), sandbox.data().join("cosigned"));
+    audit_says(&config, 0, &[], "nothing");
+
+    // Without a key: each line of each note, the cosignatures too.
+    for file in [&kept, &closed] {
+        let note = std::fs::read_to_string(file).unwrap();
+        let forgeries = changed_notes(&note);
+        assert_eq!(forgeries.len(), 4, "size, root, signature, cosignature: {note}");
+        for (what, forged) in forgeries {
+            std::fs::write(file, forged).unwrap();
+            audit_says(&config, 1, &["the cosigned head in", file.to_str().unwrap()], &what);
+        }
+        std::fs::write(file, [0xff; 20]).unwrap();
+        audit_says(&config, 1, &[file.to_str().unwrap(), "not UTF-8"], "no text");
+        std::fs::write(file, note.replacen(note.lines().next().unwrap(), "log.example/other", 1)).unwrap();
+        audit_says(&config, 1, &["the cosigned head in", "which the journal does not have"], "another origin");
+        std::fs::write(file, note).unwrap();
+    }
+
+    // With the log's key: heads of another tree, of sizes that the log had, has and never had.
+    let heads = true_heads(&sandbox);
+    let (first, last) = (heads[0], *heads.last().unwrap());
+    let never = (1..last.0).find(|size| heads.iter().all(|head| head.0 != *size));
+    let mut forgeries = vec![
+        ("of the first head", sign_head(&sandbox, first.0, Hash([7; 32])), "two trees"),
+        ("of the last head", sign_head(&sandbox, last.0, Hash([7; 32])), "two trees"),
+        ("of an older root", sign_head(&sandbox, last.0, first.1), "two trees"),
+        ("of more entries", sign_head(&sandbox, last.0 + 1, Hash([7; 32])), "are missing from the journal"),
+    ];
+    forgeries.extend(
+        never.map(|size| ("of a size between", sign_head(&sandbox, size, Frontier::new().root()), "two trees")),
+    );
+    let note = std::fs::read_to_string(&kept).unwrap();
+    let head_file = sandbox.data().with_extension("head");
+    let file_bytes = std::fs::read(&head_file).unwrap();
+    for (what, forged, why) in &forgeries {
+        std::fs::write(&kept, forged).unwrap();
+        audit_says(&config, 1, &["the cosigned head in", why], what);
+        std::fs::write(&kept, &note).unwrap();
+        // Both slots of the file, so that it has no other.
+        let file = FileHead::new(&head_file);
+        for _ in 0..2 {
+            file.write(forged).unwrap();
+        }
+        audit_says(&config, 1, &["the head file", why], what);
+        std::fs::write(&head_file, &file_bytes).unwrap();
+    }
+    // Older heads of this log are no forgery.
+    std::fs::write(&kept, sign_head(&sandbox, first.0, first.1)).unwrap();
+    audit_says(&config, 0, &[], "an older head");
+    std::fs::write(&kept, &note).unwrap();
+
+    let own = FileHead::new(&head_file).read().unwrap().unwrap();
+    for (what, forged) in changed_notes(&own) {
+        let file = FileHead::new(&head_file);
+        for _ in 0..2 {
+            file.write(&forged).unwrap();
+        }
+        audit_says(&config, 1, &["the head file"], &what);
+        std::fs::write(&head_file, &file_bytes).unwrap();
+    }
+    audit_says(&config, 0, &[], "nothing any more");
+    sandbox.finish().await;
 }

@@ -19,7 +19,7 @@ use unefois_tests::witness::{TestWitness, http, watch};
 use super::shards::{close_shard, next_key};
 
 /// A policy of these witnesses, of which `threshold` are enough.
-fn policy(sandbox: &Sandbox, witnesses: &[&TestWitness], threshold: &str) -> String {
+pub(crate) fn policy(sandbox: &Sandbox, witnesses: &[&TestWitness], threshold: &str) -> String {
     let lines: String = witnesses.iter().map(|witness| witness.line()).collect();
     let names: Vec<_> = witnesses.iter().map(|witness| witness.name.as_str()).collect();
     format!("log {}\n{lines}group all-of-them {threshold} {}\nquorum all-of-them\n", sandbox.key, names.join(" "))
@@ -36,7 +36,7 @@ fn judge(policy: &str, note: &str) -> Verdict {
 }
 
 /// Waits until the newest entry of the log is in a cosigned head.
-async fn wait_for_quorum(sandbox: &Sandbox, policy: &str) {
+pub(crate) async fn wait_for_quorum(sandbox: &Sandbox, policy: &str) {
     let engine = sandbox.broker().engine();
     until(|| {
         let head = engine.published_head();
@@ -355,7 +355,10 @@ fn a_witness_with_a_wrong_configuration_does_not_start() {
     let text = std::fs::read_to_string(&file).unwrap();
     let own = VerifierKey::new("log.example", *witness.key.public_key()).unwrap();
     let log = VerifierKey::new("log.example", [1; 32]).unwrap();
+    // The key of the log whose y is 0, a point of order 4.
+    let weak = "log.example+f3e73440+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for (more, says) in [
+        (format!("[[log]]\nkey = \"{weak}\"\n"), "small order"),
         ("[[log]]\nkey = \"x\"\n".to_owned(), "log.key"),
         (format!("[[log]]\nkey = \"{}\"\n", witness.key), "type 1"),
         (format!("[[log]]\nkey = \"{own}\"\n"), "a key of its own"),

@@ -169,10 +169,23 @@ fn a_killed_witness_goes_on_from_its_state_and_never_without_it() {
     };
     let file = witness.state_of(ORIGIN);
     let kept = std::fs::read_to_string(&file).unwrap();
-    for damaged in ["", &kept[1..], &kept.replace("\n4\n", "\n3\n"), &kept[..kept.len() - 30], &log.note(4, EMPTY_ROOT)]
-    {
+    let (_, own_line) = kept.split_at(kept.rfind("— ").unwrap());
+    let of_another_log = Log::new(2).note(4, root(&leaves(4))) + own_line;
+    let line = log.line(log.note(4, root(&leaves(4))).split("\n\n").next().unwrap());
+    let false_line = kept.replace(&log.line(&SignedNote::parse(&kept).unwrap().text), &line);
+    assert_ne!(false_line, kept);
+    for (damaged, why) in [
+        ("", "an empty line"),
+        (&kept[1..], "is false"),
+        (&kept.replace("\n4\n", "\n3\n"), "is false"),
+        (&kept[..kept.len() - 30], "newline"),
+        (&log.note(4, EMPTY_ROOT), "was not cosigned"),
+        (&of_another_log, "the one that did must stay"),
+        (&false_line, "is false"),
+    ] {
         std::fs::write(&file, damaged).unwrap();
         refuses_to_start("put the file back");
+        refuses_to_start(why);
     }
     std::fs::remove_file(&file).unwrap();
     refuses_to_start("it is gone");

@@ -154,7 +154,7 @@ fn a_verifier_key_in_any_other_form_is_refused() {
         assert!(vkey.parse::<VerifierKey>().is_err(), "{vkey:?}");
     }
     for name in ["", "a b", "a+b", "a\u{2003}b", "a\nb", "a\u{1}b"] {
-        assert!(VerifierKey::new(name, [0; 32]).is_err(), "{name:?}");
+        assert!(VerifierKey::new(name, *vkey().public_key()).is_err(), "{name:?}");
     }
 }
 
@@ -177,7 +177,8 @@ proptest! {
         if let Ok(parsed) = text.parse::<VerifierKey>() {
             prop_assert_eq!(parsed.to_string(), text);
         }
-        let made = VerifierKey::new(&name, key).unwrap();
-        prop_assert_eq!(made.to_string().parse::<VerifierKey>().unwrap(), made);
+        if let Ok(made) = VerifierKey::new(&name, key) {
+            prop_assert_eq!(made.to_string().parse::<VerifierKey>().unwrap(), made);
+        }
     }
 }

@@ -112,6 +112,10 @@ fn each_fault_is_told_with_its_line() {
     let same_key = format!("witness C {}", WitnessKey::new("elsewhere", *witness(1).key().public_key()).unwrap());
     let same_log = VerifierKey::new("elsewhere", *log().verifier().public_key()).unwrap();
     let log_line = format!("log {}", log().verifier());
+    let weak = |signature_type| {
+        let id = crate::note::key_id_of(signature_type, "weak", &[0; 32]);
+        crate::note::vkey_text(signature_type, "weak", id, &[0; 32])
+    };
     for (lines, line, says) in [
         (vec!["witnes A x"], 1, "none of log"),
         (vec!["Quorum none"], 1, "none of log"),
@@ -127,6 +131,8 @@ fn each_fault_is_told_with_its_line() {
         (vec![&a.replace("witness A", "log"), "quorum none"], 1, "type 1"),
         (vec![&log_line.replacen("log", "witness A", 1), "quorum A"], 1, "type 4"),
         (vec![&a, &same_key, "quorum A"], 2, "already"),
+        (vec![&format!("log {}", weak(1)), "quorum none"], 1, "small order"),
+        (vec![&format!("witness W {}", weak(4)), "quorum W"], 1, "small order"),
         (vec![&a, &b.replace(" B ", " A "), "quorum A"], 2, "defined already"),
         (vec![&a.replace(" A ", " none "), "quorum none"], 1, "none"),
         (vec!["witness A", "quorum A"], 1, "witness NAME"),

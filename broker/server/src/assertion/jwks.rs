@@ -13,6 +13,7 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 use serde::Deserialize;
+use unefois_audit::is_weak_key;
 
 use super::AssertionFault;
 use super::claims::Claims;
@@ -38,7 +39,7 @@ enum Material {
     /// An uncompressed point of P-256.
     P256(Vec<u8>),
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    Ed25519(Vec<u8>),
+    Ed25519([u8; 32]),
 }
 
 impl Key {
@@ -134,9 +135,9 @@ fn read_key(key: &Claims) -> Result<Option<Key>, &'static str> {
             Material::P256([&[4][..], &x, &y].concat())
         }
         ("OKP", Some("Ed25519")) => {
-            let x = bytes("x")?;
-            if x.len() != 32 {
-                return Err("a key of Ed25519 has 32 bytes");
+            let x = <[u8; 32]>::try_from(bytes("x")?).map_err(|_| "a key of Ed25519 has 32 bytes")?;
+            if is_weak_key(&x) {
+                return Err("a key of Ed25519 is of small order, so anybody could sign with it");
             }
             Material::Ed25519(x)
         }

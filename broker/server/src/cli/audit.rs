@@ -22,6 +22,8 @@ use crate::text::time_text;
 
 mod check;
 mod close_shard;
+mod heads;
+mod scratch;
 
 use check::does_not_hold;
 pub(crate) use check::{Check, check_files, report_text};
@@ -44,9 +46,9 @@ pub(crate) enum AuditCommand {
     Replay(check::FilesArgs),
     /// Copy a public log and check that it only ever grows
     ///
-    /// Copies what is new since the last time, hashes every entry again and compares with the head that the log signed. A
-    /// log that changed or dropped an entry, or shows fewer than before, ends the command with exit code 1 and leaves the
-    /// copy as it was. Run it from cron to keep watch.
+    /// Copies what is new since the last time, hashes every entry again and compares with the head that the log signed and with
+    /// the hash tiles that it shows. A log that changed or dropped an entry, shows fewer than before, or has times or kinds that
+    /// no log has, ends the command with exit code 1 and leaves the copy at its checkpoint. Run it from cron to keep watch.
     #[command(after_help = "Example:\n  unefois audit mirror https://unefois.ville.example ./ville --key VKEY")]
     Mirror(MirrorArgs),
     /// Take the data folder as the newest where its head file is lost or newer

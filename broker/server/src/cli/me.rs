@@ -8,7 +8,7 @@ use unefois_proto::v1;
 
 use super::consent::{in_days, print, print_one};
 use super::exchange::LanguageArg;
-use super::output::{json, line};
+use super::output::{json, line, read_text};
 use super::{Connection, Failure, mandate, person};
 use crate::text::{consent_json, consent_text, mandate_json, mandate_text, time_text};
 
@@ -68,11 +68,7 @@ pub(crate) struct WhoArgs {
 
 impl WhoArgs {
     fn assertion(&self) -> Result<Option<v1::IdentityAssertion>, Failure> {
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path);
-            text.map(|text| text.trim().to_owned())
-                .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
-        };
+        let read = |path: &PathBuf| read_text(path).map(|text| text.trim().to_owned());
         Ok(Some(v1::IdentityAssertion {
             id_token: read(&self.id_token)?,
             user_info: self.user_info.as_ref().map(read).transpose()?.unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! What commands print, how they fail, and their exit codes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -70,6 +71,17 @@ impl From<ServeError> for Failure {
             }
         }
     }
+}
+
+/// Reads a file that somebody else made: a receipt, an answer, a token.
+///
+/// # Errors
+/// [`Failure::Usage`] where it cannot be read, [`Failure::Failed`] where it is not UTF-8.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::Failed(format!("{}: it is not UTF-8, so it is damaged or of another kind", path.display()))
+    })
 }
 
 /// A status for people: what was refused, why, and what to do.

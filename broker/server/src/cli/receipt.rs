@@ -1,6 +1,6 @@
 //! `receipt verify`: offline, without a broker. `receipt get`: the receipt of an entry anew.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use unefois_audit::{Checkpoint, Receipt, VerifierKey};
@@ -8,7 +8,7 @@ use unefois_consent::{Event, Timestamp};
 use unefois_proto::v1;
 
 use super::exchange::open_receipt;
-use super::output::{json, line};
+use super::output::{json, line, read_text};
 use super::{Connection, Failure};
 
 mod answer;
@@ -104,20 +104,19 @@ fn wanted(args: &GetArgs) -> Result<v1::GetReceiptRequest, Failure> {
     let Some(file) = &args.of else {
         return Ok(v1::GetReceiptRequest { index: args.index.unwrap_or_default(), origin: String::new() });
     };
-    let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| usage(&error))?;
-    let proof = Receipt::from_json(&text).map_err(|error| usage(&error))?.proof;
+    let proof = read_receipt(file)?.proof;
     let origin = proof.checkpoint.lines().next().unwrap_or_default().to_owned();
     Ok(v1::GetReceiptRequest { index: proof.index, origin })
 }
 
+fn read_receipt(file: &Path) -> Result<Receipt, Failure> {
+    let text = read_text(file)?;
+    Receipt::from_json(&text).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
+}
+
 fn verify_file(args: VerifyArgs) -> Result<(), Failure> {
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
-    };
-    let receipt = Receipt::from_json(&read(&args.file)?)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", args.file.display())))?;
-    let answer = args.answer.as_ref().map(read).transpose()?;
+    let receipt = read_receipt(&args.file)?;
+    let answer = args.answer.as_deref().map(read_text).transpose()?;
     let judged = args.policy.as_ref().map(|policy| judge(policy, args.key.as_ref(), &receipt)).transpose()?;
     let key = match (&judged, args.key) {
         (Some(judged), _) => judged.key.clone(),

@@ -1,6 +1,6 @@
 //! The last heads of closed shards: each is cosigned once, after its shard was closed, and shown from then on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,17 +19,12 @@ pub(super) struct ClosedShards {
     pub(super) every: Duration,
 }
 
-/// Where the cosigned last head of the shard that begins with entry `shard` is kept.
-pub(super) fn file(folder: &Path, shard: u64) -> PathBuf {
-    folder.join(format!("{}-{shard:020}", kept::FILE))
-}
-
 impl ClosedShards {
     /// Publishes those that were cosigned in an earlier run; the others are outstanding.
     pub(super) fn publish_kept(&self) -> Vec<Arc<SignedHead>> {
         let mut outstanding = Vec::new();
         for (_, last) in self.engine.shards().closed() {
-            let file = file(&self.folder, last.shard);
+            let file = self.folder.join(kept::closed_file(last.shard));
             match kept::read_closed(&self.policy, last, &file) {
                 Some(head) => self.engine.publish_closed_head(head),
                 None => outstanding.push(Arc::clone(last)),
@@ -82,7 +77,7 @@ impl ClosedShards {
             return false;
         }
         let shown = with_cosignatures(&self.policy, head, &cosignatures);
-        let file = file(&self.folder, head.shard);
+        let file = self.folder.join(kept::closed_file(head.shard));
         if let Err(error) = kept::write(&file, &shown.note).await {
             tracing::error!(%error, file = %file.display(), "a cosigned checkpoint could not be kept and is not shown");
             return false;

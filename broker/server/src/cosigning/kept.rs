@@ -10,6 +10,17 @@ use unefois_engine::{Engine, EngineError, SignedHead};
 /// Its name in the data folder.
 pub(super) const FILE: &str = "cosigned";
 
+/// Where the cosigned last head of the shard that begins with entry `shard` is kept, in the data folder.
+pub(super) fn closed_file(shard: u64) -> String {
+    format!("{FILE}-{shard:020}")
+}
+
+/// Whether a file of this name in the data folder keeps a cosigned head.
+pub(crate) fn is_kept_head(name: &str) -> bool {
+    let shard = name.strip_prefix(FILE).and_then(|rest| rest.strip_prefix('-')).and_then(|shard| shard.parse().ok());
+    name == FILE || shard.is_some_and(|shard| name == closed_file(shard))
+}
+
 /// Reads and verifies what an earlier run kept. What does not verify is ignored with a warning: the witnesses will cosign
 /// the log as it is, or will refuse to. What contradicts the log is set aside, as proof.
 pub(super) async fn read(

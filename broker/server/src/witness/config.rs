@@ -102,7 +102,7 @@ impl Loaded {
 /// # Errors
 /// A name that cannot be one, a file that exists, or what the system says.
 pub fn init(folder: &Path, name: &str, listen: SocketAddr) -> Result<WitnessKey, ConfigError> {
-    WitnessKey::new(name, [0; 32]).map_err(|error| ConfigError::new("--name", error))?;
+    unefois_audit::note::check_name(name).map_err(|error| ConfigError::new("--name", error))?;
     let fault = |path: &Path, error: io::Error| ConfigError::new(&path.display().to_string(), error);
     fs::create_dir_all(folder).map_err(|error| fault(folder, error))?;
     let write = |file: &str, text: &str, mode: u32| {

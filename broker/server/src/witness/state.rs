@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unefois_audit::note::MAX_NOTE_BYTES;
-use unefois_audit::{Checkpoint, EMPTY_ROOT, Hash, SignedNote, WitnessKey};
+use unefois_audit::{AuditError, Checkpoint, EMPTY_ROOT, Hash, SignedNote, VerifierKey, WitnessKey};
 
 /// The newest tree of a log that the witness cosigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,11 @@ impl StateFolder {
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
-    /// What was cosigned last of `origin`.
-    pub(crate) fn read(&self, origin: &str, key: &WitnessKey) -> Result<Latest, String> {
+    /// What was cosigned last of `origin`: signed by one of the log's `keys`, and cosigned with `own`.
+    ///
+    /// # Errors
+    /// Why the file is not what the witness wrote, and what to do.
+    pub(crate) fn read(&self, origin: &str, keys: &[VerifierKey], own: &WitnessKey) -> Result<Latest, String> {
         let path = self.path(origin);
         let fault = |problem: String| {
             format!(
@@ -71,7 +74,13 @@ impl StateFolder {
         let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
         let note = SignedNote::parse(&text).map_err(|error| fault(error.to_string()))?;
         let checkpoint = Checkpoint::parse_extended(&note.text).map_err(|error| fault(error.to_string()))?;
-        let cosigned = key.cosignature_on(&note).map_err(|error| fault(error.to_string()))?;
+        note.verify(keys).map_err(|error| match error == AuditError::NoKnownKey {
+            true => {
+                fault("no key of the log in witness.toml signed it, and the one that did must stay there".to_owned())
+            }
+            false => fault(error.to_string()),
+        })?;
+        let cosigned = own.cosignature_on(&note).map_err(|error| fault(error.to_string()))?;
         if checkpoint.origin != origin || cosigned.is_none() {
             return Err(fault("it is not of this log, or was not cosigned with this key".to_owned()));
         }

@@ -49,6 +49,15 @@ async fn it_ends_with_the_connector_and_its_input_ends_with_the_broker() {
 }
 
 #[tokio::test]
+async fn nobody_else_may_enter_the_folder_of_its_socket() {
+    let (connector, folder) = script("stat -c %a \"${UNEFOIS_SOCKET%/*}\" > mode; sleep 1000", &[]);
+    connector.start();
+    let mode = folder.path().join("mode");
+    until(|| !lines(&mode).is_empty()).await;
+    assert_eq!(lines(&mode), ["700"]);
+}
+
+#[tokio::test]
 async fn it_gets_nothing_of_the_brokers_environment_and_output() {
     let environment = json!({"SPORT": "a b"});
     let (connector, folder) = script(

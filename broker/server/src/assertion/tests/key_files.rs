@@ -45,6 +45,8 @@ fn a_file_of_keys_that_is_not_right_is_refused_and_a_key_of_another_use_is_passe
         ("an alg of another kind", json!([changed("alg", json!("RS256"))])),
         ("a kid twice", json!([es, es])),
         ("a small RSA key", json!([small])),
+        ("a key of Ed25519 of small order", json!([{"kty": "OKP", "crv": "Ed25519", "x": b64([0; 32])}])),
+        ("a key of Ed25519 that is too long", json!([{"kty": "OKP", "crv": "Ed25519", "x": b64([7; 33])}])),
         ("a secret", json!([{"kty": "oct", "k": "AA"}])),
         ("not objects", json!(["a"])),
     ] {

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use unefois_audit::VerifierKey;
+use unefois_audit::{Policy, VerifierKey};
 use unefois_consent::event::{Event, Purged};
 use unefois_engine::replay::{Examined, Faults, LogFault, Look, Report, ShardReport};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::{HeadFile, StoreError};
+use unefois_engine::store::StoreError;
 use unefois_engine::{Clock, SystemClock};
 use unefois_store::Options;
 use unefois_store::embedded::{FileHead, FileKeys, JournalReader, open_fold};
 
 use super::super::Failure;
 use super::super::output::{json, line, moves, progress};
+use super::heads::KeptHeads;
+use super::scratch::Scratch;
 use crate::config::Loaded;
 
 #[derive(Debug, clap::Args)]
@@ -61,6 +63,8 @@ struct Expected<'a> {
     keys: &'a [VerifierKey],
     /// The newest head that the broker kept elsewhere.
     head: Option<FileHead>,
+    /// Whose witnesses cosigned heads.
+    policy: Option<&'a Policy>,
     faults: Faults,
 }
 
@@ -71,14 +75,15 @@ pub(super) fn run(args: &FilesArgs, check: Check) -> Result<(), Failure> {
             let [key] = args.key.as_slice() else {
                 return Err(Failure::Usage("--data needs one --key: the verifier key of the last shard".to_owned()));
             };
-            examine(&Expected { data, key, keys: &[], head: None, faults }, check)?
+            examine(&Expected { data, key, keys: &[], head: None, policy: None, faults }, check)?
         }
         None => {
             let loaded = Loaded::open(&args.config)?;
             let store = &loaded.config.store;
             let head = Some(FileHead::new(&loaded.config.store_options().head_of(&store.path)));
             let key = loaded.signer.verifier_key();
-            examine(&Expected { data: &store.path, key, keys: &args.key, head, faults }, check)?
+            let policy = loaded.policy.as_ref();
+            examine(&Expected { data: &store.path, key, keys: &args.key, head, policy, faults }, check)?
         }
     };
     if args.json {
@@ -92,7 +97,7 @@ pub(super) fn run(args: &FilesArgs, check: Check) -> Result<(), Failure> {
 
 /// Checks the files in `data`; a fault ends it.
 pub(crate) fn check_files(data: &Path, key: &VerifierKey, check: Check) -> Result<Report, Failure> {
-    examine(&Expected { data, key, keys: &[], head: None, faults: Faults::First }, check)
+    examine(&Expected { data, key, keys: &[], head: None, policy: None, faults: Faults::First }, check)
         .map(|examined| examined.report)
 }
 
@@ -102,8 +107,8 @@ pub(super) fn does_not_hold(fault: LogFault) -> Failure {
 
 fn examine(expected: &Expected<'_>, check: Check) -> Result<Examined, Failure> {
     let failed = |error: StoreError| Failure::Failed(error.to_string());
-    // ORDER: read before the journal, which may grow meanwhile: the journal must know all that the head file knows.
-    let head = expected.head.as_ref().map(HeadFile::read).transpose().map_err(failed)?.flatten();
+    // ORDER: read before the journal, which may grow meanwhile: the journal must know all that the heads know.
+    let heads = KeptHeads::read(expected.data, expected.head.as_ref())?;
     let reader = open_settled(expected.data).map_err(failed)?;
     let opener = Opener::new(Arc::new(FileKeys::open(&expected.data.join("keys")).map_err(failed)?));
     let (key, faults, now) = (expected.key, expected.faults, SystemClock.now());
@@ -124,7 +129,7 @@ fn examine(expected: &Expected<'_>, check: Check) -> Result<Examined, Failure> {
             reader.torn_bytes()
         )));
     }
-    knows_head(&examined, head.as_deref())?;
+    heads.check(&examined, &reader, expected.policy)?;
     for key in expected.keys {
         if !examined.shards.iter().any(|shard| shard.key == *key) {
             return Err(Failure::Failed(format!("no shard of this log has the key {key}")));
@@ -133,39 +138,9 @@ fn examine(expected: &Expected<'_>, check: Check) -> Result<Examined, Failure> {
     Ok(examined)
 }
 
-/// The journal has all that the head file says it had.
-fn knows_head(examined: &Examined, note: Option<&str>) -> Result<(), Failure> {
-    let Some(note) = note.filter(|note| !note.is_empty()) else { return Ok(()) };
-    let origin = note.lines().next().unwrap_or_default();
-    let Some(shard) = examined.shards.iter().find(|shard| shard.key.name() == origin) else {
-        return Err(Failure::Failed(format!(
-            "the head file has a head of the shard {origin}, which the journal does not have: the journal is older, or of \
-             another log"
-        )));
-    };
-    let head = unefois_audit::Checkpoint::open(note, &shard.key, origin)
-        .map_err(|error| Failure::Failed(format!("the head file: {error}")))?;
-    if head.size > shard.size {
-        return Err(Failure::Failed(format!(
-            "the head file knows {} entries of the shard {origin} and the journal {}: acknowledged ones are missing from the \
-             journal. Put back the newest data folder",
-            head.size, shard.size
-        )));
-    }
-    if head.size == shard.size && head.root != shard.root {
-        return Err(Failure::Failed(format!(
-            "the head file and the journal have two trees of {} entries in the shard {origin}: the log was forked. Keep both as \
-             proof",
-            head.size
-        )));
-    }
-    Ok(())
-}
-
 fn replay_in_scratch(look: &Look<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("the scratch folder of the replay: {error}"));
-    // Mode 0700, and removed at the end: the state names persons by their references.
-    let scratch = tempfile::tempdir().map_err(|error| failed(&error))?;
+    let scratch = Scratch::new().map_err(|error| failed(&error))?;
     let fold = open_fold(&scratch.path().join("fold"), &Options::scratch()).map_err(|error| failed(&error))?;
     look.replay(fold, progress).map_err(does_not_hold)
 }
