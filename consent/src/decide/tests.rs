@@ -13,7 +13,7 @@ mod still;
 type Way = (Reason, fn(&mut World));
 
 /// Each way to spoil a good question, and the one reason that it gives.
-const WAYS: [Way; 41] = [
+const WAYS: [Way; 42] = [
     (Reason::KeyNotEnrolled, |w| w.question.key = crate::KeyFingerprint([7; 32])),
     (Reason::ProcedureUnknown, |w| w.file.procedures.retain(|p| p.id.as_str() != "cantine")),
     (Reason::AttributeUnknown, |w| w.file.datasets[0].attributes.retain(|a| a.name != "valeur")),
