@@ -459,7 +459,9 @@ impl Objection {
     pub fn confirmed(&self, by_person: bool, now: Timestamp) -> Option<Self> {
         let is_late = now.plus_months(CONFIRMED_WITHIN_MONTHS) >= self.lapses_at;
         let becomes_theirs = by_person && !self.by_person;
-        let next = Self { by_person: by_person || self.by_person, lapses_at: Self::lapses_after(now), ..self.clone() };
+        // A clock that was put back makes no objection lapse earlier.
+        let lapses_at = Self::lapses_after(now).max(self.lapses_at);
+        let next = Self { by_person: by_person || self.by_person, lapses_at, ..self.clone() };
         (is_late || becomes_theirs).then_some(next)
     }
 }

@@ -51,6 +51,13 @@ impl Retention {
         Self(u8::try_from(months).unwrap_or(u8::MAX).max(1))
     }
 
+    /// Of an objection that lapses at `end`, recorded or lifted at `now`. It is longer than [`Retention::OBJECTIONS`] only where the
+    /// clock was put back after the objection was recorded first: what confirms or lifts it must not be forgotten before it.
+    pub fn of_objection(now: Timestamp, end: Timestamp) -> Self {
+        let months = end.month().number().saturating_sub(now.month().number());
+        Self(u8::try_from(months).unwrap_or(u8::MAX)).max(Self::OBJECTIONS)
+    }
+
     /// Whether a record of `written` is to be destroyed in the month `now`.
     pub fn is_over(self, written: Month, now: Month) -> bool {
         self != Self::LOG && now.since(written) > u32::from(self.0)

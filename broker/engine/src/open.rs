@@ -13,7 +13,7 @@ use crate::purge::Past;
 use crate::replay::JournalSource;
 use crate::seal::Opener;
 use crate::shard::{self, Shards};
-use crate::state::{BUILT_AT_ONCE, State, tie_rows};
+use crate::state::{BUILT_AT_ONCE, State, is_of_this_layout, tie_rows};
 use crate::store::{Batch, Journal, JournalEnd, SecretKey, StoreError, Visit};
 use crate::traces::Tiles;
 
@@ -35,16 +35,15 @@ pub(crate) fn open(parts: &EngineParts, progress: Progress<'_>) -> Result<Opened
     head::check(parts, &head, &shards)?;
     // ORDER: before the fold, which may be set aside.
     check_last_keys(parts, &opener, &head)?;
-    let mut state = State::load(parts.fold.clone())?;
-    if !is_fold_of(&state, &head, parts, &shards)? {
+    if !is_of_this_layout(&*parts.fold)? || !is_fold_of(&State::load(parts.fold.clone())?, &head, parts, &shards)? {
         tracing::warn!(
-            folded = state.size(),
+            folded = parts.fold.folded()?,
             journal = head.entries(),
             "the fold is of another journal or version and is rebuilt"
         );
         parts.fold.clear()?;
-        state = State::load(parts.fold.clone())?;
     }
+    let mut state = State::load(parts.fold.clone())?;
     catch_up(parts, &mut state, &head, progress)?;
     state.rules().check().map_err(|_| {
         EngineError::Log(format!(
@@ -102,13 +101,10 @@ fn verify_end(end: &JournalEnd, parts: &EngineParts, opener: &Opener) -> Result<
     })
 }
 
-/// Whether the fold was folded from a prefix of this journal by this code. One that is ahead of its journal is an error.
+/// Whether the fold was folded from a prefix of this journal. One that is ahead of its journal is an error.
 fn is_fold_of(state: &State, head: &SignedHead, parts: &EngineParts, shards: &Shards) -> Result<bool, EngineError> {
     if state.size() == 0 {
         return Ok(true);
-    }
-    if !state.is_of_this_layout()? {
-        return Ok(false);
     }
     if state.size() > head.entries() {
         return Err(EngineError::Log(format!(

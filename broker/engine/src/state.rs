@@ -162,8 +162,13 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|error| StoreError::NotWritten(format!("a row cannot be written: {error}")))
 }
 
+/// Whether the rows of `fold` are of this code's layout. Rows of another one may not parse.
+pub(crate) fn is_of_this_layout(fold: &dyn Fold) -> Result<bool, StoreError> {
+    Ok(fold.folded()? == 0 || fold.get(keys::LAYOUT)?.as_deref() == Some(LAYOUT))
+}
+
 impl State {
-    /// The state that `fold` holds.
+    /// The state that `fold`, which is of this code's layout, holds.
     pub(crate) fn load(fold: Arc<dyn Fold>) -> Result<Self, StoreError> {
         let size = fold.folded()?;
         let terms = SharedTerms::load(&*fold)?;
@@ -211,11 +216,6 @@ impl State {
             .try_into()
             .map_err(|_| StoreError::Corrupt("the fold's root has not 32 bytes".to_owned()))?;
         Ok(Some(Hash(root)))
-    }
-
-    /// Whether the fold's rows are of this code's layout.
-    pub(crate) fn is_of_this_layout(&self) -> Result<bool, StoreError> {
-        Ok(self.rows.get(keys::LAYOUT)?.as_deref() == Some(LAYOUT))
     }
 
     /// The request ids and persons met, for whoever makes them known.

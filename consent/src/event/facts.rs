@@ -38,6 +38,8 @@ pub enum Keep<'e> {
     AsRequest(u64),
     /// As long as exchanges may rest on what ends then.
     After(Timestamp),
+    /// As an objection that lapses then.
+    Objection(Timestamp),
 }
 
 impl Keep<'_> {
@@ -53,6 +55,7 @@ impl Keep<'_> {
             Self::Exchange(procedure) => Retention::of_exchange(registry.procedure(procedure).map(|p| &**p)),
             Self::AsRequest(index) => of_request(index).unwrap_or(Retention::TRACES),
             Self::After(end) => Retention::of_consent(time, end),
+            Self::Objection(end) => Retention::of_objection(time, end),
         }
     }
 }
@@ -172,7 +175,7 @@ impl Event {
                 consumer: Some(e.objection.consumer),
                 shown_to: Some(e.objection.subject),
                 rests: [rest(RestKind::Objection, e.before), None, None],
-                ..EventFacts::kept(Keep::For(Retention::OBJECTIONS))
+                ..EventFacts::kept(Keep::Objection(e.objection.lapses_at))
             },
             Self::MandateGranted(e) => EventFacts {
                 names: [Some(e.mandate.principal), Some(e.mandate.representative)],

@@ -11,6 +11,7 @@ use unefois_consent::Event;
 use unefois_engine::ManualClock;
 use unefois_proto::v1;
 use unefois_store::Options;
+use unefois_store::embedded::open_fold;
 use unefois_tests::ask::{allowance, canteen, exchange, grant, granted, object, withdraw};
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::{process, world, writers};
@@ -127,4 +128,19 @@ async fn a_data_folder_of_the_first_version_opens_replays_and_goes_on() {
     writers::close(store, engine).await;
     // One more entry, after those that say that the two keys of its month were made.
     assert_eq!(world::check(&data, &key).entries, 30);
+}
+
+#[tokio::test]
+async fn a_fold_of_another_layout_is_rebuilt_whatever_its_rows_are() {
+    let mut sandbox = Sandbox::start().await;
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.stop().await;
+    let fold = open_fold(&sandbox.data().join("fold"), &Options::default()).unwrap();
+    let position = fold.folded().unwrap();
+    let rows: [(&[u8], &[u8]); 3] = [(b"r", b"[]"), (b"v", b"1"), (b"y", b"{}")];
+    fold.apply(&rows.map(|(key, row)| (key, Some(row))), position).unwrap();
+    drop(fold);
+    sandbox.restart().await.unwrap();
+    exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    sandbox.finish().await;
 }

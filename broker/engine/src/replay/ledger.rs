@@ -1,5 +1,7 @@
 //! Derives the entries of the consent ledger: each must be one that the broker would have written at its place.
 
+use std::cmp::Ordering;
+
 use unefois_consent::collect::{answers, check_answer_by, check_consent, check_mandate, renews};
 use unefois_consent::decide::Recorded;
 use unefois_consent::event::{
@@ -229,17 +231,20 @@ impl Derivation {
     fn objects(&self, at: At<'_>, changed: &ObjectionChanged) -> Result<Derived, Fault> {
         self.objection(changed)?;
         let (objection, by_person) = (&changed.objection, changed.person.is_some());
-        must(objection.lapses_at == Objection::lapses_after(at.time), "lapses at another time than the law says")?;
+        let lapses_at = Objection::lapses_after(at.time);
         if let Some(gone) = at.destroyed.at(at.index, RestKind::Objection, changed.before)? {
             must(was_in_force(gone, at.time), "confirms an objection that had lapsed")?;
+            let as_before = objection.lapses_at > lapses_at && is_of_objection(gone, objection.lapses_at);
+            must(objection.lapses_at == lapses_at || as_before, OTHER_LAPSE)?;
             must(objection.by_person || !by_person, "says of an objection that it is not the person's")?;
             return Ok(Derived::Rests);
         }
         let expected = match self.objection_before(at, changed)? {
-            None => Some(Objection { by_person, ..objection.clone() }),
+            None => Some(Objection { by_person, lapses_at, ..objection.clone() }),
             Some(before) => before.confirmed(by_person, at.time),
         };
         must(expected.is_some(), "records an objection that is there already")?;
+        must(expected.as_ref().is_some_and(|expected| expected.lapses_at == objection.lapses_at), OTHER_LAPSE)?;
         let is_same = expected.as_ref() == Some(objection);
         must(is_same, "says of an objection that it is the person's, or not theirs")?;
         Ok(Derived::Decision)
@@ -250,8 +255,9 @@ impl Derivation {
         let may = !changed.objection.by_person || changed.person.is_some();
         must(may, "lifts an objection that is the person's to lift")?;
         if let Some(gone) = at.destroyed.at(at.index, RestKind::Objection, changed.before)? {
-            let lapses_at = Objection::lapses_after(gone.time);
-            must(was_in_force(gone, at.time) && changed.objection.lapses_at == lapses_at, "lifts another objection")?;
+            let lifted = &changed.objection;
+            let may_be = lifted.is_in_force(at.time) && is_of_objection(gone, lifted.lapses_at);
+            must(may_be, "lifts another objection")?;
             return Ok(Derived::Rests);
         }
         let Some(lifted) = self.objection_before(at, changed)? else {
@@ -299,12 +305,24 @@ impl Derivation {
     }
 }
 
+const OTHER_LAPSE: &str = "lapses at another time than the law says";
+
 /// Whether a purged record was kept as one is of what ends at `end`.
 fn is_kept_until(gone: Gone, end: Timestamp) -> bool {
     gone.retention == Retention::of_consent(gone.time, end)
 }
 
-/// Whether a purged objection was in force at `time`.
+/// Whether a purged objection may have lapsed at `end`.
+fn is_of_objection(gone: Gone, end: Timestamp) -> bool {
+    gone.retention == Retention::of_objection(gone.time, end) && end >= Objection::lapses_after(gone.time)
+}
+
+/// Whether a purged objection may have been in force at `time`.
 fn was_in_force(gone: Gone, time: Timestamp) -> bool {
-    gone.retention == Retention::OBJECTIONS && time < Objection::lapses_after(gone.time)
+    match gone.retention.cmp(&Retention::OBJECTIONS) {
+        Ordering::Less => false,
+        Ordering::Equal => time < Objection::lapses_after(gone.time),
+        // It lapsed in that month, at an hour that went with its record.
+        Ordering::Greater => !gone.retention.is_over(gone.time.month(), time.month()),
+    }
 }
