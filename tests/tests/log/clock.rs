@@ -13,7 +13,7 @@ use unefois_engine::store::RecordKeys;
 use unefois_engine::{Clock, EngineError, ManualClock, SystemClock};
 use unefois_proto::v1;
 use unefois_store::embedded::FileKeys;
-use unefois_tests::ask::{CANTEEN, canteen, exchange, reason};
+use unefois_tests::ask::{CANTEEN, assert_refused, canteen, exchange, object, person, reason, within};
 use unefois_tests::process;
 use unefois_tests::sandbox::Sandbox;
 use unefois_tests::world;
@@ -317,5 +317,46 @@ async fn time_goes_back_to_no_month_that_was_purged_and_purges_go_on_from_where_
     std::fs::remove_dir_all(sandbox.data().join("fold")).unwrap();
     sandbox.restart().await.unwrap();
     ask(&sandbox, &clock).await.unwrap();
+    sandbox.finish().await;
+}
+
+/// What is done by a clock that is two months ahead, until somebody puts it right.
+async fn ahead_by_two_months(sandbox: &mut Sandbox, clock: &ManualClock, question: v1::ExchangeRequest) {
+    clock.set_wall(middle(2));
+    sandbox.restart().await.unwrap();
+    let town_hall = sandbox.client("ville").await;
+    exchange(&town_hall, today(question, clock.now())).await.unwrap();
+    object(&town_hall, "PETIT").await;
+    clock.set_wall(middle(0));
+    sandbox.restart().await.unwrap();
+    accept(sandbox, "right").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_changes_a_fact_of_a_clock_that_was_ahead_is_not_forgotten_before_it() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox.change_registry(for_long).await;
+    let question = canteen("MARCHAND");
+    ahead_by_two_months(&mut sandbox, &clock, question.clone()).await;
+    let town_hall = sandbox.client("ville").await;
+    // The attempt would be forgotten two months before the one that it follows on.
+    assert_refused(exchange(&town_hall, today(question, middle(2))).await, "RETRY_TOO_LATE");
+    let lifted = v1::LiftObjectionRequest { subject: Some(person("PETIT")), procedure: String::new() };
+    town_hall.consent().lift_objection(within(lifted)).await.unwrap();
+    // A lift is kept for 24 months and an objection too, and this lift is older by its month than what it lifts.
+    for months in 1..=28 {
+        clock.set(middle(months));
+        ask(&sandbox, &clock).await.unwrap();
+        purge(&sandbox, &clock).await;
+        if months == 25 {
+            object(&sandbox.client("ville").await, "PETIT").await;
+        }
+        if months >= 24 {
+            sandbox.stop().await;
+            world::check(&sandbox.data(), &sandbox.key);
+            sandbox.restart().await.unwrap();
+        }
+    }
     sandbox.finish().await;
 }
