@@ -43,9 +43,23 @@ fn name(n: usize) -> String {
     format!("PERSONNE {}", char::from(b'A' + u8::try_from(n % 26).unwrap()).to_string().repeat(1 + n / 26))
 }
 
-/// A start that fails is one after a crash.
-fn days(fails_at: &str) -> u32 {
-    if fails_at == "start" { 2 } else { 0 }
+/// What the plan of a case is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailsAt {
+    /// The purge.
+    Purge,
+    /// The start after a crash, and the purge that follows.
+    Start,
+}
+
+impl FailsAt {
+    /// Days between the first start that may purge and this one.
+    fn days(self) -> u32 {
+        match self {
+            Self::Purge => 0,
+            Self::Start => 2,
+        }
+    }
 }
 
 /// A consent that may be used once, and was.
@@ -74,7 +88,7 @@ async fn again(engine: &Engine, consent: &str) -> String {
 #[ignore = "started by the test of purges with a plan"]
 fn case() {
     let Some(folder) = planned::folder() else { return };
-    let fails_at_start = std::env::var(FAILS_AT).is_ok_and(|at| at == "start");
+    let fails_at_start = std::env::var(FAILS_AT).is_ok_and(|at| at == format!("{:?}", FailsAt::Start));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let before = runs();
         if fails_at_start {
@@ -155,14 +169,14 @@ impl Old {
     }
 
     /// A start `days` after the first one that may purge.
-    fn run_case(&self, folder: &Path, days: u32, fails_at: &str, planned: Option<&str>) -> (Option<i32>, String) {
-        let settings = [(CONSENT, self.consent.clone()), (FAILS_AT, fails_at.to_owned()), (DAYS, days.to_string())];
+    fn run_case(&self, folder: &Path, days: u32, fails_at: FailsAt, planned: Option<&str>) -> (Option<i32>, String) {
+        let settings = [(CONSENT, self.consent.clone()), (FAILS_AT, format!("{fails_at:?}")), (DAYS, days.to_string())];
         planned::process("purge_crash::case", folder, &settings, planned)
     }
 
     /// After another start the purge is there as a whole, and what has effect has it.
     fn look(&self, folder: &Path, case: &str) {
-        let (code, said) = self.run_case(folder, 4, "purge", None);
+        let (code, said) = self.run_case(folder, 4, FailsAt::Purge, None);
         assert_eq!(code, Some(0), "{case}: {said}");
         assert_eq!(lines(&said, "purged ").count(), 1, "{case}: {said}");
         assert_eq!(lines(&said, "again ").next(), Some("CONSENT_USED"), "{case}");
@@ -196,10 +210,10 @@ impl Old {
     }
 
     /// All that a run in a copy of `from` does, with each mode.
-    fn cases(&self, root: &Path, from: &Path, fails_at: &str) -> Vec<(String, u64, Mode)> {
+    fn cases(&self, root: &Path, from: &Path, fails_at: FailsAt) -> Vec<(String, u64, Mode)> {
         let rehearsal = root.join("rehearsal");
         copy_folder(from, &rehearsal);
-        let (code, said) = self.run_case(&rehearsal, days(fails_at), fails_at, None);
+        let (code, said) = self.run_case(&rehearsal, fails_at.days(), fails_at, None);
         assert_eq!(code, Some(0), "{said}");
         self.look(&rehearsal, "nothing fails");
         std::fs::remove_dir_all(&rehearsal).unwrap();
@@ -210,11 +224,11 @@ impl Old {
         .collect()
     }
 
-    fn walk(&self, root: &Path, from: &Path, fails_at: &str, cases: &[(String, u64, Mode)]) {
+    fn walk(&self, root: &Path, from: &Path, fails_at: FailsAt, cases: &[(String, u64, Mode)]) {
         planned::each(cases, root, |(operation, nth, mode), folder| {
             let case = format!("{operation} {nth} {mode:?}");
             copy_folder(from, folder);
-            let (code, said) = self.run_case(folder, days(fails_at), fails_at, Some(&case));
+            let (code, said) = self.run_case(folder, fails_at.days(), fails_at, Some(&case));
             // The fold and the number of steps go their own pace.
             assert!(code == Some(exit_code(*mode)) || *nth > 1 || operation.starts_with("Fold"), "{case}: {said}");
             self.look(folder, &case);
@@ -228,25 +242,25 @@ async fn a_purge_ends_whatever_fails_and_what_has_effect_keeps_it() {
     assert_eq!(old.due.len(), 2, "{:?}", old.due);
     let root = tempfile::tempdir().unwrap();
     let from = old.sandbox.folder.path.clone();
-    let cases = old.cases(root.path(), &from, "purge");
+    let cases = old.cases(root.path(), &from, FailsAt::Purge);
     let met: BTreeSet<&str> = cases.iter().map(|(operation, ..)| operation.as_str()).collect();
     for needed in
         ["FrameWrite", "FrameSync", "HeadWrite", "HeadSync", "KeyRetire", "KeyWipe", "KeyRemove", "FolderSync"]
     {
         assert!(met.contains(needed), "{needed} is not met: {met:?}");
     }
-    old.walk(root.path(), &from, "purge", &cases);
+    old.walk(root.path(), &from, FailsAt::Purge, &cases);
 
     // The purge is in the log and the keys are there: the next start destroys them, whatever happens then.
     let mut count = cases.len();
     for crash in ["KeyRetire 1 DiesBefore", "KeyWipe 1 DiesBefore", "KeyRemove 2 DiesBefore"] {
         let left = root.path().join("left");
         copy_folder(&from, &left);
-        assert_eq!(old.run_case(&left, 0, "purge", Some(crash)).0, Some(exit_code(Mode::DiesBefore)), "{crash}");
-        let mut cases = old.cases(root.path(), &left, "start");
+        assert_eq!(old.run_case(&left, 0, FailsAt::Purge, Some(crash)).0, Some(exit_code(Mode::DiesBefore)), "{crash}");
+        let mut cases = old.cases(root.path(), &left, FailsAt::Start);
         cases.retain(|(operation, ..)| operation.starts_with("Key"));
         assert!(!cases.is_empty(), "{crash}");
-        old.walk(root.path(), &left, "start", &cases);
+        old.walk(root.path(), &left, FailsAt::Start, &cases);
         std::fs::remove_dir_all(&left).unwrap();
         count += cases.len();
     }
