@@ -6,6 +6,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use unefois::config::Loaded;
 use unefois_audit::{Checkpoint, Frontier, Hash, Leaf, Salt, VerifierKey};
 use unefois_consent::event::{Event, Refused, Requested};
+use unefois_consent::registry::{Registry, RegistryFile};
 use unefois_consent::{RecordPeriod, Retention, SubjectRef, Timestamp};
 use unefois_engine::Signer;
 use unefois_engine::replay::{BatchSource, LogFault, Report, replay, verify};
@@ -146,6 +147,17 @@ impl Log {
         (at, (**refused).clone())
     }
 
+    /// The registry before entry `at`.
+    pub fn registry_before(&self, at: usize) -> RegistryFile {
+        let mut registry = Registry::default();
+        for entry in &self.entries[..at] {
+            if let Event::RegistryChanged(changed) = &entry.event {
+                registry.apply(changed.change.clone());
+            }
+        }
+        registry.to_file()
+    }
+
     /// The person of the `nth` answer.
     pub fn person(&self, nth: usize) -> SubjectRef {
         self.requested(nth).1.question.subject
@@ -210,12 +222,26 @@ impl Log {
             let signed = self.sign(&entries, commits);
             let verified = self.verify(&signed).unwrap_or_else(|fault| panic!("{forgery}, {commits:?}: {fault}"));
             assert_eq!(verified.records, entries.len() as u64, "{forgery}");
-            let fault = self.replay(&signed).expect_err(forgery);
-            let LogFault::Entry { index, what } = &fault else { panic!("{forgery}, {commits:?}: {fault}") };
-            assert_eq!(*index, at as u64, "{forgery}, {commits:?}: {fault}");
-            assert!(what.contains(why), "{forgery}, {commits:?}: {fault}");
+            assert_named(self.replay(&signed), at, why, &format!("{forgery}, {commits:?}"));
         }
     }
+
+    /// `change` makes a log whose entry `at` does not verify, and so does not follow, because `why`.
+    pub fn assert_seen(&self, forgery: &str, at: usize, why: &str, change: impl FnOnce(&mut Vec<Entry>)) {
+        let mut entries = self.entries.clone();
+        change(&mut entries);
+        let signed = self.sign(&entries, Commits::AllAtOnce);
+        for report in [self.verify(&signed), self.replay(&signed)] {
+            assert_named(report, at, why, forgery);
+        }
+    }
+}
+
+fn assert_named(report: Result<Report, LogFault>, at: usize, why: &str, forgery: &str) {
+    let fault = report.expect_err(forgery);
+    let LogFault::Entry { index, what } = &fault else { panic!("{forgery}: {fault}") };
+    assert_eq!(*index, at as u64, "{forgery}: {fault}");
+    assert!(what.contains(why), "{forgery}: {fault}");
 }
 
 /// The head of a tree of this size and root, which the operator of a sandbox signs, true or not.

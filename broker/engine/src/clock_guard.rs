@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use unefois_consent::Timestamp;
 
+use crate::by_time::first_of_shard_not_before;
 use crate::clock::Clock;
+use crate::store::{Journal, SealedEntry, StoreError};
 
 /// By so much the clock may move against the time since the start of the machine, and lie before the log's last entry: what a
 /// machine's clock is wrong by when the first correction comes from the network. The log's time stands still meanwhile where the
@@ -23,6 +25,23 @@ pub const MAY_PASS: Duration = Duration::from_secs(92 * 24 * 60 * 60);
 
 /// The clock was right for so long before anything is purged: time for somebody to notice a clock that is wrong all the same.
 const BEFORE_PURGES: Duration = Duration::from_secs(24 * 60 * 60);
+
+const LATELY: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+const A_WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A broker that is started anew each day is never up for one. So the entries of its last shard count, too: one of the last three
+/// days, and one from a day to a week ago. A clock that is further ahead than three days has none of them.
+pub(crate) fn shows_a_right_day(journal: &dyn Journal, now: Timestamp) -> Result<bool, StoreError> {
+    let end = journal.end();
+    if now.since(Timestamp::from_millis(end.last_time_ms)) > LATELY {
+        return Ok(false);
+    }
+    let week_ago = now.minus(A_WEEK);
+    let is_older = |entry: &SealedEntry| Timestamp::from_millis(entry.leaf.time_ms) < week_ago;
+    let first = first_of_shard_not_before(journal, end.shard..end.entries(), is_older)?;
+    let time = journal.entry(first)?.map(|entry| Timestamp::from_millis(entry.leaf.time_ms));
+    Ok(time.is_some_and(|time| now.since(time) >= BEFORE_PURGES))
+}
 
 /// The clock is compared with a moment that is older than this only while it is in doubt. So small corrections do not add up
 /// to a doubt, and it cannot be led away by more than [`CLOCK_BOUND`] a day.
@@ -95,13 +114,22 @@ struct Trust {
     last: Option<Timestamp>,
     /// When the clock was last right; `None` until it was.
     anchor: Option<Reading>,
-    /// Since when it is right, by the time since the start of the machine; `None` while it is in doubt.
-    right_since: Option<Duration>,
+    /// Since when it is right; `None` while it is in doubt.
+    right: Option<Right>,
+}
+
+/// Since when the clock is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// By the time since the start of the machine.
+    Since(Duration),
+    /// For [`BEFORE_PURGES`] before the broker started, as the log shows.
+    BeforeTheStart,
 }
 
 impl Trust {
     fn new(last: Option<Timestamp>) -> Self {
-        Self { last, anchor: None, right_since: None }
+        Self { last, anchor: None, right: None }
     }
 
     fn look(&mut self, reading: Reading) -> Result<(), ClockFault> {
@@ -110,10 +138,10 @@ impl Trust {
             None => self.last.map_or(Ok(()), |last| against_log(last, reading.wall)),
         };
         if looked.is_err() {
-            self.right_since = None;
+            self.right = None;
             return looked;
         }
-        self.right_since.get_or_insert(reading.boot);
+        self.right.get_or_insert(Right::Since(reading.boot));
         if self.anchor.is_none_or(|anchor| reading.boot.saturating_sub(anchor.boot) >= ANCHOR_FOR) {
             self.anchor = Some(reading);
         }
@@ -121,7 +149,11 @@ impl Trust {
     }
 
     fn is_right_for_purges(&self, boot: Duration) -> bool {
-        self.right_since.is_some_and(|since| boot.saturating_sub(since) >= BEFORE_PURGES)
+        match self.right {
+            None => false,
+            Some(Right::Since(since)) => boot.saturating_sub(since) >= BEFORE_PURGES,
+            Some(Right::BeforeTheStart) => true,
+        }
     }
 }
 
@@ -161,6 +193,13 @@ impl ClockGuard {
     /// Begins with the time of the log's last entry; `None` for an empty log, which takes any time.
     pub(crate) fn new(clock: Arc<dyn Clock>, last: Option<Timestamp>) -> Self {
         Self { clock, looked: Mutex::new(Looked { trust: Trust::new(last), was_right: None }) }
+    }
+
+    /// The log shows that the clock was right for a day before the start, where it is right now.
+    #[must_use]
+    pub(crate) fn after_a_right_day(self) -> Self {
+        self.looked().trust.right = Some(Right::BeforeTheStart);
+        self
     }
 
     /// The time now, where the clock is right.

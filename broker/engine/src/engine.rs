@@ -13,7 +13,7 @@ use unefois_consent::registry::RegistryFile;
 use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 
 use crate::clock::Clock;
-use crate::clock_guard::{ClockFault, ClockGuard};
+use crate::clock_guard::{ClockFault, ClockGuard, shows_a_right_day};
 use crate::committer::{Committer, FoldWriter, SignedHead};
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
@@ -138,7 +138,9 @@ impl Running {
         };
         let keeper = Arc::new(Keeper::new(Arc::clone(&parts.head), Arc::clone(head), Arc::clone(halt)));
         let last = (state.size() > 0).then(|| state.time());
-        let clock_guard = Arc::new(ClockGuard::new(Arc::clone(&parts.clock), last));
+        let clock_guard = ClockGuard::new(Arc::clone(&parts.clock), last);
+        let is_seasoned = shows_a_right_day(&*parts.journal, parts.clock.now())?;
+        let clock_guard = Arc::new(if is_seasoned { clock_guard.after_a_right_day() } else { clock_guard });
         let sequencer_parts = SequencerParts {
             state,
             clock: Arc::clone(&clock_guard),

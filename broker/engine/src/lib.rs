@@ -5,6 +5,7 @@
 
 #[cfg(feature = "bench")]
 pub mod bench;
+mod by_time;
 pub mod caller;
 pub mod clock;
 mod clock_guard;
@@ -42,5 +43,5 @@ pub use committer::SignedHead;
 pub use engine::{Engine, EngineParts};
 pub use error::{EngineError, LoggedRefusal};
 pub use exchange::{ExchangeAnswer, ExchangeCall};
-pub use shard::{ClosedShard, Shard, Shards};
+pub use shard::{ClosedShard, Shard, Shards, key_of_last};
 pub use signer::{Ed25519Signer, Signer};

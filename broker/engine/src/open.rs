@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use unefois_audit::{Frontier, Hash, TileNodes, root_at};
-use unefois_consent::Timestamp;
+use unefois_consent::event::{Event, Keep};
+use unefois_consent::{Retention, Timestamp};
 
 use crate::committer::SignedHead;
 use crate::engine::{EngineParts, Progress};
@@ -263,8 +264,28 @@ impl Folding<'_> {
                 state.apply_purged(index, time, past.of(index, entry.period())?)?;
                 continue;
             };
+            let kept_as_it_must = self.retention(state, time, &event)? == Some(entry.opening.retention);
+            if event.kind() != entry.leaf.kind || !kept_as_it_must {
+                return Err(EngineError::Log(format!(
+                    "entry {index} is of another kind, or kept for another time, than its record says: the log was forged. \
+                     `unefois audit replay` tells more; keep the data folder as proof"
+                )));
+            }
             state.apply(index, time, entry.opening.retention, &event)?;
         }
         Ok(())
+    }
+
+    /// How long the record of the next entry must be kept. The end of an exchange is kept as its beginning, whose record may be
+    /// purged.
+    fn retention(&self, state: &State, time: Timestamp, event: &Event) -> Result<Option<Retention>, StoreError> {
+        match event.facts().keep {
+            Keep::AsRequest(requested) => {
+                Ok(self.journal.entry(requested)?.map(|requested| requested.opening.retention))
+            }
+            Keep::For(_) | Keep::Exchange(_) | Keep::After(_) | Keep::Objection(_) => {
+                Ok(Some(state.retention(time, event)))
+            }
+        }
     }
 }

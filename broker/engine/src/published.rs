@@ -6,10 +6,10 @@ use std::sync::Arc;
 use unefois_audit::{TileKind, TilePath, encode_bundle, encode_tile};
 use unefois_consent::Timestamp;
 
+use crate::by_time::first_not_before;
 use crate::committer::SignedHead;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::purge::first_not_before;
 use crate::store::{Journal, SealedEntry, StoreError, Visit};
 use crate::traces::{blocking, visit_entries};
 

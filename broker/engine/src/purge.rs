@@ -13,6 +13,7 @@ use unefois_audit::Hash;
 use unefois_consent::event::{Carried, CarriedFact, ConsentUses, Event, Purged, PurgedPeriod};
 use unefois_consent::{ConsentId, Digest, Month, RecordPeriod};
 
+use crate::by_time::first_not_before;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::seal::Opener;
@@ -187,32 +188,6 @@ pub(crate) fn carry(turn: &mut Turn<'_>, from: u64, fact: CarriedFact) -> Result
 /// An index before which no entry of `month` or later lies.
 fn first_in_month(journal: &dyn Journal, month: Month) -> Result<u64, StoreError> {
     first_not_before(journal, |entry| entry.period().month < month)
-}
-
-/// The first entry that is not `before` some time; the end of the log where all are. Each shard is searched by halving: within a
-/// shard times do not go back, and between two they do where an operator accepted a clock.
-pub(crate) fn first_not_before(
-    journal: &dyn Journal,
-    before: impl Fn(&SealedEntry) -> bool,
-) -> Result<u64, StoreError> {
-    let end = journal.end().entries();
-    let shards = journal.shards();
-    for (place, first) in shards.iter().enumerate() {
-        let shard_end = shards.get(place + 1).map_or(end, |next| (*next).min(end));
-        let (mut low, mut high) = (*first, shard_end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if journal.entry(middle)?.is_some_and(|entry| before(&entry)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if low < shard_end {
-            return Ok(low);
-        }
-    }
-    Ok(end)
 }
 
 /// What of the record of an entry may have to be carried over.

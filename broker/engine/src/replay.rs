@@ -14,7 +14,7 @@ use crate::shard::{Shard, Shards};
 use crate::store::{Batch, Fold, Journal, SealedEntry, StoreError, Visit};
 use unefois_audit::{Frontier, Hash, VerifierKey};
 use unefois_consent::Timestamp;
-use unefois_consent::event::{Event, Purged};
+use unefois_consent::event::{Event, LogOpened, Purged};
 
 mod derive;
 mod folder;
@@ -152,12 +152,17 @@ impl Look<'_> {
         let depth = if derivation.is_some() { Depth::Events } else { Depth::Records };
         let shards = &Shards::read(self.source, self.key, self.opener)?;
         let mut walk = Walk::new(self, shards, derivation, total);
-        in_order(self.source, shards, self.opener, depth, &mut |batch| {
+        let walked = in_order(self.source, shards, self.opener, depth, &mut |batch| {
             walk.batch(batch)?;
             progress(walk.examined.report.entries, total);
             Ok(())
-        })?;
-        walk.end()
+        });
+        match (walked, self.faults) {
+            (Ok(()), _) => walk.end(),
+            // What was found before is told, too.
+            (Err(fault @ LogFault::Store(_)), Faults::All) => Ok(walk.broken(fault)),
+            (Err(fault), _) => Err(fault),
+        }
     }
 }
 
@@ -240,6 +245,7 @@ impl<'a> Walk<'a> {
             let what = format!("is missing: the journal should hold {} entries", self.total);
             self.note(LogFault::Entry { index: entries, what })?;
         }
+        self.registry_is_changed()?;
         self.end_shard();
         let end = self.time;
         let never_ended: Vec<u64> = self.derivation.iter().flat_map(|derivation| derivation.never_ended(end)).collect();
@@ -255,6 +261,13 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(self.examined)
+    }
+
+    /// Nothing more can be read, because of `fault`.
+    fn broken(mut self, fault: LogFault) -> Examined {
+        self.examined.note(fault);
+        self.end_shard();
+        self.examined
     }
 
     /// Notes a fault and goes on; or stops, where the first is enough or nothing more can be read.
@@ -390,6 +403,10 @@ impl<'a> Walk<'a> {
                 if let Event::Purged(purged) = &**event {
                     self.purge(index, entry.time(), purged)?;
                 }
+                if let Event::LogOpened(opened) = &**event {
+                    let key = self.subject_key(index, opened);
+                    self.check(key)?;
+                }
                 if self.derivation.is_none() {
                     let kept = self.kept.event(index, entry, event);
                     return self.check(kept);
@@ -397,6 +414,15 @@ impl<'a> Walk<'a> {
                 self.derive(index, entry, key, event)
             }
         }
+    }
+
+    /// The key of subjects, where it is there, is the one that the log knows.
+    fn subject_key(&self, index: u64, opened: &LogOpened) -> Result<(), LogFault> {
+        let there = self.look.opener.keys().subject_key()?.map(|key| key.check());
+        if there.is_none_or(|there| there == opened.subject_key) {
+            return Ok(());
+        }
+        fault(index, "names another key of subjects than keys/subject.key")
     }
 
     /// A purge covers what its record says, and nothing before its time.
@@ -425,6 +451,9 @@ impl<'a> Walk<'a> {
     }
 
     fn derive(&mut self, index: u64, entry: &PreparedEntry, key: &VerifierKey, event: &Event) -> Result<(), LogFault> {
+        if !matches!(event, Event::RegistryChanged(_) | Event::KeyMade(_)) {
+            self.registry_is_changed()?;
+        }
         let Some(derivation) = &mut self.derivation else { return Ok(()) };
         let destroyed = Destroyed { source: self.look.source, past: self.past.as_ref() };
         let (time, retention, opener) = (entry.time(), entry.retention, self.look.opener);
@@ -436,6 +465,11 @@ impl<'a> Walk<'a> {
             Derived::Nothing => {}
         }
         Ok(())
+    }
+
+    fn registry_is_changed(&mut self) -> Result<(), LogFault> {
+        let broken = self.derivation.as_mut().and_then(Derivation::registry_is_changed);
+        broken.map_or(Ok(()), |(index, what)| self.note(LogFault::Entry { index, what }))
     }
 
     fn purged(&mut self, index: u64, entry: &PreparedEntry) -> Result<(), LogFault> {

@@ -223,7 +223,7 @@ fn entry_at(source: &dyn BatchSource, opener: &Opener, index: u64) -> Result<(Ba
 }
 
 /// The key that the last shard of a log says it has, where its first entry can be read. It is not verified.
-pub(crate) fn key_of_last(source: &dyn BatchSource, opener: &Opener) -> Option<VerifierKey> {
+pub fn key_of_last(source: &dyn BatchSource, opener: &Opener) -> Option<VerifierKey> {
     let last = source.shards().pop()?;
     let mut found = None;
     let read = source.read(last, &mut |batch| {

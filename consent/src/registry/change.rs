@@ -72,6 +72,15 @@ impl Registry {
         rules::check_change(self, change)
     }
 
+    /// Refuses `next` where it breaks a rule of registries, or where this one may not become it.
+    ///
+    /// # Errors
+    /// [`RegistryFault`], the first.
+    pub fn check_next(&self, next: &Self) -> Result<(), RegistryFault> {
+        rules::check(&next.to_file())?;
+        rules::check_step(self, next)
+    }
+
     /// This registry after `change`.
     pub fn apply(&mut self, change: RegistryChange) {
         match change {

@@ -320,6 +320,40 @@ async fn time_goes_back_to_no_month_that_was_purged_and_purges_go_on_from_where_
     sandbox.finish().await;
 }
 
+#[tokio::test]
+async fn a_broker_that_is_started_anew_each_day_purges_and_not_by_a_clock_that_is_ahead() {
+    let clock = Arc::new(ManualClock::new(middle(0)));
+    let mut sandbox = Sandbox::start_with(clock.clone(), |_| {}).await;
+    sandbox
+        .change_registry(|file| {
+            for_long(file);
+            let shorter = file.procedures.iter_mut().filter(|procedure| procedure.id.as_str() == CANTEEN);
+            shorter.for_each(|p| (p.trace_months, p.trace_article) = (3, "fictitious art. 1".to_owned()));
+        })
+        .await;
+    for month in [0, 2, 4] {
+        clock.set(middle(month));
+        ask(&sandbox, &clock).await.unwrap();
+    }
+    let mut purged = Vec::new();
+    for _ in 0..3 {
+        clock.advance(DAY / 2);
+        sandbox.stop().await;
+        clock.advance(DAY / 2);
+        sandbox.restart().await.unwrap();
+        purged.extend(sandbox.broker().engine().purge().await.unwrap().periods);
+        ask(&sandbox, &clock).await.unwrap();
+    }
+    assert_eq!(purged.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2027-01.3"]);
+    // Two months too early, and the start is believed: nobody could tell it from a summer.
+    sandbox.stop().await;
+    clock.set_wall(clock.now().plus(60 * DAY));
+    sandbox.restart().await.unwrap();
+    ask(&sandbox, &clock).await.unwrap();
+    assert_eq!(sandbox.broker().engine().purge().await.unwrap().periods, []);
+    sandbox.finish().await;
+}
+
 /// What is done by a clock that is two months ahead, until somebody puts it right.
 async fn ahead_by_two_months(sandbox: &mut Sandbox, clock: &ManualClock, question: v1::ExchangeRequest) {
     clock.set_wall(middle(2));

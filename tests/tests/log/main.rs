@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit_command;
 mod calendar;
 mod clock;
 mod consent_races;

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use unefois_audit::{Frontier, Hash};
 use unefois_consent::event::{Answered, Event, Provenance, Purged, PurgedPeriod, Requested, RulesChanged};
+use unefois_consent::registry::{Dataset, Habilitation, Participant, Procedure, RegistryChange, Role};
 use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 use unefois_engine::replay::{BatchSource, Faults, LogFault, Look};
 use unefois_engine::store::{HeadFile, Visit};
-use unefois_engine::{Clock, SystemClock};
+use unefois_engine::{CLOCK_BOUND, Clock, SystemClock};
 use unefois_store::MemoryStore;
 use unefois_store::embedded::{FileHead, JournalReader};
 use unefois_tests::ask::*;
@@ -75,6 +77,60 @@ async fn an_answer_that_comes_from_elsewhere_than_it_can_is_named() {
     ];
     for (forgery, why, change) in forgeries {
         log.assert_caught(forgery, at, why, |entries| answered(entries, at, |answered| change(answered)));
+    }
+    // A clock that was put back by so much while the source was asked is believed.
+    let time = Timestamp::from_millis(log.entries[at].time_ms);
+    let mut entries = log.entries.clone();
+    answered(&mut entries, at, |answered| {
+        answered.provenance.values_mut().for_each(|from| from.obtained_at = time.plus(CLOCK_BOUND));
+    });
+    log.replay(&log.sign(&entries, Commits::AllAtOnce)).unwrap();
+    log.assert_caught("more than that", at, "in the future", |entries| {
+        answered(entries, at, |answered| {
+            let later = time.plus(CLOCK_BOUND).plus(Duration::from_millis(1));
+            answered.provenance.values_mut().for_each(|from| from.obtained_at = later);
+        });
+    });
+}
+
+#[tokio::test]
+async fn a_registry_that_its_rules_do_not_allow_is_named() {
+    let log = real().await;
+    let at = log.find(Event::REGISTRY_CHANGED, 0);
+    let file = || log.registry_before(at);
+    let procedure = file().procedures[0].clone();
+    let dataset = file().datasets[0].clone();
+    let held = file().habilitations[0].clone();
+    let participant = |place: usize| file().participants[place].clone();
+    let keys = participant(1).keys;
+    let of_registry = file().participants.iter().position(|p| p.keys.iter().any(|k| k.roles.contains(&Role::Registry)));
+    let nobody = "12345678200010".parse().unwrap();
+    let forgeries = [
+        (
+            "traces kept for a month, by no article",
+            RegistryChange::PutProcedure(Procedure { trace_months: 1, ..procedure }),
+        ),
+        ("a source that nobody has", RegistryChange::PutDataset(Dataset { source: nobody, ..dataset.clone() })),
+        ("a dataset that is in use goes", RegistryChange::RemoveDataset(dataset.id)),
+        (
+            "attributes that nobody has",
+            RegistryChange::PutHabilitation(Habilitation {
+                attributes: ["dss.quotient_familial.nothing".parse().unwrap()].into(),
+                ..held.clone()
+            }),
+        ),
+        (
+            "an end before its beginning",
+            RegistryChange::PutHabilitation(Habilitation { valid_until: held.valid_from, ..held }),
+        ),
+        ("another's key", RegistryChange::PutParticipant(Participant { keys, ..participant(0) })),
+        ("nobody can change it any more", RegistryChange::RemoveParticipant(participant(of_registry.unwrap()).siret)),
+    ];
+    for (forgery, change) in forgeries {
+        log.assert_caught(forgery, at, "breaks the rules", |entries| {
+            let Event::RegistryChanged(changed) = &mut entries[at].event else { panic!("no change") };
+            changed.change = change;
+        });
     }
 }
 
@@ -148,7 +204,7 @@ async fn another_key_than_the_one_that_was_made_is_named() {
         let Event::KeyMade(made) = &mut entries[at].event else { panic!("no key") };
         made.check = Digest([1; 32]);
     });
-    log.assert_caught("another key of subjects", 0, "another key of subjects than keys/subject.key", |entries| {
+    log.assert_seen("another key of subjects", 0, "another key of subjects than keys/subject.key", |entries| {
         let Event::LogOpened(opened) = &mut entries[0].event else { panic!("no beginning") };
         opened.subject_key = Digest([1; 32]);
     });
@@ -254,10 +310,11 @@ async fn a_log_replays_across_a_change_of_its_rules() {
 fn audit_says(config: &Path, code: i32, why: &[&str], forgery: &str) {
     for command in ["verify", "replay"] {
         let output = process::run(&["audit", command, "--config", config.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let closing = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = format!("{}{closing}", String::from_utf8_lossy(&output.stdout));
         assert_eq!(output.status.code(), Some(code), "{command}, {forgery}: {said}");
         assert!(why.iter().all(|why| said.contains(why)), "{command}, {forgery}: {said}");
-        assert!(code == 0 || said.trim_end().lines().count() == 1, "{command}, {forgery}: {said}");
+        assert!(code == 0 || closing.trim_end().lines().count() == 1, "{command}, {forgery}: {said}");
     }
 }
 

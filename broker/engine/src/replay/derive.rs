@@ -83,6 +83,15 @@ pub(super) struct Derivation {
     pub(super) questions: Questions,
     /// The first registry is given by the operator; it ends with the first entry of another kind.
     first_registry: bool,
+    /// The changes of the registry since the last entry of another kind.
+    changing: Option<Changing>,
+}
+
+/// Changes of the registry that follow each other. Single ones of them need not keep the rules, all together must.
+struct Changing {
+    before: Arc<Registry>,
+    /// Index of the last of them.
+    last: u64,
 }
 
 impl Derivation {
@@ -95,7 +104,7 @@ impl Derivation {
         state.build(total);
         let folder = Folder::start(fold)?;
         let (permits, questions) = (BTreeMap::new(), Questions::default());
-        Ok(Self { folder, state, permits, questions, first_registry: true })
+        Ok(Self { folder, state, permits, questions, first_registry: true, changing: None })
     }
 
     /// Exchanges under way.
@@ -116,6 +125,14 @@ impl Derivation {
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         Ok(digest)
+    }
+
+    /// The changes of the registry are at their end: an entry of another kind follows, or none. Gives what is wrong with
+    /// the registry to which they led, and the last of them.
+    pub(super) fn registry_is_changed(&mut self) -> Option<(u64, String)> {
+        let Changing { before, last } = self.changing.take()?;
+        let fault = before.check_next(self.state.registry()).err()?;
+        Some((last, format!("leads to a registry that breaks the rules: {fault}")))
     }
 
     /// Derives one entry and folds it, whether or not it follows: what comes after it is derived from what the log says.
@@ -224,7 +241,7 @@ impl Derivation {
                 changed.rules.check().or_else(|fault| no(fault.to_string()))?;
                 Ok(Derived::Nothing)
             }
-            Event::RegistryChanged(changed) => self.registry_changed(changed),
+            Event::RegistryChanged(changed) => self.registry_changed(at.index, changed),
             Event::ConsentRequested(_)
             | Event::ConsentGranted(_)
             | Event::ConsentRenewed(_)
@@ -272,11 +289,6 @@ impl Derivation {
             must(opened.rules == self.state.rules(), "changes the rules without an entry that says so")?;
             must(Some(opened.subject_key) == self.state.subject_key_check(), "names another key of subjects")?;
         }
-        let there = at.opener.keys().subject_key()?.map(|key| key.check());
-        must(
-            there.is_none_or(|there| there == opened.subject_key),
-            "names another key of subjects than keys/subject.key",
-        )?;
         Ok(Derived::Nothing)
     }
 
@@ -289,7 +301,9 @@ impl Derivation {
         Ok(Derived::Nothing)
     }
 
-    fn registry_changed(&self, changed: &RegistryChanged) -> Result<Derived, Fault> {
+    fn registry_changed(&mut self, index: u64, changed: &RegistryChanged) -> Result<Derived, Fault> {
+        let before = || Arc::clone(self.state.registry());
+        self.changing.get_or_insert_with(|| Changing { before: before(), last: index }).last = index;
         match changed.by {
             Some(by) => self.enrolled(by, &[Role::Registry])?,
             None => must(self.first_registry, "changes the registry in nobody's name")?,
@@ -335,7 +349,10 @@ impl Derivation {
 
     fn traces_read(&self, at: At<'_>, TracesRead { by, scope }: &TracesRead) -> Result<Derived, Fault> {
         let roles: &[Role] = match scope {
-            TraceScope::Entries { .. } => &[Role::Audit],
+            TraceScope::Entries { from, to } => {
+                must(from < to && *to <= at.index, "reads entries that are not there")?;
+                &[Role::Audit]
+            }
             TraceScope::Receipt { index } => {
                 must(*index < at.index, "reads an entry that comes later")?;
                 &[Role::Audit, Role::Exchange]

@@ -154,17 +154,27 @@ fn open(index: u64, entry: &SealedEntry, opener: &Opener, depth: Depth) -> Resul
     let is_plain = is_of_traces(entry.leaf.kind) && entry.opening.retention == Retention::TRACES;
     let read = |_, record: &str| {
         if depth == Depth::Records && is_plain {
-            return Ok(Ok(Record::Committed));
+            return Ok(if is_named(entry.leaf.kind, record) { Ok(Record::Committed) } else { other_kind(index) });
         }
         Ok(parse(index, entry.leaf.kind, record, depth))
     };
     opener.read(index, entry, read).map_err(|error| LogFault::at(index, error))?.unwrap_or(Ok(Record::Purged))
 }
 
+/// Whether a record of the traces begins with the name of its kind.
+fn is_named(kind: u8, record: &str) -> bool {
+    let rest = record.strip_prefix("{\"").and_then(|rest| rest.strip_prefix(Event::kind_name(kind)));
+    rest.is_some_and(|rest| rest.starts_with("\":"))
+}
+
+fn other_kind(index: u64) -> Result<Record, LogFault> {
+    fault(index, "its leaf says another kind than its record")
+}
+
 fn parse(index: u64, kind: u8, record: &str, depth: Depth) -> Result<Record, LogFault> {
     let event = match serde_json::from_str::<Event>(record) {
         Ok(event) if event.kind() == kind => Box::new(event),
-        Ok(_) => return fault(index, "its leaf says another kind than its record"),
+        Ok(_) => return other_kind(index),
         Err(error) => return fault(index, format!("its record does not parse: {error}")),
     };
     // Doubled members, white space and defaults that are written out: no writer of this version leaves them.

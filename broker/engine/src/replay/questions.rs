@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use unefois_consent::decide::{Earlier, Facts, Permit, RETRY_WINDOW, decide, explained_by, rests_on, still_permitted};
 use unefois_consent::event::{Answered, Dropped, Failed, Refused, Requested, Rest, RestKind};
-use unefois_consent::exchange::MAX_ATTRIBUTES;
+use unefois_consent::exchange::{MAX_AGENT_BYTES, MAX_ATTRIBUTES};
 use unefois_consent::{
     Event, ExchangeId, KeyFingerprint, OutcomeCode, Question, Reason, Refusal, SubjectRef, Timestamp,
 };
 
 use super::derive::{At, Derivation, Derived, Fault, must, no};
 use super::past::{Gone, LONGEST};
+use crate::clock_guard::CLOCK_BOUND;
 use crate::state::Wanted;
 
 /// The questions of the last quarter of an hour, by the index of their entries: whoever tries one again asks the same.
@@ -67,6 +68,7 @@ impl Derivation {
         let distinct: BTreeSet<_> = question.attributes.iter().collect();
         let is_asked = distinct.len() == question.attributes.len() && (1..=MAX_ATTRIBUTES).contains(&distinct.len());
         must(is_asked, "asks no attribute, one of them twice, or too many")?;
+        must((1..=MAX_AGENT_BYTES).contains(&question.agent.len()), "names no agent, or one of too long a name")?;
         let mut person =
             self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
         if let PurgedAttempt::StoodOn(named) = purged {
@@ -282,7 +284,8 @@ fn check_provenance(permit: &Permit, answered: &Answered, time: Timestamp) -> Re
             };
             let same = from.source == asked.dataset.source && from.version == asked.dataset.version;
             must(same, "was answered by another source than that of the dataset")?;
-            must(from.obtained_at <= time, "was answered in the future")?;
+            // The clock may have been put back by so much meanwhile, and the time of the log stood still then.
+            must(from.obtained_at <= time.plus(CLOCK_BOUND), "was answered in the future")?;
         }
     }
     must(

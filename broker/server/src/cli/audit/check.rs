@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use unefois_audit::{Policy, VerifierKey};
 use unefois_consent::event::{Event, Purged};
+use unefois_engine::key_of_last;
 use unefois_engine::replay::{Examined, Faults, LogFault, Look, Report, ShardReport};
 use unefois_engine::seal::Opener;
-use unefois_engine::store::StoreError;
+use unefois_engine::store::{RecordKeys, StoreError};
 use unefois_engine::{Clock, SystemClock};
 use unefois_store::Options;
 use unefois_store::embedded::{FileHead, FileKeys, JournalReader, open_fold};
@@ -27,8 +28,8 @@ pub(crate) struct FilesArgs {
     /// The data folder, instead of a configuration
     #[arg(long, value_name = "FOLDER", requires = "key")]
     data: Option<PathBuf>,
-    /// A verifier key that the log must have: of its last shard with --data, of any of its shards without it. Get it from the
-    /// operator by another way than the log; more than once for several shards
+    /// A verifier key that a shard of the log must have; with --data one of them is that of the last shard. Get it from the operator
+    /// by another way than the log; more than once for several shards
     #[arg(long, value_name = "VKEY")]
     key: Vec<VerifierKey>,
     /// Stop at the first fault
@@ -70,12 +71,10 @@ struct Expected<'a> {
 
 pub(super) fn run(args: &FilesArgs, check: Check) -> Result<(), Failure> {
     let faults = if args.first { Faults::First } else { Faults::All };
-    let examined = match &args.data {
+    let found = match &args.data {
         Some(data) => {
-            let [key] = args.key.as_slice() else {
-                return Err(Failure::Usage("--data needs one --key: the verifier key of the last shard".to_owned()));
-            };
-            examine(&Expected { data, key, keys: &[], head: None, policy: None, faults }, check)?
+            let key = &of_last_shard(data, &args.key)?;
+            examine(&Expected { data, key, keys: &args.key, head: None, policy: None, faults }, check)?
         }
         None => {
             let loaded = Loaded::open(&args.config)?;
@@ -87,30 +86,68 @@ pub(super) fn run(args: &FilesArgs, check: Check) -> Result<(), Failure> {
         }
     };
     if args.json {
-        json(&examined_json(&examined));
+        json(&found_json(&found));
     } else {
-        print(&examined, check);
+        print(&found, check);
     }
-    let faults = examined.faults.len() as u64 + examined.more_faults;
-    if faults == 0 { Ok(()) } else { Err(Failure::Failed(format!("the log does not hold: {faults} faults"))) }
+    match found.count() {
+        0 => Ok(()),
+        1 => Err(Failure::Failed("the log does not hold: one fault".to_owned())),
+        count => Err(Failure::Failed(format!("the log does not hold: {count} faults"))),
+    }
+}
+
+/// Which of `keys` is that of the last shard in `data`: the one that this shard says it has. Where it says nothing, the only one.
+fn of_last_shard(data: &Path, keys: &[VerifierKey]) -> Result<VerifierKey, Failure> {
+    let failed = |error: StoreError| Failure::Failed(error.to_string());
+    let reader = JournalReader::open(data).map_err(failed)?;
+    let opener = Opener::new(Arc::new(FileKeys::open(&data.join("keys")).map_err(failed)?));
+    let said = key_of_last(&reader, &opener);
+    match (said, keys) {
+        (Some(said), _) if keys.contains(&said) => Ok(said),
+        (_, [key]) => Ok(key.clone()),
+        (Some(said), _) => {
+            Err(Failure::Failed(format!("none of the keys is that of the last shard of this log, {}", said.name())))
+        }
+        (None, _) => {
+            Err(Failure::Usage("the last shard does not say its key: give that one alone as --key".to_owned()))
+        }
+    }
 }
 
 /// Checks the files in `data`; a fault ends it.
 pub(crate) fn check_files(data: &Path, key: &VerifierKey, check: Check) -> Result<Report, Failure> {
-    examine(&Expected { data, key, keys: &[], head: None, policy: None, faults: Faults::First }, check)
-        .map(|examined| examined.report)
+    let found = examine(&Expected { data, key, keys: &[], head: None, policy: None, faults: Faults::First }, check)?;
+    match found.besides.into_iter().next() {
+        Some(fault) => Err(Failure::Failed(fault)),
+        None => Ok(found.examined.report),
+    }
 }
 
 pub(super) fn does_not_hold(fault: LogFault) -> Failure {
     Failure::Failed(format!("the log does not hold: {fault}"))
 }
 
-fn examine(expected: &Expected<'_>, check: Check) -> Result<Examined, Failure> {
+/// What was found in a log, and in what lies beside its journal.
+struct Found {
+    examined: Examined,
+    /// What is wrong beside the journal, each a sentence.
+    besides: Vec<String>,
+}
+
+impl Found {
+    fn count(&self) -> u64 {
+        self.examined.faults.len() as u64 + self.examined.more_faults + self.besides.len() as u64
+    }
+}
+
+fn examine(expected: &Expected<'_>, check: Check) -> Result<Found, Failure> {
     let failed = |error: StoreError| Failure::Failed(error.to_string());
     // ORDER: read before the journal, which may grow meanwhile: the journal must know all that the heads know.
     let heads = KeptHeads::read(expected.data, expected.head.as_ref())?;
     let reader = open_settled(expected.data).map_err(failed)?;
-    let opener = Opener::new(Arc::new(FileKeys::open(&expected.data.join("keys")).map_err(failed)?));
+    let keys = Arc::new(FileKeys::open(&expected.data.join("keys")).map_err(failed)?);
+    let opener = Opener::new(keys.clone());
     let (key, faults, now) = (expected.key, expected.faults, SystemClock.now());
     let look = Look { source: &reader, key, opener: &opener, now, faults };
     let bar = progress(check.done());
@@ -120,22 +157,27 @@ fn examine(expected: &Expected<'_>, check: Check) -> Result<Examined, Failure> {
     };
     bar.finish_and_clear();
     let examined = examined?;
+    let mut besides = Vec::new();
     if reader.torn_bytes() > 0 {
-        return Err(Failure::Failed(format!(
+        besides.push(format!(
             "the log holds up to entry {}, and {} bytes behind it are no whole batch. A broker that died leaves that, and \
              its next start cuts it off; if it was stopped well, entries were damaged: compare with a checkpoint or a \
              receipt that somebody kept",
             examined.report.entries,
             reader.torn_bytes()
-        )));
+        ));
     }
-    heads.check(&examined, &reader, expected.policy)?;
-    for key in expected.keys {
-        if !examined.shards.iter().any(|shard| shard.key == *key) {
-            return Err(Failure::Failed(format!("no shard of this log has the key {key}")));
-        }
+    if examined.report.entries > 0 && keys.subject_key().map_err(failed)?.is_none() {
+        besides.push(
+            "keys/subject.key is missing: no broker opens this data folder without it. Put it back from the backup"
+                .to_owned(),
+        );
     }
-    Ok(examined)
+    besides.extend(heads.faults(&examined, &reader, expected.policy));
+    let shards = &examined.shards;
+    let missing = expected.keys.iter().filter(|key| !shards.iter().any(|shard| shard.key == **key));
+    besides.extend(missing.map(|key| format!("no shard of this log has the key {key}")));
+    Ok(Found { examined, besides })
 }
 
 fn replay_in_scratch(look: &Look<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Examined, Failure> {
@@ -158,8 +200,11 @@ fn open_settled(data: &Path) -> Result<JournalReader, StoreError> {
     Ok(reader)
 }
 
-fn print(examined: &Examined, check: Check) {
+fn print(Found { examined, besides }: &Found, check: Check) {
     for fault in &examined.faults {
+        line(format!("FAULT {fault}"));
+    }
+    for fault in besides {
         line(format!("FAULT {fault}"));
     }
     if examined.more_faults > 0 {
@@ -225,12 +270,13 @@ pub(crate) fn report_text(report: &Report, check: Check) -> String {
     text
 }
 
-fn examined_json(examined: &Examined) -> serde_json::Value {
+fn found_json(Found { examined, besides }: &Found) -> serde_json::Value {
     let Examined { report, faults, more_faults, shards, purges, taken } = examined;
     let fault = |fault: &LogFault| match fault {
         LogFault::Entry { index, what } => serde_json::json!({ "entry": index, "what": what }),
         LogFault::Store(error) => serde_json::json!({ "what": error.to_string() }),
     };
+    let beside = |what: &String| serde_json::json!({ "what": what });
     let shard = |shard: &ShardReport| {
         serde_json::json!({
             "first": shard.first, "origin": shard.key.name(), "verifier_key": shard.key.to_string(),
@@ -238,8 +284,8 @@ fn examined_json(examined: &Examined) -> serde_json::Value {
         })
     };
     serde_json::json!({
-        "holds": faults.is_empty(),
-        "faults": faults.iter().map(fault).collect::<Vec<_>>(),
+        "holds": faults.is_empty() && besides.is_empty(),
+        "faults": faults.iter().map(fault).chain(besides.iter().map(beside)).collect::<Vec<_>>(),
         "more_faults": more_faults,
         "entries": report.entries,
         "heads": report.heads,

@@ -45,20 +45,14 @@ impl KeptHeads {
         Ok(Self(kept))
     }
 
-    /// Whether the journal has all of them, and whether the lines of the policy's witnesses are true.
-    ///
-    /// # Errors
-    /// [`Failure::Failed`] with the first one that does not hold.
-    pub(super) fn check(
+    /// Which of them the journal does not have, or whose witnesses' lines are not true: a sentence for each.
+    pub(super) fn faults(
         &self,
         examined: &Examined,
         journal: &dyn BatchSource,
         policy: Option<&Policy>,
-    ) -> Result<(), Failure> {
-        for kept in &self.0 {
-            kept.check(examined, journal, policy).map_err(Failure::Failed)?;
-        }
-        Ok(())
+    ) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(move |kept| kept.check(examined, journal, policy).err())
     }
 }
 
