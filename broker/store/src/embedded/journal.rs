@@ -353,7 +353,8 @@ impl Journal for FileJournal {
 
     fn check_in_place(&self) -> Result<(), StoreError> {
         let Some(under_way) = self.under_way().clone() else { return Ok(()) };
-        under_way.check("the segment that entries are written to", SEGMENT_GONE)
+        under_way.check("the segment that entries are written to", SEGMENT_GONE)?;
+        self.tail().as_ref().map_or(Ok(()), Tail::check_last)
     }
 
     fn tile_hashes(&self, shard: u64, level: u8, start: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
@@ -379,6 +380,20 @@ impl Tail {
     /// Bytes that the segment still takes.
     fn left(&self) -> u64 {
         self.length.saturating_sub(self.offset)
+    }
+
+    /// Fails where the last batch is not in the file any more.
+    fn check_last(&self) -> Result<(), StoreError> {
+        let mut there = vec![0; self.buffer.len()];
+        let start = self.offset.saturating_sub(there.len() as u64);
+        let read = self.file.read_exact_at(&mut there, start);
+        if read.is_ok() && there == self.buffer {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(format!(
+            "{} was overwritten while the broker ran: the last entries are not in it any more. {SEGMENT_GONE}",
+            self.path.display()
+        )))
     }
 
     /// The point of no return.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use unefois_consent::RecordPeriod;
+use unefois_consent::{Digest, RecordPeriod};
 use unefois_engine::store::{RecordKeys, SecretKey, StoreError};
 use zeroize::Zeroizing;
 
@@ -24,7 +24,31 @@ const DESTROYED: &str = "destroyed";
 pub struct FileKeys {
     folder: PathBuf,
     /// Files whose key was given, by their path. Held while one is read, made or destroyed.
-    in_use: Mutex<BTreeMap<PathBuf, InPlace>>,
+    in_use: Mutex<BTreeMap<PathBuf, InUse>>,
+}
+
+/// The file of a key that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InUse {
+    place: InPlace,
+    /// By which the key is known again.
+    check: Digest,
+}
+
+impl InUse {
+    /// Fails where the file is not there any more, or holds another key.
+    fn check(&self) -> Result<(), StoreError> {
+        self.place.check("a key in use", KEY_GONE)?;
+        let path = self.place.path();
+        let file = File::open(path).map_err(|error| files::read_error(path, &error))?;
+        if read_key(&file, path)?.check() == self.check {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(format!(
+            "{} was overwritten while the broker ran: it is a key in use. {KEY_GONE}",
+            path.display()
+        )))
+    }
 }
 
 impl FileKeys {
@@ -33,7 +57,7 @@ impl FileKeys {
         Ok(Self { folder: folder.to_owned(), in_use: Mutex::default() })
     }
 
-    fn in_use(&self) -> MutexGuard<'_, BTreeMap<PathBuf, InPlace>> {
+    fn in_use(&self) -> MutexGuard<'_, BTreeMap<PathBuf, InUse>> {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,26 +90,30 @@ const KEY_GONE: &str = "What is sealed or named with it cannot be opened or foun
                         from the backup, and start the broker";
 
 /// Reads a key, and notes that it is in use.
-fn read(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<Option<SecretKey>, StoreError> {
-    let mut file = match File::open(path) {
+fn read(path: &Path, in_use: &mut BTreeMap<PathBuf, InUse>) -> Result<Option<SecretKey>, StoreError> {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(files::read_error(path, &error)),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
-    // One byte more than a key has shows one that is too long.
-    (&mut file).take(33).read_to_end(&mut bytes).map_err(|error| files::read_error(path, &error))?;
     files::check_private(path).map_err(StoreError::Corrupt)?;
-    let key =
-        bytes.as_slice().try_into().map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))?;
-    in_use.insert(path.to_owned(), InPlace::of(&file, path)?);
-    Ok(Some(SecretKey::new(key)))
+    let key = read_key(&file, path)?;
+    in_use.insert(path.to_owned(), InUse { place: InPlace::of(&file, path)?, check: key.check() });
+    Ok(Some(key))
 }
 
-fn read_or_create(path: &Path, in_use: &mut BTreeMap<PathBuf, InPlace>) -> Result<SecretKey, StoreError> {
+fn read_key(file: &File, path: &Path) -> Result<SecretKey, StoreError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+    // One byte more than a key has shows one that is too long.
+    file.take(33).read_to_end(&mut bytes).map_err(|error| files::read_error(path, &error))?;
+    let key = bytes.as_slice().try_into();
+    key.map(SecretKey::new).map_err(|_| StoreError::Corrupt(format!("{} has not 32 bytes", path.display())))
+}
+
+fn read_or_create(path: &Path, in_use: &mut BTreeMap<PathBuf, InUse>) -> Result<SecretKey, StoreError> {
     // One that was given before and is gone since is never made anew.
     if let Some(key) = in_use.get(path) {
-        key.check("a key in use", KEY_GONE)?;
+        key.check()?;
     }
     if let Some(key) = read(path, in_use)? {
         return Ok(key);
@@ -145,11 +173,11 @@ impl RecordKeys for FileKeys {
     }
 
     fn check_in_place(&self) -> Result<(), StoreError> {
-        let keys: Vec<InPlace> = self.in_use().values().cloned().collect();
+        let keys: Vec<InUse> = self.in_use().values().cloned().collect();
         for key in keys {
-            let checked = key.check("a key in use", KEY_GONE);
+            let checked = key.check();
             // One that was destroyed meanwhile is in use no more.
-            if checked.is_err() && self.in_use().get(key.path()) == Some(&key) {
+            if checked.is_err() && self.in_use().get(key.place.path()) == Some(&key) {
                 return checked;
             }
         }
