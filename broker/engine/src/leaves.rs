@@ -30,7 +30,9 @@ pub enum SpanEnd {
 /// What is wrong with the entry.
 pub fn check_kind(index: u64, kind: u8, span: &Span) -> Result<(), String> {
     if !Event::is_known(kind) {
-        return Err(format!("is of kind {kind}, which does not exist"));
+        return Err(format!(
+            "is of kind {kind}, which this version does not know: it is forged, or a newer version wrote it"
+        ));
     }
     if (kind == Event::LOG_OPENED) != (index == span.entries.start) {
         return Err("a shard opens with its first entry and no other".to_owned());

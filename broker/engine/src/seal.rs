@@ -241,8 +241,11 @@ impl Opener {
     }
 
     /// What the record of entry `index` says, or `None` where its key was destroyed. One that does not open or parse is
-    /// `Corrupt`.
+    /// `Corrupt`, one of a kind that this code does not know `Newer`.
     pub(crate) fn event(&self, index: u64, entry: &SealedEntry) -> Result<Option<Event>, StoreError> {
+        if !Event::is_known(entry.leaf.kind) {
+            return Err(StoreError::Newer(format!("entry {index} is of the kind {}", entry.leaf.kind)));
+        }
         self.read(index, entry, |_, record| {
             serde_json::from_str(record)
                 .map_err(|error| StoreError::Corrupt(format!("the record of entry {index} does not parse: {error}")))

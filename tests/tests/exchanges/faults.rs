@@ -186,7 +186,7 @@ async fn a_journal_that_lost_acknowledged_entries_is_not_gone_on_from() {
         &sandbox.key.to_string(),
     ]);
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
-    assert!(String::from_utf8_lossy(&verified.stderr).contains("are no whole batch"), "{verified:?}");
+    assert!(String::from_utf8_lossy(&verified.stdout).contains("are no whole batch"), "{verified:?}");
     let error = sandbox.restart().await.unwrap_err().to_string();
     assert!(error.contains("it is older than the log that was shown to others"), "{error}");
     // With an older head file the fold still tells.

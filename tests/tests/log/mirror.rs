@@ -136,8 +136,8 @@ async fn a_log_that_signs_what_no_log_has_is_refused_with_the_entry() {
         (255, "time is before", |leaves| leaves[255].time_ms -= 1_001),
         (256, "time is before", |leaves| leaves[256].time_ms -= 1_001),
         (300, "time is before", |leaves| leaves[300].time_ms = 0),
-        (511, "kind 0, which does not exist", |leaves| leaves[511].kind = 0),
-        (512, "kind 255, which does not exist", |leaves| leaves[512].kind = 255),
+        (511, "kind 0, which this version does not know", |leaves| leaves[511].kind = 0),
+        (512, "kind 255, which this version does not know", |leaves| leaves[512].kind = 255),
         (299, "closes its shard, which goes on", |leaves| leaves[299].kind = Event::SHARD_CLOSED),
         (255, "closes its shard, which goes on", |leaves| leaves[255].kind = Event::SHARD_CLOSED),
     ];

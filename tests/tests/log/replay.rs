@@ -173,7 +173,7 @@ async fn a_key_without_the_role_and_a_leaf_of_another_kind_are_named() {
         (0, 2, "entry 0: a shard opens with its first entry"),
         (reading, 1, "a shard opens with its first entry"),
         (log.find(16, 0), 23, "closes its shard, which goes on"),
-        (reading, 33, "is of kind 33, which does not exist"),
+        (reading, 33, "is of kind 33, which this version does not know"),
     ] {
         let mut entries = log.entries.clone();
         entries[at].kind = kind;
