@@ -160,7 +160,8 @@ impl Derivation {
             return no(format!("was refused for other reasons than follow: {said}, and not {derived}"));
         }
         let explained = refused.reasons.iter().any(|r| purged.iter().any(|(_, gone)| explained_by(gone.kind, *r)));
-        must(explained, "rests on purged entries that explain nothing of it")?;
+        // That the earlier attempt was a use of the same consent explains only why the retry is refused for nothing more.
+        must(explained || was_tried, "rests on purged entries that explain nothing of it")?;
         Ok(Derived::Rests)
     }
 
