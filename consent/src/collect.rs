@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::exchange::is_agent;
 use crate::frequency::WindowUses;
 use crate::registry::{Habilitation, Procedure, Registry};
 use crate::{
@@ -28,6 +29,7 @@ pub fn check_consent(
     let procedure = registry
         .procedure(&consent.procedure)
         .ok_or(Malformed::new("procedure", "the registry has no such procedure"))?;
+    check_agent(&consent.agent)?;
     check_informed(registry, consent)?;
     check_specific(registry, consent)?;
     check_bounded(procedure, consent, now)?;
@@ -40,6 +42,14 @@ pub fn check_consent(
         return Err(Malformed::new("assurance.authenticated_at", "is not in the future"));
     }
     Ok(())
+}
+
+fn check_agent(agent: &str) -> Result<(), Malformed> {
+    if is_agent(agent) {
+        Ok(())
+    } else {
+        Err(Malformed::new("agent", "a name of 1 to 128 bytes without control characters"))
+    }
 }
 
 /// Informed: by a notice of the procedure, and by exactly its text.
@@ -211,6 +221,7 @@ pub fn renewed_window(current: &Consent, next: &Consent) -> Option<WindowUses> {
 
 /// Whether `mandate`, recorded at `now`, is bounded, for procedures that exist, and between two persons.
 pub fn check_mandate(registry: &Registry, mandate: &Mandate, now: Timestamp) -> Result<(), Malformed> {
+    check_agent(&mandate.agent)?;
     if mandate.principal == mandate.representative {
         return Err(Malformed::new("representative", "another person than the principal"));
     }

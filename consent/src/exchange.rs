@@ -14,6 +14,18 @@ pub const MAX_ATTRIBUTES: usize = 100;
 /// Longest name of an agent or system, in bytes.
 pub const MAX_AGENT_BYTES: usize = 128;
 
+/// Whether `text` can be the name of an agent or system: 1 to [`MAX_AGENT_BYTES`] bytes, no space around it, no control character
+/// and none that changes the direction of text.
+pub fn is_agent(text: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !misleads(c);
+    (1..=MAX_AGENT_BYTES).contains(&text.len()) && text.trim() == text && text.chars().all(is_plain)
+}
+
+/// Line separators and the marks that turn the direction of a text: with them a line of the log reads as another one.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Narrows what a source answers, by the source's own parameters: `annee`, `mois`.
 pub type Filter = BTreeMap<String, String>;
 

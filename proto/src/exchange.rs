@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use unefois_consent::event::Provenance;
-use unefois_consent::exchange::{MAX_AGENT_BYTES, MAX_ATTRIBUTES};
+use unefois_consent::exchange::{MAX_ATTRIBUTES, is_agent};
 use unefois_consent::{
     AttributeId, DatasetId, Filter, Ground, HabilitationId, Malformed, MandateId, Outcome, OutcomeCode, PivotIdentity,
     ProcedureId, RequestId, Siret,
@@ -56,17 +56,11 @@ pub struct ExchangeQuestion {
     pub france_connect_token: String,
 }
 
-/// Line separators and the marks that turn the direction of a text: with them a line of the log reads as another one.
-fn misleads(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// The name of an agent or system.
 pub(crate) fn agent(field: &str, text: &str) -> Result<String, Malformed> {
-    let fits =
-        (1..=MAX_AGENT_BYTES).contains(&text.trim().len()) && !text.chars().any(|c| c.is_control() || misleads(c));
-    if fits {
-        Ok(text.trim().to_owned())
+    let name = text.trim();
+    if is_agent(name) {
+        Ok(name.to_owned())
     } else {
         Err(Malformed::new(field, "who or what asks: 1 to 128 bytes without control or direction characters"))
     }

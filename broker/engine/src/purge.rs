@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use unefois_audit::Hash;
-use unefois_consent::event::{Carried, CarriedFact, ConsentUses, Event, Purged, PurgedPeriod};
-use unefois_consent::{ConsentId, Digest, Month, RecordPeriod};
+use unefois_consent::event::{Carried, CarriedFact, ConsentUses, Event, Keep, Purged, PurgedPeriod};
+use unefois_consent::{ConsentId, Digest, Month, RecordPeriod, Retention, Timestamp};
 
 use crate::by_time::first_not_before;
 use crate::engine::Engine;
@@ -199,6 +199,9 @@ fn candidates_of(index: u64, entry: &SealedEntry, opener: &Opener) -> Result<Vec
     if event.kind() != entry.leaf.kind {
         return Err(StoreError::Corrupt(format!("entry {index}: its leaf says another kind than its record")));
     }
+    if !may_be_kept(entry, &event) {
+        return Err(StoreError::Corrupt(format!("entry {index} is kept for another time than its record says")));
+    }
     let introduces = event.facts().introduces().map(|new| Candidate::Subject { tag: new.tag, from: index });
     let mut candidates: Vec<_> = introduces.collect();
     if let Event::Carried(Carried { from, fact }) = event {
@@ -211,6 +214,18 @@ fn candidates_of(index: u64, entry: &SealedEntry, opener: &Opener) -> Result<Vec
         candidates.extend(uses.map(|uses| Candidate::Uses { uses, from: index }));
     }
     Ok(candidates)
+}
+
+/// Whether the record may be kept for as long as the entry is. How long that of an exchange is kept depends on the registry, and
+/// it names no fact that would be kept longer.
+fn may_be_kept(entry: &SealedEntry, event: &Event) -> bool {
+    let (time, retention) = (Timestamp::from_millis(entry.leaf.time_ms), entry.opening.retention);
+    match event.facts().keep {
+        Keep::For(kept) => kept == retention,
+        Keep::After(end) => Retention::of_consent(time, end) == retention,
+        Keep::Objection(end) => Retention::of_objection(time, end) == retention,
+        Keep::Exchange(_) | Keep::AsRequest(_) => retention <= Retention::TRACES && retention != Retention::LOG,
+    }
 }
 
 fn purged(due: Month, periods: &BTreeSet<RecordPeriod>, contents: Contents) -> Purged {
@@ -360,5 +375,43 @@ impl Past {
             )));
         }
         Ok(self.carried.get(&index).map_or(&[], Vec::as_slice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::Plain;
+    use unefois_audit::{Leaf, Salt};
+    use unefois_consent::Objection;
+    use unefois_consent::event::{Actor, ObjectionChanged, TraceScope, TracesRead};
+
+    #[test]
+    fn a_record_that_is_kept_for_another_time_than_it_says_is_not_purged() {
+        let month = |text: &str| format!("{text}-15T12:00:00Z").parse::<Timestamp>().unwrap();
+        let (now, lapses_at) = (month("2027-03"), month("2029-03"));
+        let by =
+            Actor { participant: "13002526500013".parse().unwrap(), key: unefois_consent::KeyFingerprint([1; 32]) };
+        let read = Event::TracesRead(TracesRead { by, scope: TraceScope::Receipt { index: 3 } });
+        let objection = Objection {
+            subject: unefois_consent::SubjectRef([1; 16]),
+            consumer: by.participant,
+            procedure: None,
+            by_person: false,
+            lapses_at,
+        };
+        let changed = ObjectionChanged { new_subject: None, objection, before: None, by, person: None };
+        let objected = Event::ObjectionRecorded(Box::new(changed));
+        for (event, right) in [(read, Retention::TRACES), (objected, Retention::OBJECTIONS)] {
+            for retention in [0, 1, 12, 24, 36, 255].map(Retention::from_months) {
+                let [record_salt, retention_salt, links_salt] = [1, 2, 3].map(|byte| Salt([byte; 32]));
+                let plain = Plain { record_salt, retention_salt, links_salt, links: &[], record: "{}" };
+                let opening = plain.opening(retention);
+                let commitment = opening.parts().commitment();
+                let leaf = Leaf { kind: event.kind(), time_ms: now.as_millis(), commitment };
+                let entry = SealedEntry { leaf, opening, sealed: Vec::new() };
+                assert_eq!(may_be_kept(&entry, &event), retention == right, "{event:?} {retention:?}");
+            }
+        }
     }
 }

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unefois_audit::{Frontier, Hash};
-use unefois_consent::event::{Answered, Event, Provenance, Purged, PurgedPeriod, Requested, RulesChanged};
+use unefois_audit::{Frontier, Hash, Receipt};
+use unefois_consent::event::{
+    Answered, Carried, CarriedFact, Event, Provenance, Purged, PurgedPeriod, Requested, RulesChanged, TraceScope,
+};
 use unefois_consent::registry::{Dataset, Habilitation, Participant, Procedure, RegistryChange, Role};
 use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 use unefois_engine::replay::{BatchSource, Faults, LogFault, Look};
 use unefois_engine::store::{HeadFile, Visit};
 use unefois_engine::{CLOCK_BOUND, Clock, SystemClock};
+use unefois_proto::v1;
 use unefois_store::MemoryStore;
 use unefois_store::embedded::{FileHead, JournalReader};
 use unefois_tests::ask::*;
@@ -151,6 +154,11 @@ async fn a_question_that_nobody_could_ask_is_named() {
     log.assert_caught("another question again", again, "tries an exchange again with another question", |entries| {
         requested(entries, again, |requested| requested.question.agent = "somebody else".to_owned());
     });
+    for agent in ["", " Martin", "Mar\ntin", "\u{202e}nitraM"] {
+        log.assert_caught("an agent of no name", first, "names no agent as one can be named", |entries| {
+            requested(entries, first, |requested| requested.question.agent = agent.to_owned());
+        });
+    }
     let exchange = log.requested(0).1.exchange;
     log.assert_caught("two exchanges of one name", other, "under the name of another", |entries| {
         requested(entries, other, |requested| requested.exchange = exchange);
@@ -161,6 +169,52 @@ async fn a_question_that_nobody_could_ask_is_named() {
     log.assert_caught("changed twice", change + 1, "changes the registry into what it is", |entries| {
         repeat(entries, change);
     });
+}
+
+#[tokio::test]
+async fn an_objection_a_reading_or_a_carried_fact_that_could_not_be_is_named() {
+    let mut sandbox = Sandbox::start().await;
+    let (town_hall, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let consent = granted(&department, grant("MARCHAND")).await;
+    exchange(&department, allowance("MARCHAND", Some(&consent))).await.unwrap();
+    let receipt = exchange(&town_hall, canteen("MARCHAND")).await.unwrap().receipt;
+    let index = Receipt::from_json(&receipt).unwrap().verify(&sandbox.key).unwrap().index;
+    let request = v1::GetReceiptRequest { index, origin: sandbox.key.name().to_owned() };
+    town_hall.audit().get_receipt(within(request)).await.unwrap();
+    object(&town_hall, "DURAND").await;
+    let page = v1::ListEntriesRequest { start: 0, page_size: 5 };
+    sandbox.client("dpo").await.audit().list_entries(within(page)).await.unwrap();
+    sandbox.stop().await;
+    world::check(&sandbox.data(), &sandbox.key);
+    let log = Log::of(sandbox);
+
+    let objection = log.find(Event::OBJECTION_RECORDED, 0);
+    log.assert_caught("an objection to nothing", objection, "to a procedure that is not there", |entries| {
+        let Event::ObjectionRecorded(recorded) = &mut entries[objection].event else { panic!("no objection") };
+        recorded.objection.procedure = Some("nothing".parse().unwrap());
+    });
+    let (own, span) = (log.find(Event::TRACES_READ, 0), log.find(Event::TRACES_READ, 1));
+    let reads = |entries: &mut Vec<Entry>, at: usize, scope: TraceScope| {
+        let Event::TracesRead(read) = &mut entries[at].event else { panic!("no reading") };
+        read.scope = scope;
+    };
+    let (others, asked) = (log.find(Event::ANSWERED, 0) as u64, log.find(Event::REQUESTED, 1) as u64);
+    for (at, scope, why) in [
+        (own, TraceScope::Receipt { index: others }, "a receipt that is somebody else's"),
+        (own, TraceScope::Receipt { index: asked }, "a receipt that is somebody else's"),
+        (own, TraceScope::Receipt { index: own as u64 }, "an entry that comes later"),
+        (span, TraceScope::Entries { from: 5, to: 5 }, "entries that are not there"),
+        (span, TraceScope::Entries { from: 0, to: 1000 }, "entries that are not there"),
+    ] {
+        log.assert_caught("a reading that could not be", at, why, |entries| reads(entries, at, scope));
+    }
+    let introduced = log.find(Event::CONSENT_GRANTED, 0);
+    let new = log.entries[introduced].event.facts().introduces().next().unwrap();
+    for (from, why) in [(introduced as u64, "not to be destroyed yet"), (1000, "an entry that comes later")] {
+        log.assert_caught("carried over in the month of its record", span, why, |entries| {
+            entries[span].set(Event::Carried(Carried { from, fact: CarriedFact::Subject(new) }));
+        });
+    }
 }
 
 #[tokio::test]

@@ -317,6 +317,10 @@ impl Derivation {
     }
 
     fn carried(&mut self, at: At<'_>, carried: &Carried) -> Result<Derived, Fault> {
+        must(carried.from < at.index, "carries over from an entry that comes later")?;
+        let month = at.time.month();
+        let is_due = at.destroyed.source.entry(carried.from)?.is_some_and(|from| from.period().is_over(month));
+        must(is_due, "carries over what is not to be destroyed yet")?;
         let known = match &carried.fact {
             CarriedFact::Subject(new) => self
                 .state
@@ -332,7 +336,7 @@ impl Derivation {
                 at.reads_uses(carried.from)? == Some(*uses)
             }
         };
-        must(known && carried.from < at.index, "carries over what was not there")?;
+        must(known, "carries over what was not there")?;
         Ok(Derived::Nothing)
     }
 
@@ -355,6 +359,9 @@ impl Derivation {
             }
             TraceScope::Receipt { index } => {
                 must(*index < at.index, "reads an entry that comes later")?;
+                if self.enrolled(*by, &[Role::Audit]).is_err() {
+                    self.may_have(at, *by, *index)?;
+                }
                 &[Role::Audit, Role::Exchange]
             }
             TraceScope::Person { subject, introduced, reader } => {
@@ -367,6 +374,17 @@ impl Derivation {
         };
         self.enrolled(*by, roles)?;
         Ok(Derived::Nothing)
+    }
+
+    /// A consumer has the receipts of the answers that it got, and no others.
+    fn may_have(&self, at: At<'_>, by: Actor, index: u64) -> Result<(), Fault> {
+        let Some(entry) = at.destroyed.source.entry(index)? else { return no("reads an entry that is not there") };
+        match at.opener.event(index, &entry)? {
+            Some(Event::Answered(answered)) if answered.consumer == by.participant => Ok(()),
+            // Its record was there when it was read.
+            None if entry.leaf.kind == Event::ANSWERED => Ok(()),
+            Some(_) | None => no("reads a receipt that is somebody else's"),
+        }
     }
 
     /// The person was introduced by entry `introduced`, or that entry was purged.

@@ -211,7 +211,10 @@ impl Derivation {
     fn objection(&self, changed: &ObjectionChanged) -> Result<(), Fault> {
         self.known(changed.objection.subject)?;
         let consumer = changed.objection.consumer;
-        must(self.state.registry().participant(consumer).is_some(), "is an objection against nobody")?;
+        let registry = self.state.registry();
+        must(registry.participant(consumer).is_some(), "is an objection against nobody")?;
+        let is_there = changed.objection.procedure.as_ref().is_none_or(|id| registry.procedure(id).is_some());
+        must(is_there, "is an objection to a procedure that is not there")?;
         if changed.person.is_some() {
             self.enrolled(changed.by, &[Role::Portal])
         } else {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use unefois_consent::decide::{Earlier, Facts, Permit, RETRY_WINDOW, decide, explained_by, rests_on, still_permitted};
 use unefois_consent::event::{Answered, Dropped, Failed, Refused, Requested, Rest, RestKind};
-use unefois_consent::exchange::{MAX_AGENT_BYTES, MAX_ATTRIBUTES};
+use unefois_consent::exchange::{MAX_ATTRIBUTES, is_agent};
 use unefois_consent::{
     Event, ExchangeId, KeyFingerprint, OutcomeCode, Question, Reason, Refusal, SubjectRef, Timestamp,
 };
@@ -68,7 +68,7 @@ impl Derivation {
         let distinct: BTreeSet<_> = question.attributes.iter().collect();
         let is_asked = distinct.len() == question.attributes.len() && (1..=MAX_ATTRIBUTES).contains(&distinct.len());
         must(is_asked, "asks no attribute, one of them twice, or too many")?;
-        must((1..=MAX_AGENT_BYTES).contains(&question.agent.len()), "names no agent, or one of too long a name")?;
+        must(is_agent(&question.agent), "names no agent as one can be named")?;
         let mut person =
             self.state.person(question.subject, question.consumer, Wanted::by(question), question.mandate)?;
         if let PurgedAttempt::StoodOn(named) = purged {
