@@ -1,9 +1,11 @@
 //! Small files that must survive a power cut, and the lock of whoever writes them.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use unefois_store::embedded::try_hold;
 
 /// Replaces a file whole and durably, or leaves it as it was: the new bytes lie in a draft beside it, on the disk, before
 /// they take its name. After an error the file is the old or the new one, never a mixture.
@@ -24,11 +26,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn lock(path: &Path) -> Result<File, String> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(format!("{} is locked: another process uses this folder; stop one of them", path.display()))
-        }
-        Err(TryLockError::Error(error)) => Err(format!("{}: {error}", path.display())),
+    match try_hold(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(format!("{} is locked: another process uses this folder; stop one of them", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }

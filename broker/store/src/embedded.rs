@@ -29,7 +29,7 @@ mod operation;
 mod segment;
 mod tiles;
 
-pub use files::check_private;
+pub use files::{check_private, try_hold};
 use fold::LateFold;
 pub use fold::{FoldEngine, open_fold};
 pub use head::FileHead;

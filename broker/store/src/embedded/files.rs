@@ -1,11 +1,12 @@
 //! Files: errors told apart, folders synced, secrets private.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{RenameFlags, renameat_with};
 use unefois_engine::store::StoreError;
 
 use super::operation::{Operation, perform};
@@ -78,12 +79,29 @@ pub(super) fn lock_folder(path: &Path) -> Result<File, StoreError> {
 
 /// Takes the lock of an open file. It is the same lock for every descriptor that was opened together with this one.
 pub(super) fn hold(file: &File, path: &Path) -> Result<(), StoreError> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+    match try_hold(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
             Err(StoreError::Fenced(format!("{} is locked; is a broker running on this folder?", path.display())))
         }
-        Err(error) => Err(not_written(path, &error.into())),
+        Err(error) => Err(not_written(path, &error)),
+    }
+}
+
+/// Takes the lock of an open file; `false` where another process keeps it for longer than half a second. A process that ends,
+/// or a child of it that has not become another program yet, keeps it a moment longer than it needs it.
+///
+/// # Errors
+/// Of the system.
+pub fn try_hold(file: &File) -> io::Result<bool> {
+    let until = Instant::now() + Duration::from_millis(500);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
 }
 
@@ -114,4 +132,23 @@ pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), StoreError
         sync_folder(folder)
     };
     write().map_err(|error| not_written(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_at_once_is_waited_for_and_another_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("LOCK");
+        let (first, second) = (lock(&path).unwrap(), File::open(&path).unwrap());
+        assert!(matches!(hold(&second, &path), Err(StoreError::Fenced(_))));
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        hold(&second, &path).unwrap();
+        ends.join().unwrap();
+    }
 }
