@@ -149,7 +149,7 @@ impl ApiParticulier {
         let said = self.flights.join(flight::key([url.as_str(), &bearer]), ask).await?;
         fetch.heard(|| format!("HTTP status {}", said.status));
         let outcomes = match &said.verdict {
-            Verdict::Data(data) if is_another_person(row, data, &fetch) => another_person(row, route, &fetch)?,
+            Verdict::Data(data) if is_another_person(row, data, &fetch) => another_person(row, &fetch),
             Verdict::Data(data) => answer::outcomes(row, &fetch.dataset.attributes, data)?,
             Verdict::Missing(code) => SourceAnswer::missing(fetch.dataset, *code).outcomes,
             Verdict::InProgress => return Err(STILL_IN_PROGRESS),
@@ -220,19 +220,12 @@ fn is_another_person(row: &DatasetRow, data: &serde_json::Map<String, serde_json
     row.person.as_ref().is_some_and(|fields| !person::may_be(fields, data, fetch.identity))
 }
 
-/// The number or the token is another person's: whoever asks must look. The identity itself was asked: the operator must.
-fn another_person(
-    row: &DatasetRow,
-    route: &Route,
-    fetch: &Fetch<'_>,
-) -> Result<Vec<(AttributeId, Outcome)>, SourceFault> {
-    match route.modality {
-        Modality::Identity(_) => Err(SourceFault::Untrusted("the answer is about another person")),
-        Modality::FranceConnect | Modality::Number(_) => {
-            tracing::warn!(dataset = row.dataset, "a number or a token was another person's than the one asked about");
-            Ok(SourceAnswer::missing(fetch.dataset, OutcomeCode::NotIdentified).outcomes)
-        }
-    }
+/// The number or the token is another person's, or the source took somebody else for the one asked: nothing of that person is told,
+/// and whoever asks must look.
+fn another_person(row: &DatasetRow, fetch: &Fetch<'_>) -> Vec<(AttributeId, Outcome)> {
+    metrics::counter!("unefois_source_other_person_total", "dataset" => row.dataset).increment(1);
+    tracing::warn!(dataset = row.dataset, "an answer was about another person than the one asked about");
+    SourceAnswer::missing(fetch.dataset, OutcomeCode::NotIdentified).outcomes
 }
 
 impl Connector for ApiParticulier {

@@ -12,7 +12,7 @@
 //! path = "declarations.csv"
 //! format = "csv"
 //! dataset = "mairie.cantine"
-//! integers = ["quotient"]
+//! types = { quotient = "integer" }
 //!
 //! [connectors.crous]
 //! type = "http"

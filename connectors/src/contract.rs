@@ -157,7 +157,7 @@ async fn a_file_keeps_the_contract() {
     std::fs::write(dir.path().join("data.jsonl"), jsonl.to_string()).unwrap();
     for format in ["csv", "jsonl"] {
         let config: FileConfig = serde_json::from_value(serde_json::json!({
-            "path": format!("data.{format}"), "format": format, "dataset": "mairie.cantine", "integers": ["quotient"],
+            "path": format!("data.{format}"), "format": format, "dataset": "mairie.cantine", "types": {"quotient": "integer"},
         }))
         .unwrap();
         let connector = FileConnector::open(&config, dir.path()).unwrap();

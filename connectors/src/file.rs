@@ -4,6 +4,7 @@
 //! a line has no file; a person with two is ambiguous, and nothing is picked. Names are not kept: lines are found by a
 //! digest of the normalised identity. Deliberately absent: filters, and any write to the file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,13 +12,17 @@ use unefois_consent::{DatasetId, Outcome, OutcomeCode};
 
 use crate::config::ConnectorConfigError;
 use crate::reloaded::Reloaded;
-use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault};
+use crate::{BoxFuture, Connector, Fetch, Limits, SourceAnswer, SourceFault, ValueType};
 
+mod cells;
 mod csv_lines;
 mod encoding;
 mod json_lines;
 mod person;
+mod strict;
 mod table;
+
+pub use cells::DateFormat;
 
 use table::{Found, Table};
 
@@ -49,7 +54,7 @@ pub enum Encoding {
 /// `type = "file"`.
 ///
 /// Columns of the identity: `birth_name`, `given_names` (separated by spaces, in JSON also a list), `birth_date`
-/// (`YYYY-MM-DD`, or less of it, or empty), `sex` (`F` or `M`), `birth_country` (COG) and `birth_commune` (COG; may be
+/// (`YYYY-MM-DD`, or less of it, or empty), `sex` (`F`, `M` or `X`), `birth_country` (COG) and `birth_commune` (COG; may be
 /// empty or absent). Each other column is an attribute of the dataset. An empty cell is null.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,9 +68,19 @@ pub struct FileConfig {
     pub encoding: Encoding,
     /// The dataset that it holds.
     pub dataset: DatasetId,
-    /// Attributes that are integers; those of a CSV file are texts otherwise.
+    /// Types of attributes. Those of a CSV file are texts otherwise; those of JSON Lines are of any type.
     #[serde(default)]
-    pub integers: Vec<String>,
+    pub types: BTreeMap<String, ValueType>,
+    /// What the columns of a CSV file stand for: its own name of a column, then that of the identity or of the attribute. Where it is
+    /// given, other columns are not read.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// How a CSV file writes dates.
+    #[serde(default)]
+    pub date_format: DateFormat,
+    /// A comma is the decimal mark of a CSV file; a point where not set.
+    #[serde(default)]
+    pub decimal_comma: bool,
     /// Limits of the guard.
     #[serde(default)]
     pub limits: Limits,
@@ -77,10 +92,27 @@ impl FileConfig {
         if self.format == FileFormat::Jsonl && self.encoding != Encoding::Utf8 {
             return Err(ConnectorConfigError::invalid("encoding", "JSON Lines are in utf-8"));
         }
-        for name in &self.integers {
+        for (name, of) in &self.types {
             if name.contains('.') || self.dataset.attribute(name).is_err() {
-                return Err(ConnectorConfigError::invalid("integers", "names of attributes, such as [\"valeur\"]"));
+                return Err(ConnectorConfigError::invalid(
+                    "types",
+                    "names of attributes, such as valeur = \"integer\"",
+                ));
             }
+            if self.format == FileFormat::Csv && matches!(of, ValueType::List | ValueType::Object) {
+                return Err(ConnectorConfigError::invalid("types", "a CSV file has no lists and no objects"));
+            }
+        }
+        let is_plain = self.columns.is_empty() && self.date_format == DateFormat::Iso && !self.decimal_comma;
+        if self.format == FileFormat::Jsonl && !is_plain {
+            return Err(ConnectorConfigError::invalid(
+                "columns",
+                "columns, date_format and decimal_comma are of CSV files",
+            ));
+        }
+        let distinct: BTreeSet<&String> = self.columns.values().collect();
+        if distinct.len() < self.columns.len() {
+            return Err(ConnectorConfigError::invalid("columns", "two columns of the file stand for the same"));
         }
         Ok(())
     }
@@ -102,7 +134,10 @@ impl FileConnector {
             format: config.format,
             encoding: config.encoding,
             dataset: config.dataset.clone(),
-            integers: config.integers.clone(),
+            types: config.types.clone(),
+            columns: config.columns.clone(),
+            date_format: config.date_format,
+            decimal_comma: config.decimal_comma,
         });
         let table = Reloaded::open(&path, &empty, |path, before| Table::read(path, before.settings()))
             .map_err(|problem| ConnectorConfigError::file("path", &path, problem))?;

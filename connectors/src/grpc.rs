@@ -10,6 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status, TimeoutExpired};
 
 use crate::config::ConnectorConfigError;
+use crate::files::read_trusted;
 use crate::reloaded::Reloaded;
 use crate::{SourceFault, http_client};
 
@@ -44,8 +45,8 @@ impl Remote {
     }
 
     fn endpoint(&self) -> Result<Endpoint, String> {
-        let roots = std::fs::read(&self.ca_file)
-            .map_err(|error| format!("{}: cannot be read: {}", self.ca_file.display(), error.kind()))?;
+        let roots = read_trusted(&self.ca_file, http_client::MAX_ROOTS_BYTES)
+            .map_err(|problem| format!("{}: {problem}", self.ca_file.display()))?;
         let pem = http_client::identity_pem(&self.client_identity_file)?;
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(roots))

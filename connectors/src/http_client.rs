@@ -17,12 +17,15 @@ use zeroize::Zeroizing;
 
 use crate::SourceFault;
 use crate::config::ConnectorConfigError;
-use crate::secret;
+use crate::files::{read_secret, read_trusted};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than servers and load balancers keep an idle connection, so that a question seldom meets one just closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Shorter than servers and load balancers keep an idle connection (5 s in Node and in Apache), so that a question seldom meets one
+/// just closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_PEM_BYTES: usize = 256 * 1024;
+/// Largest file of roots; that of a whole system has some 250 KB.
+pub(crate) const MAX_ROOTS_BYTES: usize = 4 << 20;
 const USER_AGENT: &str = concat!("unefois/", env!("CARGO_PKG_VERSION"));
 /// Carries the id of the exchange to the source, and the source's own reference back.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -123,13 +126,13 @@ fn tls(trust: Trust<'_>) -> Result<rustls::ClientConfig, ConnectorConfigError> {
 
 /// A client's own certificate chain and its private key in one PEM file of mode 600, as it is.
 pub(crate) fn identity_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let pem = secret::read_private(path, MAX_PEM_BYTES)?;
+    let pem = read_secret(path, MAX_PEM_BYTES)?;
     identity_in(&pem).map(|_| pem)
 }
 
 /// Certificate chain and private key of a client.
 fn identity(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    identity_in(&secret::read_private(path, MAX_PEM_BYTES)?)
+    identity_in(&read_secret(path, MAX_PEM_BYTES)?)
 }
 
 fn identity_in(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
@@ -147,9 +150,9 @@ pub(crate) fn check_roots(path: &Path) -> Result<(), ConnectorConfigError> {
 
 fn ca_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectorConfigError> {
     let refuse = |problem: String| Err(ConnectorConfigError::file("ca_file", path, problem));
-    let pem = match std::fs::read(path) {
+    let pem = match read_trusted(path, MAX_ROOTS_BYTES) {
         Ok(pem) => pem,
-        Err(error) => return refuse(format!("cannot be read: {}", error.kind())),
+        Err(problem) => return refuse(problem),
     };
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(roots) if !roots.is_empty() => Ok(roots),

@@ -10,6 +10,7 @@
 //! | [`guard`] | what the engine asks: a connector with its limits |
 //! | [`api_particulier`] | API Particulier, one table row for each dataset |
 //! | [`broker`] | another broker, whose receipts are checked and kept |
+//! | [`files`] | the operator's files: who may read and write them, and whether they changed |
 //! | [`file`](mod@file) | a town hall's own declarations in a CSV or JSON Lines file |
 //! | [`http`](mod@http) | any REST source that answers JSON, described in the configuration |
 //! | [`plugin`] | a connector outside the broker, in any language, over gRPC |
@@ -21,6 +22,7 @@ pub mod broker;
 pub mod config;
 pub mod connector;
 pub mod file;
+pub mod files;
 mod flight;
 mod grpc;
 pub mod guard;

@@ -7,7 +7,6 @@
 //! and container mounts do not give.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -16,11 +15,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use crate::files::{FileStamp, Seen};
+
 /// Shortest time between two looks at the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What tells one content of a file from another without reading it; none where the file cannot be seen.
-type Stamp = Option<(i64, i64, u64, u64)>;
 
 /// Why a file cannot be used. Says where and which rule it breaks, never what the file holds.
 pub(crate) type Load<T> = fn(&Path, &T) -> Result<T, String>;
@@ -35,15 +33,15 @@ struct Inner<T> {
     born: Instant,
     /// Milliseconds after `born` from which the next look is due.
     due_ms: AtomicU64,
-    /// The content that was loaded or refused last.
-    seen: Mutex<Stamp>,
+    /// What was loaded and what was refused last.
+    seen: Mutex<Seen>,
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Loads the file now. `load` is given the value before, from which it may take its settings.
     pub(crate) fn open(path: &Path, settings: &T, load: Load<T>) -> Result<Self, String> {
         // ORDER: the stamp before the content, so that a change in between is seen at the next look.
-        let seen = stamp(path);
+        let seen = Seen::used(FileStamp::of(path));
         let value = load(path, settings)?;
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
@@ -82,20 +80,22 @@ impl<T> Inner<T> {
             // A look still hangs, on a dead network disk for one: threads must not pile up behind it.
             Err(TryLockError::WouldBlock) => return,
         };
-        let now = stamp(&self.path);
-        if *seen == now {
+        let now = FileStamp::of(&self.path);
+        if seen.is_used(now) {
             return;
         }
-        *seen = now;
         let path = self.path.display();
         match (self.load)(&self.path, &self.current.load()) {
             Ok(value) => {
                 self.current.store(Arc::new(value));
+                *seen = Seen::used(now);
                 tracing::info!(%path, "a file changed and was read again");
             }
-            Err(problem) => {
-                tracing::error!(%path, problem, "a changed file is not usable; the old content stays in use")
+            Err(problem) if seen.refuse(now) => {
+                tracing::error!(%path, problem, "a changed file is not usable; the old content stays in use");
             }
+            // It was told; a read that failed by chance is tried again at the next look.
+            Err(_) => {}
         }
     }
 }
@@ -114,12 +114,6 @@ impl<T> fmt::Debug for Reloaded<T> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let meta = std::fs::metadata(path).ok()?;
-    // The inode sees a file that was renamed over the old one within one tick of the clock.
-    Some((meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()))
 }
 
 #[cfg(test)]
@@ -168,6 +162,28 @@ mod tests {
         assert_eq!(text.matches("not usable").count(), 2, "{text}");
         assert_eq!(text.matches("was read again").count(), 1, "{text}");
         assert!(!text.contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_failed_by_chance_is_tried_again_though_the_file_stays_as_it_is() {
+        static FAILS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        fn read(path: &Path, _: &String) -> Result<String, String> {
+            if FAILS.load(Ordering::Relaxed) {
+                Err("input/output error".to_owned())
+            } else {
+                super::tests::read(path, &String::new())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let file = Reloaded::open(&path, &String::new(), read).unwrap();
+        std::fs::write(&path, "another").unwrap();
+        for (fails, expected) in [(true, "one"), (false, "another")] {
+            FAILS.store(fails, Ordering::Relaxed);
+            file.0.look();
+            assert_eq!(*file.0.current.load_full(), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,11 @@
 //! Secrets in files: tokens, keys and passwords that nobody but their owner may read, read again when they change.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::files::read_secret;
 use crate::reloaded::Reloaded;
 
 /// Tokens are JWTs of one to two thousand characters.
@@ -58,22 +58,10 @@ pub(crate) fn password_file(path: &Path) -> Result<Reloaded<Secret>, String> {
 
 /// A file of mode 600 or 400 that holds one token.
 pub(crate) fn read_token(path: &Path) -> Result<Secret, String> {
-    Secret::token(std::str::from_utf8(&read_private(path, MAX_BYTES)?).unwrap_or_default())
+    Secret::token(std::str::from_utf8(&read_secret(path, MAX_BYTES)?).unwrap_or_default())
 }
 
 /// A file of mode 600 or 400 that holds one password.
 fn read_password(path: &Path) -> Result<Secret, String> {
-    Secret::password(std::str::from_utf8(&read_private(path, MAX_BYTES)?).unwrap_or_default())
-}
-
-/// The content of a file that nobody but its owner may read, of at most `max_bytes`.
-pub(crate) fn read_private(path: &Path, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let metadata = std::fs::metadata(path).map_err(|e| format!("cannot be opened: {}", e.kind()))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(format!("others may read it; run: chmod 600 {}", path.display()));
-    }
-    if metadata.len() > max_bytes as u64 {
-        return Err("is too large for a secret".to_owned());
-    }
-    std::fs::read(path).map(Zeroizing::new).map_err(|e| format!("cannot be read: {}", e.kind()))
+    Secret::password(std::str::from_utf8(&read_secret(path, MAX_BYTES)?).unwrap_or_default())
 }

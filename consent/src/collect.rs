@@ -7,7 +7,8 @@ use crate::exchange::is_agent;
 use crate::frequency::WindowUses;
 use crate::registry::{Habilitation, Procedure, Registry};
 use crate::{
-    Consent, ConsentStatus, ConsentUse, DataLife, GroundKind, Malformed, Mandate, ProcedureId, TimeUnit, Timestamp,
+    Consent, ConsentStatus, ConsentUse, DataLife, DecidedBy, GroundKind, Malformed, Mandate, ProcedureId, TimeUnit,
+    Timestamp,
 };
 
 /// Longest time to answer a request.
@@ -179,12 +180,12 @@ pub fn answers(request: &Consent, given: &Consent, now: Timestamp) -> bool {
         && given.not_before >= request.not_before
 }
 
-/// Whether `next` renews `current`: another version for the same person, consumer and procedure, of no more attributes. What
-/// the person paused by themselves, they renew by themselves.
-pub fn renews(current: &Consent, next: &Consent, by_person: bool) -> bool {
+/// Whether `next`, given on the word of `by`, renews `current`: another version for the same person, consumer and procedure, of
+/// no more attributes. What a proven person paused, that person renews.
+pub fn renews(current: &Consent, next: &Consent, by: DecidedBy) -> bool {
     let renewable = match current.status {
         ConsentStatus::Granted => true,
-        ConsentStatus::Paused { by_person: only_they, .. } => by_person || !only_they,
+        ConsentStatus::Paused { by: already, .. } => already.yields_to(by),
         ConsentStatus::Requested { .. }
         | ConsentStatus::Refused { .. }
         | ConsentStatus::Withdrawn { .. }

@@ -1,16 +1,16 @@
-//! What a person decided: consents and objections.
+//! What a person decided: consents.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::assurance::IdentityAssurance;
+use crate::assurance::{DecidedBy, IdentityAssurance};
 use crate::event::Decision;
 use crate::frequency::{Frequency, TimeUnit, WindowUses};
 use crate::id::RequestCode;
 use crate::{
-    AttributeId, Channel, ConsentId, DatasetId, Digest, Filter, Language, MandateId, Month, ProcedureId, Retention,
-    Siret, SubjectRef, Timestamp,
+    AttributeId, Channel, ConsentId, DatasetId, Digest, Filter, Language, MandateId, Month, ProcedureId, Siret,
+    SubjectRef, Timestamp,
 };
 
 /// How often a consent may be used.
@@ -42,19 +42,22 @@ pub enum ConsentStatus {
     Refused {
         /// When, in the time of the log.
         at: Timestamp,
+        /// On whose word.
+        by: DecidedBy,
     },
     /// The person holds it back for a while.
     Paused {
         /// Since when.
         at: Timestamp,
-        /// By the person, who was proven: only they resume it then. Never left out: rows of the fold are not
-        /// self-describing.
-        by_person: bool,
+        /// On whose word: who resumes it then follows from this.
+        by: DecidedBy,
     },
     /// Taken back by the person; final.
     Withdrawn {
         /// When, in the time of the log.
         at: Timestamp,
+        /// On whose word.
+        by: DecidedBy,
     },
     /// Ended by an authority; final.
     Revoked {
@@ -324,41 +327,47 @@ impl Consent {
         }
     }
 
-    /// Its status once `decision` is taken at `now`, `None` where that changes nothing, or why it may not be taken;
-    /// `by_person` where the person, or who acts for them, was proven, and not only named by an administration.
+    /// Its status once `decision` is taken at `now` on the word of `by`, `None` where that changes nothing, or why it may not be
+    /// taken.
     ///
-    /// What persons decided by themselves, no administration undoes in their name (GDPR 7(3)).
-    /// A final state stays: who withdrew a consent gives a new one. Withdrawing twice is no fault, since no retry of it may
-    /// fail.
+    /// What a proven person decided, no administration undoes in their name (GDPR 7(3)), and no representative: see
+    /// [`DecidedBy::yields_to`]. A final state stays: who withdrew a consent gives a new one. Withdrawing twice is no fault, since
+    /// no retry of it may fail. A person makes a decision their own that an administration recorded.
     pub fn decided(
         &self,
         decision: Decision,
-        by_person: bool,
+        by: DecidedBy,
         now: Timestamp,
     ) -> Result<Option<ConsentStatus>, &'static str> {
         use ConsentStatus as Status;
         let is_open = matches!(self.status, Status::Requested { .. } | Status::Granted | Status::Paused { .. });
         match (decision, self.status) {
-            (Decision::Refuse, Status::Refused { .. })
-            | (Decision::Resume, Status::Granted)
-            | (Decision::Withdraw, Status::Withdrawn { .. })
+            (Decision::Refuse, Status::Refused { at, by: already }) => {
+                Ok(by.takes_over(already).then_some(Status::Refused { at, by }))
+            }
+            (Decision::Withdraw, Status::Withdrawn { at, by: already }) => {
+                Ok(by.takes_over(already).then_some(Status::Withdrawn { at, by }))
+            }
+            (Decision::Resume, Status::Granted)
             | (Decision::Revoke, Status::Revoked { .. })
             | (Decision::Invalidate, Status::Invalidated { .. }) => Ok(None),
             (Decision::Refuse, Status::Requested { answer_by, .. }) if now < answer_by => {
-                Ok(Some(Status::Refused { at: now }))
+                Ok(Some(Status::Refused { at: now, by }))
             }
             (Decision::Refuse, _) => Err("only a request that waits for an answer can be refused"),
-            (Decision::Pause, Status::Paused { by_person: already, .. }) if already || !by_person => Ok(None),
+            (Decision::Pause, Status::Paused { by: already, .. }) if !by.takes_over(already) => Ok(None),
             (Decision::Pause, Status::Granted | Status::Paused { .. }) if now < self.expires_at => {
-                Ok(Some(Status::Paused { at: now, by_person }))
+                Ok(Some(Status::Paused { at: now, by }))
             }
             (Decision::Pause, _) => Err("only a consent in force can be paused"),
-            (Decision::Resume, Status::Paused { by_person: true, .. }) if !by_person => {
-                Err("the person paused it by themselves; they resume it in their portal")
+            (Decision::Resume, Status::Paused { by: already, .. }) if !already.yields_to(by) => {
+                Err("the person, proven, paused it, or their representative did; they resume it in the portal")
             }
             (Decision::Resume, Status::Paused { .. }) => Ok(Some(Status::Granted)),
             (Decision::Resume, _) => Err("only a paused consent can be resumed"),
-            (Decision::Withdraw, Status::Granted | Status::Paused { .. }) => Ok(Some(Status::Withdrawn { at: now })),
+            (Decision::Withdraw, Status::Granted | Status::Paused { .. }) => {
+                Ok(Some(Status::Withdrawn { at: now, by }))
+            }
             (Decision::Withdraw, _) => Err("only a consent that was given can be withdrawn"),
             (Decision::Revoke, _) if is_open => Ok(Some(Status::Revoked { at: now })),
             (Decision::Invalidate, _) if is_open => Ok(Some(Status::Invalidated { at: now })),
@@ -413,56 +422,34 @@ impl Consent {
         if self.recipients.is_empty() { recipient == self.consumer } else { self.recipients.contains(&recipient) }
     }
 
+    /// Who may use the data.
+    fn all_recipients(&self) -> BTreeSet<Siret> {
+        if self.recipients.is_empty() { [self.consumer].into() } else { self.recipients.clone() }
+    }
+
+    /// Whether `given` asks for what this one was about: it is for the same procedure, or for one of the attributes and one of
+    /// the recipients.
+    pub fn is_asked_again_by(&self, given: &Self) -> bool {
+        let shares = || {
+            !self.attributes.is_disjoint(&given.attributes)
+                && !self.all_recipients().is_disjoint(&given.all_recipients())
+        };
+        (self.subject, self.consumer) == (given.subject, given.consumer)
+            && (self.procedure == given.procedure || shares())
+    }
+
+    /// Whether `given` allows all that this one is about.
+    pub fn is_all_within(&self, given: &Self) -> bool {
+        (self.subject, self.consumer, &self.procedure) == (given.subject, given.consumer, &given.procedure)
+            && self.attributes.is_subset(&given.attributes)
+            && self.all_recipients().is_subset(&given.all_recipients())
+    }
+
     /// SHA-256 of the JSON of this version as it was given, so without its later uses: what the next version names.
     pub fn version_digest(&self) -> Digest {
         let given = Self { status: ConsentStatus::Granted, uses: 0, window: None, ..self.clone() };
         // A consent is always JSON: its maps have text for keys.
         Digest::of(&serde_json::to_vec(&given).unwrap_or_default())
-    }
-}
-
-/// A person's objection to proactive use (GDPR 21, CRPA L114-8 II).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Objection {
-    /// Who objects.
-    pub subject: SubjectRef,
-    /// Against which administration.
-    pub consumer: Siret,
-    /// For which procedure; all of them where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub procedure: Option<ProcedureId>,
-    /// The person, proven, objected: only they lift it then (GDPR 21).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub by_person: bool,
-    /// When it lapses, unless the person confirms it before: what keeps an objection is kept 24 months at most.
-    pub lapses_at: Timestamp,
-}
-
-/// So long before an objection lapses, to say it again confirms it; earlier, saying it again changes nothing.
-const CONFIRMED_WITHIN_MONTHS: u32 = 6;
-
-impl Objection {
-    /// When an objection lapses that is recorded at `now`.
-    pub fn lapses_after(now: Timestamp) -> Timestamp {
-        now.plus_months(u32::from(Retention::OBJECTIONS.months()))
-    }
-
-    /// Whether it counts at `now`.
-    pub fn is_in_force(&self, now: Timestamp) -> bool {
-        now < self.lapses_at
-    }
-
-    /// The objection that is there once the person says at `now` that they object, where `self` was there before: `None` where
-    /// it stays as it is.
-    #[must_use]
-    pub fn confirmed(&self, by_person: bool, now: Timestamp) -> Option<Self> {
-        let is_late = now.plus_months(CONFIRMED_WITHIN_MONTHS) >= self.lapses_at;
-        let becomes_theirs = by_person && !self.by_person;
-        // A clock that was put back makes no objection lapse earlier.
-        let lapses_at = Self::lapses_after(now).max(self.lapses_at);
-        let next = Self { by_person: by_person || self.by_person, lapses_at, ..self.clone() };
-        (is_late || becomes_theirs).then_some(next)
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::RegistryChange;
 use crate::{
-    Consent, ConsentId, Digest, KeyFingerprint, Mandate, MandateId, Objection, PersonProof, Rules, Siret, SubjectRef,
-    Timestamp,
+    Consent, ConsentId, DecidedBy, Digest, KeyFingerprint, Mandate, MandateId, Objection, PersonProof, Rules, Siret,
+    SubjectRef, Timestamp,
 };
 
 mod exchange;
@@ -74,11 +74,22 @@ pub struct ConsentRecorded {
     /// Index of the entry that used the window last which goes on in `consent.window`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_entry: Option<u64>,
+    /// Indexes of the entries by which a proven person gave again what they had held back, where it would stand in the way of this
+    /// one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_again: Vec<u64>,
     /// The record is kept for 36 months after this: the end of this version or, where that is later, of one before it. An older
     /// version must not come to light again when this one is purged.
     pub kept_after: Timestamp,
     /// The consent.
     pub consent: Consent,
+}
+
+impl ConsentRecorded {
+    /// On whose word.
+    pub fn decided_by(&self) -> DecidedBy {
+        DecidedBy::of(self.person.is_some(), self.consent.grantor.mandate())
+    }
 }
 
 /// Something was decided on a consent.
@@ -109,6 +120,13 @@ pub struct ConsentDecided {
     /// SHA-256 of the document that this rests on, such as an authority's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Digest>,
+}
+
+impl ConsentDecided {
+    /// On whose word.
+    pub fn decided_by(&self) -> DecidedBy {
+        DecidedBy::of(self.person.is_some(), self.mandate)
+    }
 }
 
 /// What a [`ConsentDecided`] decides.

@@ -161,21 +161,38 @@ impl fmt::Debug for BirthDate {
     }
 }
 
-/// Sex in the civil register.
+/// Sex in the civil register, or in a passport.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sex {
     /// `F`.
     Female,
     /// `M`.
     Male,
+    /// `X`: neither, or not said (ICAO Doc 9303; `unspecified` of FranceConnect).
+    Other,
 }
 
 impl Sex {
-    /// `F` or `M`, as INSEE writes it.
+    /// `F` or `M`, as INSEE writes it; else `X`.
     pub fn letter(self) -> &'static str {
         match self {
             Self::Female => "F",
             Self::Male => "M",
+            Self::Other => "X",
+        }
+    }
+}
+
+impl FromStr for Sex {
+    type Err = Malformed;
+
+    /// The letter.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "F" => Ok(Self::Female),
+            "M" => Ok(Self::Male),
+            "X" => Ok(Self::Other),
+            _ => Err(Malformed::new("", "F, M or X")),
         }
     }
 }
@@ -191,6 +208,11 @@ impl fmt::Debug for Sex {
 pub struct CogCode([u8; 5]);
 
 impl CogCode {
+    /// Whether it is France.
+    pub fn is_france(&self) -> bool {
+        self.0 == *b"99100"
+    }
+
     /// A country, `99100` for France: `99` and three digits.
     pub fn country(text: &str) -> Result<Self, Malformed> {
         let rule = "a COG country code: 99 and three digits, 99100 for France";
@@ -243,11 +265,16 @@ pub struct PivotIdentity {
     pub sex: Sex,
     /// COG code of the country of birth.
     pub birth_country: CogCode,
-    /// COG code of the commune of birth, for persons born in France.
+    /// COG code of the commune of birth, for persons born in France. Of others it says nothing.
     pub birth_commune: Option<CogCode>,
 }
 
 impl PivotIdentity {
+    /// The commune of birth of a person born in France.
+    pub fn french_commune(&self) -> Option<&CogCode> {
+        self.birth_commune.as_ref().filter(|_| self.birth_country.is_france())
+    }
+
     /// The text that a subject's keyed reference is computed from: upper case without accents, hyphens and apostrophes
     /// as spaces, ligatures in two letters. The name of usage changes in a life and is left out.
     pub fn normalised(&self) -> String {
@@ -264,7 +291,7 @@ impl PivotIdentity {
             number(date.day().map(i16::from)),
             self.sex.letter().to_owned(),
             self.birth_country.as_str().to_owned(),
-            self.birth_commune.as_ref().map_or("", CogCode::as_str).to_owned(),
+            self.french_commune().map_or("", CogCode::as_str).to_owned(),
         ] {
             text.push('\u{1f}');
             text.push_str(&part);

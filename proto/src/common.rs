@@ -13,7 +13,7 @@ enum_conversion!(language, wire_language, v1::Language => Language, Unspecified,
 enum_conversion!(ground_kind, wire_ground_kind, v1::GroundKind => GroundKind, Unspecified, {
     LawRequest = LawRequest, Proactive = Proactive, Consent = Consent, ExplicitRequest = ExplicitRequest,
 });
-enum_conversion!(sex, wire_sex, v1::Sex => Sex, Unspecified, { Female = Female, Male = Male });
+enum_conversion!(sex, wire_sex, v1::Sex => Sex, Unspecified, { Female = Female, Male = Male, Other = Other });
 
 /// The identity in `message`, found at the field `field`.
 pub fn identity(field: &str, message: Option<&v1::Identity>) -> Result<PivotIdentity, Malformed> {

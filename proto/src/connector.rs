@@ -15,7 +15,10 @@ pub fn outcome(message: &v1::AttributeOutcome) -> Result<Outcome, Malformed> {
     use v1::OutcomeCode as Wire;
     let code = match Wire::try_from(message.code) {
         Ok(Wire::Found) => {
-            return Ok(Outcome::Found(value::to_json(required("value", message.value.as_ref())?)));
+            let value = value::exact(required("value", message.value.as_ref())?);
+            return Ok(Outcome::Found(
+                value.ok_or(Malformed::new("value", "numbers that are exact: no NaN, no infinity"))?,
+            ));
         }
         Ok(Wire::NoFile) => OutcomeCode::NoFile,
         Ok(Wire::NotIdentified) => OutcomeCode::NotIdentified,

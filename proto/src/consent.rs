@@ -354,9 +354,9 @@ pub fn wire_consent(consent: &Consent, log_index: u64, now: Timestamp) -> v1::Co
     let (since, request) = match consent.status {
         ConsentStatus::Requested { answer_by, code } => (None, Some((answer_by, code))),
         ConsentStatus::Granted => (None, None),
-        ConsentStatus::Refused { at }
+        ConsentStatus::Refused { at, .. }
         | ConsentStatus::Paused { at, .. }
-        | ConsentStatus::Withdrawn { at }
+        | ConsentStatus::Withdrawn { at, .. }
         | ConsentStatus::Revoked { at }
         | ConsentStatus::Invalidated { at } => (Some(wire_instant(at)), None),
     };

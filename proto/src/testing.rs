@@ -117,7 +117,7 @@ pub(crate) const SPOILT_IDENTITIES: [Spoilt<v1::Identity>; 34] = [
     ("birth_date", |i| i.birth_date = "1988-04-17T00:00:00Z".to_owned()),
     ("birth_date", |i| i.birth_date = "١٩٨٨".to_owned()),
     ("sex", |i| i.sex = 0),
-    ("sex", |i| i.sex = 3),
+    ("sex", |i| i.sex = 4),
     ("sex", |i| i.sex = -1),
     ("birth_country", |i| i.birth_country.clear()),
     ("birth_country", |i| i.birth_country = "FR".to_owned()),

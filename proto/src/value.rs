@@ -28,6 +28,19 @@ pub fn to_wire(json: &Json) -> Value {
     Value { kind: Some(kind) }
 }
 
+/// `value` as JSON, from somebody who may err: `None` where a number in it is none (NaN, infinity), or is whole and so large that it
+/// may have been rounded.
+pub fn exact(value: &Value) -> Option<Json> {
+    match &value.kind {
+        Some(Kind::NumberValue(double)) if !double.is_finite() || double.abs() > EXACT as f64 => None,
+        Some(Kind::ListValue(list)) => list.values.iter().map(exact).collect(),
+        Some(Kind::StructValue(object)) => {
+            object.fields.iter().map(|(name, value)| Some((name.clone(), exact(value)?))).collect()
+        }
+        _ => Some(to_json(value)),
+    }
+}
+
 /// `value` as JSON, for people and scripts; whole doubles print as integers.
 pub fn to_json(value: &Value) -> Json {
     match &value.kind {
@@ -75,5 +88,20 @@ mod tests {
     fn an_integer_that_a_double_cannot_hold_travels_as_text() {
         let json: Json = serde_json::from_str("9007199254740993").unwrap();
         assert_eq!(to_json(&to_wire(&json)), Json::String("9007199254740993".to_owned()));
+    }
+
+    #[test]
+    fn numbers_that_are_none_or_may_be_rounded_are_refused_at_any_depth() {
+        let number = |double| Value { kind: Some(Kind::NumberValue(double)) };
+        for double in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 9_007_199_254_740_994.0, 1e300] {
+            let list = Value { kind: Some(Kind::ListValue(ListValue { values: vec![number(double)] })) };
+            let fields = [("v".to_owned(), list.clone())].into();
+            let object = Value { kind: Some(Kind::StructValue(Struct { fields })) };
+            for value in [number(double), list, object] {
+                assert_eq!(exact(&value), None, "{double}");
+            }
+        }
+        assert_eq!(exact(&number(9_007_199_254_740_992.0)), Some(Json::from(9_007_199_254_740_992_u64)));
+        assert_eq!(exact(&number(812.35)), Some(Json::from(812.35)));
     }
 }

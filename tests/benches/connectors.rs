@@ -317,7 +317,7 @@ fn load_a_million(folder: &Path) -> f64 {
     }
     std::fs::write(folder.join("million.csv"), text).unwrap();
     let config: ConnectorConfig = serde_json::from_value(serde_json::json!({
-        "type": "file", "path": "million.csv", "format": "csv", "dataset": "mairie.cantine", "integers": ["quotient"],
+        "type": "file", "path": "million.csv", "format": "csv", "dataset": "mairie.cantine", "types": {"quotient": "integer"},
     }))
     .unwrap();
     let begun = Instant::now();

@@ -26,11 +26,13 @@ mod collect;
 mod mandates;
 mod mine;
 mod standing;
+mod steps;
 
 pub use changes::{Change, ChangePage, ChangeReader, MAX_CHANGES};
 pub use mandates::MandateCall;
 pub use mine::{MyEvent, MyExchange, MyExchangeEnd, MyMandate};
 pub use standing::{ProvenPerson, Standing};
+pub(crate) use steps::LedgerSteps;
 
 /// Most objections that are listed.
 const MAX_OBJECTIONS: usize = 1_000;
@@ -160,11 +162,11 @@ pub struct DecideCall {
 
 /// Tells whoever watches the ledger when it is dropped: with the reply of its step, so when that is durable, whether or not
 /// the caller still waits.
-struct ToldLater(Arc<tokio::sync::watch::Sender<u64>>);
+struct ToldLater(Arc<LedgerSteps>, Vec<Siret>);
 
 impl Drop for ToldLater {
     fn drop(&mut self) {
-        self.0.send_modify(|steps| *steps += 1);
+        self.0.tell(&self.1);
     }
 }
 
@@ -187,11 +189,8 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let ledger = Arc::clone(self.ledger());
         let step = move |turn: &mut Turn<'_>| {
-            let before = turn.state().size();
             let value = step(turn)?;
-            // A step that only read wakes nobody.
-            let told = (turn.state().size() > before).then(|| ToldLater(ledger));
-            Ok((value, told))
+            Ok((value, ToldLater(ledger, turn.take_concerned())))
         };
         let (value, _told) = self.sequencer().submit(deadline, step).await?.value;
         Ok(value)
@@ -378,7 +377,7 @@ fn decide_consent(turn: &mut Turn<'_>, call: &DecideCall) -> Result<LedgerConsen
     let not_found = EngineError::NotFound("this consent");
     let found = kept_consent(turn, call.consent)?.ok_or(not_found.clone())?;
     let word = call.standing.judge(turn, &found.consent, call.decision)?;
-    let changes = found.consent.decided(call.decision, word.person.is_some(), turn.now());
+    let changes = found.consent.decided(call.decision, word.decided_by(), turn.now());
     let changes = changes.map_err(EngineError::WrongState)?;
     if changes.is_none() {
         return Ok(found);

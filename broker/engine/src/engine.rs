@@ -15,6 +15,7 @@ use unefois_consent::{Digest, RecordPeriod, Retention, Rules, Timestamp};
 use crate::clock::Clock;
 use crate::clock_guard::{ClockFault, ClockGuard, shows_a_right_day};
 use crate::committer::{Committer, FoldWriter, SignedHead};
+use crate::consents::LedgerSteps;
 use crate::error::EngineError;
 use crate::exchange::{ExchangeAnswer, ExchangeCall, Exchanges};
 use crate::halt::Halt;
@@ -72,7 +73,7 @@ pub struct Engine {
     registry: Arc<ArcSwap<RegistryView>>,
     halt: Arc<Halt>,
     /// Steps of the ledger so far, for whoever watches it.
-    ledger: Arc<tokio::sync::watch::Sender<u64>>,
+    ledger: Arc<LedgerSteps>,
     /// Held by a purge: there is one at a time.
     purging: tokio::sync::Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -203,7 +204,7 @@ impl Engine {
             published_closed: ArcSwap::default(),
             registry,
             halt,
-            ledger: Arc::new(tokio::sync::watch::Sender::new(0)),
+            ledger: Arc::default(),
             purging: tokio::sync::Mutex::default(),
             threads: Mutex::new(threads),
             clock: parts.clock,
@@ -341,7 +342,7 @@ impl Engine {
         &self.sequencer
     }
 
-    pub(crate) fn ledger(&self) -> &Arc<tokio::sync::watch::Sender<u64>> {
+    pub(crate) fn ledger(&self) -> &Arc<LedgerSteps> {
         &self.ledger
     }
 

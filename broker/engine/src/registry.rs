@@ -52,6 +52,7 @@ impl Engine {
         self.check_sources(&file)?;
         let caller = caller.clone();
         let (sequencer, current) = (self.sequencer().clone(), Arc::clone(self.current_registry()));
+        let followers = Arc::clone(self.ledger());
         // A task of its own: a caller that goes away must not leave the gate with the registry of before the change.
         let work = tokio::spawn(async move {
             let step = move |turn: &mut Turn<'_>| {
@@ -61,6 +62,7 @@ impl Engine {
             let committed = sequencer.submit_to_end(step).await?;
             let (plan, view) = committed.value;
             publish(&current, view);
+            followers.tell_all();
             Ok(plan)
         });
         let done = tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| EngineError::DeadlineExceeded)?;

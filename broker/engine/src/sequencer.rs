@@ -17,7 +17,7 @@ use unefois_audit::{Leaf, Salt};
 use unefois_consent::event::{Event, KeyMade};
 use unefois_consent::registry::Role;
 use unefois_consent::{
-    ConsentId, Digest, ExchangeId, MandateId, RecordPeriod, RequestCode, Retention, SubjectRef, Timestamp,
+    ConsentId, Digest, ExchangeId, MandateId, RecordPeriod, RequestCode, Retention, Siret, SubjectRef, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -75,9 +75,16 @@ pub struct Turn<'a> {
     writer: &'a mut Writer,
     now: Timestamp,
     step_bytes: usize,
+    /// The administrations whose ledger the step changed.
+    concerned: Vec<Siret>,
 }
 
 impl Turn<'_> {
+    /// The administrations whose ledger the step changed so far.
+    pub(crate) fn take_concerned(&mut self) -> Vec<Siret> {
+        std::mem::take(&mut self.concerned)
+    }
+
     /// The time of every entry of this step.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -171,6 +178,7 @@ impl Turn<'_> {
         let state = self.state.key_state(RecordPeriod::new(self.now, retention));
         let written = self.writer.write(index, (self.now, event.kind()), (retention, state), record)?;
         self.state.apply(index, self.now, retention, event)?;
+        self.concerned.extend(event.facts().consumer);
         Ok(written)
     }
 }

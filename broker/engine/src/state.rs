@@ -24,6 +24,7 @@ use crate::store::{Fold, StoreError};
 
 mod apply;
 mod consent_row;
+mod holds;
 mod keys;
 mod ledger;
 mod listing;
@@ -34,6 +35,7 @@ mod stamp;
 mod tables;
 
 use consent_row::SharedTerms;
+pub(crate) use holds::HeldBack;
 pub(crate) use keys::BY_PERSON;
 pub use ledger::LedgerConsent;
 pub(crate) use ledger::{Trace, Wanted};
@@ -46,7 +48,7 @@ use stamp::Stamp;
 
 /// Which keys and rows this code reads. Another layout in a fold means that it is rebuilt from the journal, so a change of
 /// [`keys`] or of a row takes a new number here.
-const LAYOUT: &[u8] = b"10";
+const LAYOUT: &[u8] = b"11";
 
 /// The rows that tie a fold to one history and one layout: the root of the tree at its position, and [`LAYOUT`].
 pub(crate) fn tie_rows(root: &Hash) -> [OwnChange; 2] {
@@ -405,6 +407,10 @@ impl State {
     pub(crate) fn folded(&mut self, position: u64) {
         self.rows.folded(position);
     }
+}
+
+fn malformed(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} in the fold is malformed"))
 }
 
 /// At least so long lies between two purges.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use unefois_connectors::files::{read_secret, read_trusted};
 use unefois_proto::v1::audit_service_client::AuditServiceClient;
 use unefois_proto::v1::citizen_service_client::CitizenServiceClient;
 use unefois_proto::v1::consent_service_client::ConsentServiceClient;
@@ -53,13 +54,12 @@ impl Profile {
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, ClientError> {
-        unefois_store::embedded::check_private(&self.private_key).map_err(ClientError::Profile)?;
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| ClientError::Profile(format!("{}: {error}", path.display())))
-        };
+        let fault = |path: &Path, problem: String| ClientError::Profile(format!("{}: {problem}", path.display()));
+        let read = |path: &Path| read_trusted(path, MAX_PEM_BYTES).map_err(|problem| fault(path, problem));
+        let key = read_secret(&self.private_key, MAX_PEM_BYTES).map_err(|problem| fault(&self.private_key, problem))?;
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read(&self.ca)?))
-            .identity(Identity::from_pem(read(&self.certificate)?, read(&self.private_key)?));
+            .identity(Identity::from_pem(read(&self.certificate)?, &*key));
         if let Some(name) = &self.server_name {
             tls = tls.domain_name(name);
         }
@@ -86,6 +86,8 @@ impl Profile {
     }
 }
 
+/// Largest file of certificates or of a key.
+const MAX_PEM_BYTES: usize = 1 << 20;
 /// Patience for TCP, and as much again for TLS.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 

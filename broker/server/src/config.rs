@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use unefois_audit::Policy;
+use unefois_connectors::files::{read_secret, read_trusted};
 use unefois_connectors::{ConnectorConfig, Guarded};
 use unefois_consent::id::{ConnectorName, WebhookName};
 use unefois_consent::registry::{Registry, RegistryFile};
@@ -227,8 +228,9 @@ impl ConfigError {
 impl Config {
     /// Reads and checks the file. Paths in it become absolute.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ConfigError::new(&path.display().to_string(), error))?;
+        let fault = |problem: String| ConfigError::new(&path.display().to_string(), problem);
+        let text = read_trusted(path, MAX_CONFIG_BYTES).map_err(fault)?;
+        let text = String::from_utf8(text).map_err(|_| fault("is not UTF-8".to_owned()))?;
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let base = std::path::absolute(&base).unwrap_or(base);
         let mut config: Self =
@@ -389,12 +391,32 @@ fn check_served(
     }
 }
 
+/// Largest configuration, and policy.
+const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Largest file of one key.
+const MAX_KEY_BYTES: usize = 16 << 10;
+
 /// Reads a registry file and checks its rules.
 pub fn read_registry(path: &Path) -> Result<RegistryFile, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let file: RegistryFile = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    Registry::from_file(file.clone()).map_err(|fault| format!("{}: {fault}", path.display()))?;
-    Ok(file)
+    read_versioned_registry(path).map(|(file, _)| file)
+}
+
+/// The same, and the version of the registry that the file was taken from, where it says so.
+pub fn read_versioned_registry(path: &Path) -> Result<(RegistryFile, Option<u64>), String> {
+    let fault = |problem: String| format!("{}: {problem}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let mut table: toml::Table = toml::from_str(&text).map_err(|error| fault(error.to_string()))?;
+    let (file, version) = match table.remove("version") {
+        // Read from the text, so that a fault has its line.
+        None => (toml::from_str::<RegistryFile>(&text), None),
+        Some(version) => {
+            let version = version.as_integer().and_then(|version| u64::try_from(version).ok());
+            (table.try_into(), Some(version.ok_or_else(|| fault("version: a whole number is expected".to_owned()))?))
+        }
+    };
+    let file = file.map_err(|error| fault(error.to_string()))?;
+    Registry::from_file(file.clone()).map_err(|problem| fault(problem.to_string()))?;
+    Ok((file, version))
 }
 
 /// Reads a policy file (C2SP tlog-policy).
@@ -406,7 +428,9 @@ pub fn read_policy(path: &Path) -> Result<Policy, String> {
 /// Reads the policy of this log. Its own key must be in it, and the witnesses that have an address must be enough.
 fn read_own_policy(path: &Path, signer: &Ed25519Signer) -> Result<Policy, ConfigError> {
     let fault = |problem: String| ConfigError::new("log.policy", problem);
-    let mut policy = read_policy(path).map_err(fault)?;
+    let text =
+        read_trusted(path, MAX_CONFIG_BYTES).map_err(|problem| fault(format!("{}: {problem}", path.display())))?;
+    let mut policy = Policy::parse(&text).map_err(|error| fault(format!("{}: {error}", path.display())))?;
     let key = signer.verifier_key();
     if policy.logs().is_empty() {
         policy = policy.with_log(key);
@@ -434,9 +458,7 @@ fn read_own_policy(path: &Path, signer: &Ed25519Signer) -> Result<Policy, Config
 /// configuration.
 pub(crate) fn read_key(key: &str, name: &str, path: &Path) -> Result<Ed25519Signer, ConfigError> {
     let fault = |problem: String| ConfigError::new(key, problem);
-    unefois_store::embedded::check_private(path).map_err(fault)?;
-    let pem = std::fs::read(path).map(zeroize::Zeroizing::new);
-    let pem = pem.map_err(|error| fault(format!("{}: {error}", path.display())))?;
+    let pem = read_secret(path, MAX_KEY_BYTES).map_err(|problem| fault(format!("{}: {problem}", path.display())))?;
     let private = rustls_pki_types::pem::PemObject::from_pem_slice(&pem);
     let private: rustls_pki_types::PrivatePkcs8KeyDer<'_> =
         private.map_err(|_| fault(format!("{} holds no private key in PKCS#8 PEM", path.display())))?;

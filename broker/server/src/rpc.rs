@@ -19,10 +19,12 @@ mod exchange;
 pub mod gate;
 mod registry;
 pub mod status;
+mod timely;
 
 pub use audit::Audit;
 pub use citizen::Citizens;
 pub use consent::Consents;
+pub(crate) use consent::Watches;
 pub(crate) use consent::wire_change;
 pub use exchange::Exchange;
 pub use registry::RegistryRpc;

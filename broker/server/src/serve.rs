@@ -13,6 +13,9 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
+use unefois_consent::Registry;
+use unefois_consent::registry::RegistryFile;
+use unefois_engine::registry::RegistryView;
 use unefois_engine::store::{Fold, HeadFile, Journal, RecordKeys};
 use unefois_engine::{Clock, Engine, EngineError, EngineParts};
 use unefois_proto::v1::audit_service_server::AuditServiceServer;
@@ -27,8 +30,10 @@ use crate::config::{ConfigError, Loaded, ServerConfig};
 use crate::cosigning::Cosigning;
 use crate::http::{self, Readiness};
 use crate::rpc::gate::GateLayer;
-use crate::rpc::{Audit, Citizens, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, access};
-use crate::tls::{Bounds, accept};
+use crate::rpc::{
+    Audit, Citizens, Consents, Exchange, MAX_MESSAGE_BYTES, MAX_QUESTION_BYTES, RegistryRpc, Watches, access,
+};
+use crate::tls::{Bounds, IsEnrolled, accept};
 use crate::webhook::Webhooks;
 
 /// Why a broker does not run.
@@ -131,6 +136,9 @@ struct People {
     stopped: watch::Receiver<bool>,
 }
 
+/// Largest message to the services that need no enrolment.
+const MAX_PROBE_BYTES: usize = 4 << 10;
+
 /// The gRPC services behind the gate.
 fn services(
     engine: &Arc<Engine>,
@@ -145,6 +153,7 @@ fn services(
         portal: config.portal_url.clone(),
         webhooks: people.webhooks,
         stopped: people.stopped,
+        watches: Watches::default(),
     });
     let citizens = CitizenServiceServer::new(Citizens { engine: Arc::clone(engine), providers: people.providers });
     let registry = RegistryServiceServer::new(RegistryRpc(Arc::clone(engine)));
@@ -155,14 +164,27 @@ fn services(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_connection_window_size(1 << 20)
         .layer(GateLayer::new(Arc::clone(engine), config.max_deadline()))
-        .add_service(health)
-        .add_service(reflection()?)
-        .add_service(reflection_v1alpha()?)
+        .add_service(health.max_decoding_message_size(MAX_PROBE_BYTES))
+        .add_service(reflection()?.max_decoding_message_size(MAX_PROBE_BYTES))
+        .add_service(reflection_v1alpha()?.max_decoding_message_size(MAX_PROBE_BYTES))
         .add_service(exchanges.max_decoding_message_size(MAX_QUESTION_BYTES))
         .add_service(consents.max_decoding_message_size(MAX_QUESTION_BYTES))
         .add_service(citizens.max_decoding_message_size(MAX_QUESTION_BYTES))
         .add_service(registry.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(audit))
+}
+
+/// The file of the first registry is not read after the first start; an operator who edits it should learn that.
+fn tell_another_registry(in_force: &RegistryView, bootstrap: RegistryFile) {
+    let changes = Registry::from_file(bootstrap).map_or(0, |bootstrap| in_force.registry.changes_to(&bootstrap).len());
+    if changes > 0 {
+        tracing::warn!(
+            version = in_force.version,
+            changes,
+            "the file registry.bootstrap differs from the registry in force and counts for an empty log only; apply it with `unefois \
+             registry apply`, or replace it with `unefois registry show`"
+        );
+    }
 }
 
 impl Broker {
@@ -180,10 +202,12 @@ impl Broker {
             connector.start();
         }
         let Stores { journal, fold, keys, head } = stores;
+        let bootstrap = registry.clone();
         let parts =
             EngineParts { journal, fold, keys, head, signer, clock, sources: connectors, first_registry: registry };
         let clock = Arc::clone(&parts.clock);
         let engine = Arc::new(Engine::open(parts, progress).await?);
+        tell_another_registry(&engine.registry(), bootstrap);
         let cosigning = match policy {
             None => None,
             Some(policy) => Some(Cosigning::open(Arc::clone(&engine), policy, &config, clock).await?),
@@ -199,8 +223,10 @@ impl Broker {
         let server = services(&engine, &config.server, verifier_key, people, health)?;
         let bounds =
             Bounds { connections: config.server.max_connections, per_key: config.server.max_connections_per_key };
+        let registry = Arc::clone(&engine);
+        let is_enrolled: IsEnrolled = Arc::new(move |key| registry.registry().registry.holder(key).is_some());
         let mut helpers = vec![
-            tokio::spawn(accept(listener, Arc::clone(&tls), bounds, accepted)),
+            tokio::spawn(accept(listener, Arc::clone(&tls), (bounds, is_enrolled), accepted)),
             tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(config.tls.reload_ms))),
             tokio::spawn(purge(Arc::clone(&engine))),
             tokio::spawn(tell_health(health_reporter, Arc::clone(&engine))),

@@ -13,17 +13,21 @@ use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::CertificateRevocationListDer;
+use unefois_connectors::files::FileStamp;
 
 use crate::config::ConfigError;
 
 mod gathered;
+mod handshakes;
 mod listener;
 mod peer;
+mod pem;
 
-pub use listener::{AcceptedStream, Bounds, accept};
+pub use listener::{AcceptedStream, Bounds, IsEnrolled, accept};
 pub use peer::{Peer, fingerprint};
+
+use pem::{read_certificates, read_crls, read_key};
 
 /// Where the certificates lie.
 #[derive(Debug, Clone)]
@@ -45,12 +49,7 @@ impl TlsFiles {
 
     /// What tells that a file was changed.
     fn stamp(&self) -> Stamp {
-        use std::os::unix::fs::MetadataExt;
-        let stamp = |path: &PathBuf| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-        };
-        self.all().map(stamp).collect()
+        self.all().map(|path| FileStamp::of(path)).collect()
     }
 }
 
@@ -73,8 +72,8 @@ pub struct TlsState {
     generation: AtomicU64,
 }
 
-/// Change time, size and inode of each file; `None` where it is not there.
-type Stamp = Vec<Option<(SystemTime, u64, u64)>>;
+/// Of each file; `None` where it is not there.
+type Stamp = Vec<Option<FileStamp>>;
 
 impl TlsState {
     /// Reads the files.
@@ -174,35 +173,4 @@ fn warn_of_an_expired_list(path: &Path, list: &CertificateRevocationListDer<'_>)
             "this revocation list is past its next update: every client of its CA is refused until a new one is there"
         );
     }
-}
-
-fn file_error(key: &str, path: &Path, problem: impl std::fmt::Display) -> ConfigError {
-    ConfigError::new(key, format!("{}: {problem}", path.display()))
-}
-
-fn read_certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = certificates.map_err(|error| file_error(key, path, error))?;
-    if certificates.is_empty() {
-        return Err(file_error(key, path, "holds no certificate in PEM"));
-    }
-    Ok(certificates)
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    unefois_store::embedded::check_private(path).map_err(|problem| ConfigError::new("tls.private_key", problem))?;
-    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("tls.private_key", path, error))
-}
-
-fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| file_error("tls.crl", path, error))?;
-    if !bytes.starts_with(b"-----") {
-        return Ok(vec![bytes.into()]);
-    }
-    let crls: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-    let crls = crls.map_err(|error| file_error("tls.crl", path, error))?;
-    if crls.is_empty() {
-        return Err(file_error("tls.crl", path, "holds no revocation list"));
-    }
-    Ok(crls)
 }

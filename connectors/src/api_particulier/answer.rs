@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use unefois_consent::{AttributeId, Outcome, OutcomeCode};
+use unefois_consent::{AttributeId, Outcome, OutcomeCode, json};
 
 use super::table::{AttributeRow, DatasetRow};
 use crate::SourceFault;
 
 /// A question with the same parameters is in progress at the API.
 const IN_PROGRESS: &str = "00015";
-/// The parameters given do not make an identity.
-const NOT_IDENTIFIED: [&str; 2] = ["00355", "00366"];
+/// The parameters given do not make an identity: a part of it is missing, or not of the form that the API takes.
+const NOT_IDENTIFIED: [&str; 18] = [
+    "00355", "00361", "00362", "00363", "00364", "00365", "00366", "00367", "00400", "00420", "00421", "00422",
+    "00423", "00424", "00425", "00426", "00427", "00428",
+];
 /// A filter has a form or a value that the API does not take: years, months, INE, identifier, school, vehicle.
 const FILTER_REFUSED: [&str; 18] = [
     "00305", "00307", "00315", "00353", "00354", "00356", "00360", "00368", "00380", "00410", "00411", "00412",
@@ -68,7 +71,7 @@ pub(super) enum Verdict {
 pub(super) struct Received {
     pub(super) status: u16,
     pub(super) is_json: bool,
-    /// `Retry-After` in seconds (RFC 9110 10.2.3).
+    /// `Retry-After` (RFC 9110 10.2.3), as a time from now.
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Result<Vec<u8>, SourceFault>,
 }
@@ -121,8 +124,8 @@ fn data(received: Received) -> Result<Verdict, SourceFault> {
     if !received.is_json {
         return Err(SourceFault::Untrusted("the answer is not application/json"));
     }
-    let body: Body = serde_json::from_slice(&body)
-        .map_err(|_| SourceFault::Untrusted("the answer is no JSON with an object data"))?;
+    let body: Body =
+        json::read_as(&body).map_err(|_| SourceFault::Untrusted("the answer is no JSON with an object data"))?;
     let matching = body.meta.and_then(|meta| meta.identity_matching);
     if matching.is_some_and(|matching| matching.overall_match == Some(false)) {
         // The API compared the person of the token with the one in the answer, and they are two.
@@ -187,7 +190,7 @@ fn refused(received: Received) -> Verdict {
 }
 
 fn first_error(received: Received) -> Option<ApiError> {
-    let errors: Errors = serde_json::from_slice(&received.body.ok()?).ok()?;
+    let errors: Errors = json::read_as(&received.body.ok()?).ok()?;
     errors.errors.into_iter().next()
 }
 

@@ -1,6 +1,6 @@
 //! One GET of API Particulier.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Url};
@@ -38,6 +38,27 @@ pub(super) async fn get(client: &Client, request: Request<'_>, max_bytes: usize)
     Ok(Said { status, verdict: answer::judge(received), reference, may_keep })
 }
 
+/// Seconds, or a date (RFC 9110 10.2.3); one that is past is no pause.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_named_in_seconds_or_by_its_end() {
+        let of = |text: &str| retry_after(&[(RETRY_AFTER, text.parse().unwrap())].into_iter().collect());
+        assert_eq!(of("30"), Some(Duration::from_secs(30)));
+        let in_a_minute = of(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60))).unwrap();
+        assert!((58..=60).contains(&in_a_minute.as_secs()), "{in_a_minute:?}");
+        assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(of("soon"), None);
+    }
 }

@@ -3,7 +3,9 @@
 //! The query names the person, so a URL made here is never logged and never part of an error.
 
 use reqwest::Url;
+use unefois_consent::identity::{Name, Sex};
 use unefois_consent::{DatasetId, Filter, Malformed, PivotIdentity};
+use unicode_normalization::UnicodeNormalization;
 
 use super::table::{DatasetRow, IdentityParts, Modality, Route};
 use crate::{Fetch, SourceFault};
@@ -38,7 +40,7 @@ pub(super) fn check(row: &DatasetRow, id: &DatasetId, filter: &Filter, has_token
 /// The route by which this fetch can say who the person is and get all that is asked; none where no route can.
 pub(super) fn route(row: &DatasetRow, fetch: &Fetch<'_>) -> Option<&'static Route> {
     let can_say = |route: &Route| match route.modality {
-        Modality::Identity(parts) => !parts.whole_birth_date || fetch.identity.birth_date.day().is_some(),
+        Modality::Identity(parts) => identity(fetch.identity, parts).is_some(),
         Modality::FranceConnect => fetch.access_token.is_some(),
         Modality::Number(filter) => fetch.dataset.filter.contains_key(filter),
     };
@@ -54,7 +56,9 @@ pub(super) fn url(base: &Url, row: &DatasetRow, route: &Route, fetch: &Fetch<'_>
     query.append_pair("recipient", fetch.permit.recipient().as_str());
     match route.modality {
         Modality::Identity(parts) => {
-            for (name, value) in identity(fetch.identity, parts) {
+            let said =
+                identity(fetch.identity, parts).ok_or(SourceFault::Untrusted("the API takes no such identity"))?;
+            for (name, value) in said {
                 query.append_pair(name, &value);
             }
         }
@@ -72,14 +76,17 @@ pub(super) fn url(base: &Url, row: &DatasetRow, route: &Route, fetch: &Fetch<'_>
     Ok(url)
 }
 
-/// The person in the API's parameters and in the person's own spelling. What is not known, or not taken, is not sent.
-fn identity(person: &PivotIdentity, parts: IdentityParts) -> Vec<(&'static str, String)> {
-    let mut query = vec![("nomNaissance", person.birth_name.as_str().to_owned())];
-    if let Some(name) = person.usage_name.as_ref().filter(|_| parts.usage_name) {
-        query.push(("nomUsage", name.as_str().to_owned()));
+/// The person in the API's parameters, as its validators take them; none where they do not take this person. What is not known, or
+/// not taken, is not sent.
+fn identity(person: &PivotIdentity, parts: IdentityParts) -> Option<Vec<(&'static str, String)>> {
+    if (parts.whole_birth_date && person.birth_date.day().is_none()) || (parts.sex && person.sex == Sex::Other) {
+        return None;
     }
+    let mut query = vec![("nomNaissance", spelled(&person.birth_name)?)];
+    let usage_name = person.usage_name.as_ref().filter(|_| parts.usage_name);
+    query.extend(usage_name.and_then(spelled).map(|name| ("nomUsage", name)));
     for name in person.given_names.iter().take(parts.most_given_names) {
-        query.push(("prenoms[]", name.as_str().to_owned()));
+        query.push(("prenoms[]", spelled(name)?));
     }
     let date = person.birth_date;
     let date = [
@@ -94,8 +101,48 @@ fn identity(person: &PivotIdentity, parts: IdentityParts) -> Vec<(&'static str, 
     if parts.country {
         query.push(("codeCogInseePaysNaissance", person.birth_country.as_str().to_owned()));
     }
-    if let Some(commune) = person.birth_commune.as_ref().filter(|_| parts.commune) {
+    if let Some(commune) = person.french_commune().filter(|_| parts.commune) {
         query.push(("codeCogInseeCommuneNaissance", commune.as_str().to_owned()));
     }
-    query
+    Some(query)
+}
+
+/// A name in the signs that the API takes: letters of ISO 8859-1, composed, with spaces, hyphens and straight apostrophes. Another
+/// Latin letter goes without its marks, as the civil register writes it; none where there is any other sign.
+fn spelled(name: &Name) -> Option<String> {
+    let mut text = String::new();
+    for c in name.as_str().nfc() {
+        match c {
+            'a'..='z' | 'A'..='Z' | 'À'..='Ö' | 'Ø'..='ö' | 'ø'..='ÿ' | ' ' | '-' | '\'' => text.push(c),
+            '’' | '‘' | '\u{2bc}' | '\u{2bb}' => text.push('\''),
+            'œ' => text.push_str("oe"),
+            'Œ' => text.push_str("OE"),
+            c => {
+                let plain = c.nfd().next().filter(char::is_ascii_alphabetic)?;
+                text.push(plain);
+            }
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spelled_in_the_signs_that_the_api_takes() {
+        for (name, taken) in [
+            ("Lefe\u{300}vre-d’Œuvre", Some("Lefèvre-d'OEuvre")),
+            ("L'HAŸ", Some("L'HAY")),
+            ("Kerc\u{2bc}hoat", Some("Kerc'hoat")),
+            ("Žižek Ångström", Some("Zizek Ångström")),
+            ("Ørsted ÿ", Some("Ørsted ÿ")),
+            ("Łukasz", None),
+            ("王", None),
+            ("Saint.Clair", None),
+        ] {
+            assert_eq!(spelled(&name.parse().unwrap()).as_deref(), taken, "{name}");
+        }
+    }
 }

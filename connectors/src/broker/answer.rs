@@ -12,7 +12,7 @@ use unefois_consent::{
 };
 use unefois_proto::exchange::status;
 use unefois_proto::v1;
-use unefois_proto::value::to_json;
+use unefois_proto::value::exact;
 
 use super::question::named;
 use super::{BrokerConfig, kept};
@@ -82,7 +82,7 @@ impl Expected<'_> {
             return Err(SourceFault::Untrusted("the broker answered other attributes than were asked"));
         }
         match (status(said).map_err(|_| MALFORMED)?, &said.value) {
-            (OutcomeCode::Found, Some(value)) => Ok(Outcome::Found(to_json(value))),
+            (OutcomeCode::Found, Some(value)) => Ok(Outcome::Found(exact(value).ok_or(MALFORMED)?)),
             (OutcomeCode::Found | OutcomeCode::Withheld, _) | (_, Some(_)) => Err(MALFORMED),
             (code, None) => Ok(Outcome::Missing(code)),
         }
@@ -104,7 +104,7 @@ impl Expected<'_> {
         if !self.keys.iter().any(|key| receipt.verify(key).is_ok()) {
             return Err(SourceFault::Untrusted("the receipt is not one of its log: check log_key"));
         }
-        let record: Record = serde_json::from_str(&receipt.record)
+        let record: Record = unefois_consent::json::read_as(receipt.record.as_bytes())
             .map_err(|_| SourceFault::Untrusted("the receipt is of no answer, or of a version that is not known"))?;
         let answered = record.answered;
         if Event::kind_name(receipt.kind) != "answered" || !self.is_of(&answered, said, outcomes) {

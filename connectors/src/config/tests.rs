@@ -41,7 +41,7 @@ fn limits_have_defaults_and_the_configurations_words() {
 fn unknown_keys_types_and_formats_are_refused() {
     for (config, named) in [
         (with(&api(), "tokenfile", json!("x")), "tokenfile"),
-        (with(&file(), "columns", json!(["x"])), "columns"),
+        (with(&file(), "colonnes", json!(["x"])), "colonnes"),
         (with(&file(), "token_file", json!("x")), "token_file"),
         (with(&api(), "limits", json!({"timeout": 5})), "timeout"),
         (with(&api(), "limits", json!({"timeout_ms": -5})), "-5"),
@@ -65,8 +65,10 @@ fn a_wrong_value_is_refused_by_its_key() {
         (with(&file(), "limits", json!({"breaker_pause_ms": 0})), "limits.breaker_pause_ms"),
         (with(&api(), "token_file", Value::Null), "token_file"),
         (with(&api(), "token_env", json!("TOKEN")), "token_file"),
-        (with(&file(), "integers", json!(["Valeur"])), "integers"),
-        (with(&file(), "integers", json!(["a.b"])), "integers"),
+        (with(&file(), "types", json!({"Valeur": "text"})), "types"),
+        (with(&file(), "types", json!({"valeur": "list"})), "types"),
+        (with(&file(), "columns", json!({"A": "valeur", "B": "valeur"})), "columns"),
+        (with(&file(), "types", json!({"a.b": "text"})), "types"),
     ] {
         let error = parse(config).unwrap().validate().unwrap_err();
         assert!(error.to_string().starts_with(&format!("{key}: ")), "{error}");

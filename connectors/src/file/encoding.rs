@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Encoding;
+use super::strict::Lines;
 
 /// Bytes that are control characters in ISO-8859-15 and letters in Windows-1252: `œ` is one of them.
 const C1: std::ops::RangeInclusive<u8> = 0x80..=0x9f;
@@ -19,8 +20,16 @@ impl Encoding {
             Self::Latin9 => (encoding_rs::ISO_8859_15, |byte| C1.contains(&byte)),
             Self::Windows1252 => (encoding_rs::WINDOWS_1252, |byte| UNUSED.contains(&byte)),
         };
+        // Text of another encoding is next to never well-formed UTF-8: every accented letter would need its own like.
+        if !bytes.is_ascii() && std::str::from_utf8(bytes).is_ok() {
+            return Err("the file is in UTF-8; leave the key encoding out".to_owned());
+        }
         if let Some(place) = bytes.iter().position(|&byte| is_unused(byte)) {
-            let line = 1 + bytes.iter().take(place).filter(|byte| **byte == b'\n').count();
+            let line = {
+                let mut lines = Lines::default();
+                bytes.iter().take(place).for_each(|byte| lines.see(*byte));
+                lines.number
+            };
             let other = if self == Self::Latin9 { "windows-1252" } else { "another one" };
             return Err(format!("line {line}: a byte that the encoding does not use; the file may be in {other}"));
         }

@@ -1,6 +1,7 @@
 //! JSON Lines: one object a line; empty lines are skipped.
 
 use serde_json::{Map, Value};
+use unefois_consent::json;
 
 use super::person::{COLUMNS, PersonCells};
 use super::table::Table;
@@ -17,13 +18,16 @@ pub(super) fn read(content: &[u8], table: &mut Table) -> Result<(), String> {
 
 fn read_line(line: &[u8], table: &mut Table) -> Result<(), String> {
     // The parser's own text may quote the line.
-    let mut object: Map<String, Value> = serde_json::from_slice(line).map_err(|_| "is not a JSON object".to_owned())?;
+    let read = json::read(line);
+    let Ok(Value::Object(mut object)) = read else {
+        return Err("is not one JSON object with each member once".to_owned());
+    };
     let key = person(&object)?.key().map_err(|malformed| malformed.to_string())?;
     object.retain(|name, _| !COLUMNS.contains(&name.as_str()));
     let mut values = Vec::new();
     for (name, value) in object {
-        if table.is_integer(&name) && !(value.is_null() || value.is_i64() || value.is_u64()) {
-            return Err("an integer is expected".to_owned());
+        if table.settings().types.get(&name).is_some_and(|of| !of.admits(&value)) {
+            return Err(format!("{name} has another type than the key types says"));
         }
         let column = table.add_column(&name)?;
         if values.len() <= column {

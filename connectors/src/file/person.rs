@@ -1,6 +1,6 @@
 //! The identity columns of one line.
 
-use unefois_consent::identity::{CogCode, MAX_GIVEN_NAMES, Name, Sex};
+use unefois_consent::identity::{CogCode, MAX_GIVEN_NAMES, Name};
 use unefois_consent::{Digest, Malformed, PivotIdentity};
 
 /// The columns that say who the person is; the last may be absent.
@@ -42,11 +42,7 @@ impl PersonCells<'_> {
             usage_name: None,
             given_names: given,
             birth_date: self.birth_date.parse().map_err(within("birth_date"))?,
-            sex: match self.sex {
-                "F" => Sex::Female,
-                "M" => Sex::Male,
-                _ => return Err(Malformed::new("sex", "F or M")),
-            },
+            sex: self.sex.parse().map_err(within("sex"))?,
             birth_country: CogCode::country(self.birth_country).map_err(within("birth_country"))?,
             birth_commune: commune.transpose().map_err(within("birth_commune"))?,
         };

@@ -1,14 +1,16 @@
 //! The content of a file, by person.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
 use unefois_consent::{DatasetId, PivotIdentity};
 
+use super::cells::DateFormat;
 use super::person::PersonKey;
 use super::{Encoding, FileFormat};
+use crate::ValueType;
 
 /// A file is held in memory: a town of a million declarations fits.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -19,7 +21,17 @@ pub(super) struct Settings {
     pub(super) format: FileFormat,
     pub(super) encoding: Encoding,
     pub(super) dataset: DatasetId,
-    pub(super) integers: Vec<String>,
+    pub(super) types: BTreeMap<String, ValueType>,
+    pub(super) columns: BTreeMap<String, String>,
+    pub(super) date_format: DateFormat,
+    pub(super) decimal_comma: bool,
+}
+
+impl Settings {
+    /// Of an attribute.
+    pub(super) fn type_of(&self, name: &str) -> ValueType {
+        self.types.get(name).copied().unwrap_or(ValueType::Text)
+    }
 }
 
 /// Attributes and lines. Its Debug shows neither.
@@ -56,8 +68,8 @@ impl Table {
             FileFormat::Csv => super::csv_lines::read(&content, &mut table)?,
             FileFormat::Jsonl => super::json_lines::read(&content, &mut table)?,
         }
-        if let Some(name) = settings.integers.iter().find(|name| table.column(name).is_none()) {
-            return Err(format!("has no column {name}, which the key integers names"));
+        if let Some(name) = settings.types.keys().find(|name| table.column(name).is_none()) {
+            return Err(format!("has no column {name}, which the key types names"));
         }
         Ok(table)
     }
@@ -91,10 +103,6 @@ impl Table {
         let column = self.columns.len();
         self.columns.insert(name.to_owned(), column);
         Ok(column)
-    }
-
-    pub(super) fn is_integer(&self, name: &str) -> bool {
-        self.settings.integers.iter().any(|i| i == name)
     }
 
     pub(super) fn add_line(&mut self, person: PersonKey, values: Vec<Value>) {

@@ -14,7 +14,7 @@ const HEADER: &str = "birth_name;given_names;birth_date;sex;birth_country;birth_
 const PERSON: &str = "Lefèvre-d'Œuvre;Gérôme Jean-Philippe;1982-12-07;F;99100;08480";
 
 fn config(format: &str) -> FileConfig {
-    let config = json!({"path": "data", "format": format, "dataset": DATASET, "integers": ["quotient"]});
+    let config = json!({"path": "data", "format": format, "dataset": DATASET, "types": {"quotient": "integer"}});
     serde_json::from_value(config).unwrap()
 }
 
@@ -101,6 +101,64 @@ async fn a_spreadsheets_file_is_read() {
 }
 
 #[tokio::test]
+async fn lines_are_named_as_an_editor_counts_them() {
+    for (end, line) in [("\n", 4), ("\r\n", 4), ("\r", 4)] {
+        let content = [HEADER, "", &format!("{PERSON};700;CM2"), &format!("{PERSON};x;CM2"), ""].join(end);
+        let said = open("csv", content).unwrap_err().to_string();
+        assert!(said.contains(&format!("line {line}: an integer")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_spreadsheet_leaves_beside_and_below_a_table_is_passed_over() {
+    let content = format!("{HEADER};;;\n{PERSON};700;CM2;;;\n;;;;;;;;;;\n ; ;;;;;;;;;\n");
+    let connector = open("csv", content).unwrap();
+    assert_eq!(ask(&connector, person()).await, found([json!("CM2"), json!(700)]));
+    let said = open("csv", format!("{HEADER};;\n{PERSON};700;CM2;Secret;\n")).unwrap_err().to_string();
+    assert!(said.contains("line 2: a cell in a column without a name") && !said.contains("Secret"), "{said}");
+    let said = open("csv", "birth_name;;given_names\n").unwrap_err().to_string();
+    assert!(said.contains("line 1: "), "{said}");
+}
+
+#[tokio::test]
+async fn the_export_of_a_town_hall_is_read_as_its_configuration_says() {
+    let config: FileConfig = serde_json::from_value(json!({
+        "path": "data", "format": "csv", "dataset": DATASET, "encoding": "windows-1252",
+        "columns": {
+            "Nom de naissance": "birth_name", "Prénoms": "given_names", "Né le": "birth_date", "Sexe": "sex",
+            "Pays": "birth_country", "Commune": "birth_commune", "Q.F.": "quotient", "Inscrit": "classe",
+        },
+        "types": {"quotient": "number", "classe": "boolean"},
+        "date_format": "dd/mm/yyyy", "decimal_comma": true,
+    }))
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let export = |line: &str| {
+        let text = format!("N°;Nom de naissance;Prénoms;Né le;Sexe;Pays;Commune;Q.F.;Inscrit;Remarque\r\n{line}\r\n");
+        write(&dir, encoding_rs::WINDOWS_1252.encode(&text).0);
+        FileConnector::open(&config, dir.path())
+    };
+    let given = "1;Lefèvre-d'Œuvre;Gérôme Jean-Philippe;07/12/1982;F;99100;08480;812,35;Oui;x";
+    assert_eq!(ask(&export(given).unwrap(), person()).await, found([json!(true), json!(812.35)]));
+    let whole = given.replace("812,35", "0742,0").replace("Oui", "non");
+    assert_eq!(ask(&export(&whole).unwrap(), person()).await, found([json!(false), json!(742)]));
+    for (from, to, rule) in [
+        ("07/12/1982", "1982-12-07", "line 2: birth_date: dd/mm/yyyy"),
+        ("07/12/1982", "32/12/1982", "line 2: birth_date: "),
+        ("812,35", "812.35", "line 2: a number"),
+        ("812,35", "1234567890123456,7", "line 2: a number of at most 15 digits"),
+        ("Oui", "peut-être", "line 2: oui, vrai"),
+    ] {
+        let said = export(&given.replace(from, to)).unwrap_err().to_string();
+        assert!(said.contains(rule), "{to}: {said}");
+    }
+    let utf8 = config.clone();
+    write(&dir, "Nom de naissance;Prénoms\n");
+    let said = FileConnector::open(&utf8, dir.path()).unwrap_err().to_string();
+    assert!(said.contains("the file is in UTF-8"), "{said}");
+}
+
+#[tokio::test]
 async fn columns_may_come_in_any_order_and_the_commune_may_be_absent() {
     let content = "classe;sex;birth_country;quotient;birth_name;birth_date;given_names\nCM1;F;99216;3;Li;;Na\n";
     let connector = open("csv", content).unwrap();
@@ -133,7 +191,9 @@ fn a_malformed_line_refuses_the_file_by_its_number_and_never_by_its_content() {
     for (line, rule) in [
         ("Secret;A;1982-13-01;F;99100;08480;1;x", "line 3: birth_date: "),
         ("Secret;A;27/12/1982;F;99100;08480;1;x", "line 3: birth_date: "),
-        ("Secret;A;;X;99100;08480;1;x", "line 3: sex: F or M"),
+        ("Secret;A;;Y;99100;08480;1;x", "line 3: sex: F, M or X"),
+        ("Secret;A;;F;99100;08480;1;\"x", "line 3: a cell in quotes"),
+        ("Secret;A;;F;99100;08480;1;x\"", "line 3: a quote within a cell"),
         ("Secret;;;F;99100;08480;1;x", "line 3: given_names: "),
         ("Secret\u{1};A;;F;99100;08480;1;x", "line 3: birth_name: "),
         ("Secret;A;;F;FR;08480;1;x", "line 3: birth_country: "),
@@ -153,14 +213,15 @@ fn a_malformed_line_refuses_the_file_by_its_number_and_never_by_its_content() {
         )
     };
     for (line, rule) in [
-        ("{\"Secret\": ", "line 3: is not a JSON object"),
-        ("[\"Secret\"]", "line 3: is not a JSON object"),
+        ("{\"Secret\": ", "line 3: is not one JSON object"),
+        ("{\"Secret\": 1, \"Secret\": 2}", "line 3: is not one JSON object"),
+        ("[\"Secret\"]", "line 3: is not one JSON object"),
         ("{\"birth_name\": 12}", "line 3: birth_name: a text is expected"),
         ("{\"given_names\": [12]}", "line 3: given_names: a list of texts"),
         ("{\"birth_name\": \"Secret\"}", "line 3: given_names: "),
         (
             r#"{"birth_name":"Secret","given_names":"B","sex":"F","birth_country":"99100","quotient":"1"}"#,
-            "line 3: an integer",
+            "line 3: quotient has another type",
         ),
         (
             r#"{"birth_name":"Secret","given_names":"B","sex":"F","birth_country":"99100","a.b":"1"}"#,
@@ -238,7 +299,7 @@ async fn a_file_of_an_older_application_is_read_in_its_encoding() {
     let open = |encoding: &str, bytes: Vec<u8>| {
         let dir = tempfile::tempdir().unwrap();
         write(&dir, bytes);
-        let config = json!({"path": "data", "format": "csv", "dataset": DATASET, "integers": ["quotient"], "encoding": encoding});
+        let config = json!({"path": "data", "format": "csv", "dataset": DATASET, "types": {"quotient": "integer"}, "encoding": encoding});
         FileConnector::open(&serde_json::from_value(config).unwrap(), dir.path()).map_err(|error| error.to_string())
     };
     for (encoding, oe) in [("iso-8859-15", 0xbc), ("windows-1252", 0x8c)] {

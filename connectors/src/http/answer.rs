@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use unefois_consent::{AttributeId, Outcome, OutcomeCode};
+use unefois_consent::{AttributeId, Outcome, OutcomeCode, json};
 
 use super::settings::{Place, Prepared};
 use crate::SourceFault;
@@ -30,7 +30,7 @@ pub(super) fn outcomes(
         return Err(SourceFault::Untrusted("the source redirects"));
     }
     let status = received.status;
-    let body = json(received);
+    let body = body_of(received);
     let all_are = |code| asked.iter().map(|attribute| (attribute.clone(), Outcome::Missing(code))).collect();
     match verdict(dataset, status, body.as_ref().ok().and_then(Option::as_ref)) {
         OutcomeCode::Found => {
@@ -62,7 +62,7 @@ pub(super) fn outcomes(
 }
 
 /// The body, none where it is empty.
-fn json(received: Received) -> Result<Option<Value>, SourceFault> {
+fn body_of(received: Received) -> Result<Option<Value>, SourceFault> {
     let body = received.body?;
     if body.is_empty() {
         return Ok(None);
@@ -70,7 +70,7 @@ fn json(received: Received) -> Result<Option<Value>, SourceFault> {
     if !received.is_json {
         return Err(SourceFault::Untrusted("the answer is not application/json"));
     }
-    serde_json::from_slice(&body).map(Some).map_err(|_| SourceFault::Untrusted("the answer is no JSON"))
+    json::read(&body).map(Some).map_err(|_| SourceFault::Untrusted("the answer is no JSON"))
 }
 
 /// What status and error code say together. A code that the configuration does not have is never taken for good, and a

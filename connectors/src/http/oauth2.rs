@@ -51,7 +51,18 @@ struct Granted {
 struct Answer {
     access_token: String,
     token_type: String,
+    /// Seconds; some servers write them as a text.
+    #[serde(default, deserialize_with = "seconds")]
     expires_in: Option<u64>,
+}
+
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let seconds = match Option::<serde_json::Value>::deserialize(deserializer)? {
+        None => return Ok(None),
+        Some(serde_json::Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_u64(),
+    };
+    seconds.map(Some).ok_or_else(|| serde::de::Error::custom("expires_in is no number of seconds"))
 }
 
 impl Oauth2 {

@@ -1,10 +1,10 @@
 //! From columns to values, by the type that the operator declared. A column of another type is a fault: the query casts it.
 
 use serde_json::Value;
-use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Column as _, Row, TypeInfo as _};
 
 use super::settings::SqlAttribute;
 use crate::SourceFault;
@@ -49,11 +49,12 @@ macro_rules! reader {
         $(#[$doc])*
         pub(super) fn $name(row: &$row, attribute: &SqlAttribute) -> Result<Value, SourceFault> {
             let column = &*attribute.column;
-            if row.try_column(column).is_err() {
-                return Err(NO_COLUMN);
-            }
+            let Ok(at) = row.try_column(column) else { return Err(NO_COLUMN) };
+            // MariaDB's FLOAT: as a double it would show digits that nobody wrote.
+            let is_single = at.type_info().name() == "FLOAT";
             let value = match attribute.value_type {
                 ValueType::Integer => read_as!(row, column, $($integer),+),
+                ValueType::Number if is_single => read_number!(row, column, f32),
                 ValueType::Number => {
                     read_number!(row, column, $($float),+).or_else(|| read_as!(row, column, $($integer),+))
                 }

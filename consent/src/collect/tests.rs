@@ -148,7 +148,7 @@ fn a_renewal_is_the_next_version_of_the_same_consent() {
     let current = good(&World::new().registry());
     let next =
         Consent { version: 2, previous: Some(current.version_digest()), language: Language::En, ..current.clone() };
-    assert!(renews(&current, &next, false));
+    assert!(renews(&current, &next, DecidedBy::Administration));
     let others: [fn(&mut Consent); 5] = [
         |c| c.version = 3,
         |c| c.previous = None,
@@ -159,14 +159,16 @@ fn a_renewal_is_the_next_version_of_the_same_consent() {
     for change in others {
         let mut other = next.clone();
         change(&mut other);
-        assert!(!renews(&current, &other, false));
+        assert!(!renews(&current, &other, DecidedBy::Administration));
     }
-    let withdrawn = Consent { status: ConsentStatus::Withdrawn { at: noon() }, ..current.clone() };
-    assert!(!renews(&withdrawn, &next, false), "who withdrew is asked anew");
-    for (by_person, renewable) in [(false, [true, false]), (true, [true, true])] {
-        for (only_they, may) in [false, true].into_iter().zip(renewable) {
-            let status = ConsentStatus::Paused { at: noon(), by_person: only_they };
-            assert_eq!(renews(&Consent { status, ..current.clone() }, &next, by_person), may);
+    let withdrawn =
+        Consent { status: ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration }, ..current.clone() };
+    assert!(!renews(&withdrawn, &next, DecidedBy::Person), "who withdrew is asked anew");
+    let under = DecidedBy::Representative { mandate: mandate().id };
+    for already in [DecidedBy::Administration, under, DecidedBy::Person] {
+        let paused = Consent { status: ConsentStatus::Paused { at: noon(), by: already }, ..current.clone() };
+        for by in [DecidedBy::Administration, under, DecidedBy::Person] {
+            assert_eq!(renews(&paused, &next, by), already.yields_to(by), "{already:?} {by:?}");
         }
     }
 }

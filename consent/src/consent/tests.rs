@@ -10,14 +10,14 @@ fn requested() -> Consent {
 
 /// A consent in each status.
 fn each() -> [(Consent, ConsentState); 7] {
-    let at = shifted(noon(), -10);
+    let (at, by) = (shifted(noon(), -10), DecidedBy::Administration);
     let with = |status| Consent { status, ..consent(1) };
     [
         (requested(), ConsentState::Requested),
         (with(ConsentStatus::Granted), ConsentState::Given),
-        (with(ConsentStatus::Refused { at }), ConsentState::Refused),
-        (with(ConsentStatus::Paused { at, by_person: false }), ConsentState::Paused),
-        (with(ConsentStatus::Withdrawn { at }), ConsentState::Withdrawn),
+        (with(ConsentStatus::Refused { at, by }), ConsentState::Refused),
+        (with(ConsentStatus::Paused { at, by }), ConsentState::Paused),
+        (with(ConsentStatus::Withdrawn { at, by }), ConsentState::Withdrawn),
         (with(ConsentStatus::Revoked { at }), ConsentState::Revoked),
         (with(ConsentStatus::Invalidated { at }), ConsentState::Invalidated),
     ]
@@ -55,7 +55,7 @@ fn a_decision_is_taken_from_the_states_that_allow_it_and_no_other() {
     for ((consent, state), (named, row)) in each().into_iter().zip(expected) {
         assert_eq!(state, named);
         let found = [Refuse, Pause, Resume, Withdraw, Revoke, Invalidate].map(|decision| {
-            match consent.decided(decision, false, noon()) {
+            match consent.decided(decision, DecidedBy::Administration, noon()) {
                 Ok(Some(_)) => "+",
                 Ok(None) => "=",
                 Err(_) => "-",
@@ -66,27 +66,61 @@ fn a_decision_is_taken_from_the_states_that_allow_it_and_no_other() {
 }
 
 #[test]
-fn what_a_person_paused_no_administration_resumes() {
-    let paused = |by_person| Consent { status: ConsentStatus::Paused { at: noon(), by_person }, ..consent(1) };
-    let later = shifted(noon(), 1);
-    assert_eq!(paused(false).decided(Decision::Resume, false, later), Ok(Some(ConsentStatus::Granted)));
-    assert_eq!(paused(true).decided(Decision::Resume, true, later), Ok(Some(ConsentStatus::Granted)));
-    assert!(paused(true).decided(Decision::Resume, false, later).is_err());
-    // The person makes a pause their own, and nobody takes that from them.
-    let own = ConsentStatus::Paused { at: later, by_person: true };
-    assert_eq!(paused(false).decided(Decision::Pause, true, later), Ok(Some(own)));
-    for by_person in [false, true] {
-        assert_eq!(paused(true).decided(Decision::Pause, by_person, later), Ok(None));
+fn what_a_proven_person_decided_that_person_undoes_and_makes_their_own() {
+    use DecidedBy::{Administration, Person, Representative};
+    let under = |byte| Representative { mandate: MandateId([byte; 16]) };
+    let (all, later) = ([Administration, under(1), under(2), Person], shifted(noon(), 1));
+    for already in all {
+        let with = |status| Consent { status, ..consent(1) };
+        let paused = with(ConsentStatus::Paused { at: noon(), by: already });
+        let withdrawn = with(ConsentStatus::Withdrawn { at: noon(), by: already });
+        let refused = with(ConsentStatus::Refused { at: noon(), by: already });
+        for by in all {
+            let resumed = paused.decided(Decision::Resume, by, later);
+            assert_eq!(
+                resumed.ok(),
+                already.yields_to(by).then_some(Some(ConsentStatus::Granted)),
+                "{already:?} {by:?}"
+            );
+            // Who withdraws asks for less, whoever paused.
+            let ended = paused.decided(Decision::Withdraw, by, later);
+            assert_eq!(ended, Ok(Some(ConsentStatus::Withdrawn { at: later, by })));
+            let takes_over = by.takes_over(already);
+            let own = |status| Ok(takes_over.then_some(status));
+            assert_eq!(paused.decided(Decision::Pause, by, later), own(ConsentStatus::Paused { at: later, by }));
+            let at = noon();
+            assert_eq!(withdrawn.decided(Decision::Withdraw, by, later), own(ConsentStatus::Withdrawn { at, by }));
+            assert_eq!(refused.decided(Decision::Refuse, by, later), own(ConsentStatus::Refused { at, by }));
+        }
     }
-    assert!(paused(true).decided(Decision::Withdraw, false, later).unwrap().is_some());
+}
+
+#[test]
+fn a_consent_is_asked_again_for_the_same_procedure_or_for_an_attribute_and_a_recipient_of_it() {
+    let held = consent(1);
+    let changed = |change: fn(&mut Consent)| {
+        let mut given = Consent { id: ConsentId([9; 16]), ..held.clone() };
+        change(&mut given);
+        (held.is_asked_again_by(&given), held.is_all_within(&given))
+    };
+    assert_eq!(changed(|_| {}), (true, true));
+    assert_eq!(changed(|c| c.attributes = [p("mesri.statut_etudiant.statut")].into()), (true, false));
+    assert_eq!(changed(|c| c.procedure = p("rentree")), (true, false));
+    assert_eq!(changed(|c| c.recipients = [c.consumer, p("12345678200010")].into()), (true, true));
+    assert_eq!(changed(|c| (c.procedure, c.recipients) = (p("rentree"), [p("12345678200010")].into())), (false, false));
+    let others =
+        |c: &mut Consent| (c.procedure, c.attributes) = (p("rentree"), [p("mesri.statut_etudiant.statut")].into());
+    assert_eq!(changed(others), (false, false));
+    assert_eq!(changed(|c| c.subject = SubjectRef([9; 16])), (false, false));
+    assert_eq!(changed(|c| c.consumer = p("12345678200010")), (false, false));
 }
 
 #[test]
 fn what_is_late_cannot_be_refused_or_paused_but_can_be_withdrawn() {
-    assert!(requested().decided(Decision::Refuse, false, shifted(noon(), 500)).is_err());
+    assert!(requested().decided(Decision::Refuse, DecidedBy::Person, shifted(noon(), 500)).is_err());
     let late = shifted(noon(), 1_000);
-    assert!(consent(1).decided(Decision::Pause, false, late).is_err());
-    assert!(consent(1).decided(Decision::Withdraw, false, late).unwrap().is_some());
+    assert!(consent(1).decided(Decision::Pause, DecidedBy::Person, late).is_err());
+    assert!(consent(1).decided(Decision::Withdraw, DecidedBy::Person, late).unwrap().is_some());
 }
 
 #[test]
@@ -127,7 +161,7 @@ fn the_digest_of_a_version_does_not_change_with_its_uses_and_its_end() {
     let given = consent(1);
     let mut used = given.clone();
     used.count_use(noon());
-    used.status = ConsentStatus::Withdrawn { at: noon() };
+    used.status = ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Person };
     assert_eq!(used.version_digest(), given.version_digest());
     assert_ne!(Consent { version: 2, ..given.clone() }.version_digest(), given.version_digest());
 }

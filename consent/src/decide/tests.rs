@@ -2,7 +2,7 @@ use super::*;
 use crate::consent::DataPeriod;
 use crate::frequency::WindowUses;
 use crate::testing::{DAY_MS, EXCHANGE, PERSON, TOWN, World, consent, mandate, noon, notice, p, shifted};
-use crate::{ConsentStatus, ConsentUse, Frequency, Grantor, Ground, NoticeShown, TimeUnit};
+use crate::{ConsentStatus, ConsentUse, DecidedBy, Frequency, Grantor, Ground, NoticeShown, TimeUnit};
 
 mod consents;
 mod edges;
@@ -43,9 +43,11 @@ const WAYS: [Way; 42] = [
     (Reason::ConsentPending, |w| {
         in_status(w, ConsentStatus::Requested { answer_by: shifted(noon(), 500), code: p("4F7K-92QX") });
     }),
-    (Reason::ConsentRefused, |w| in_status(w, ConsentStatus::Refused { at: noon() })),
-    (Reason::ConsentPaused, |w| in_status(w, ConsentStatus::Paused { at: noon(), by_person: false })),
-    (Reason::ConsentWithdrawn, |w| in_status(w, ConsentStatus::Withdrawn { at: noon() })),
+    (Reason::ConsentRefused, |w| in_status(w, ConsentStatus::Refused { at: noon(), by: DecidedBy::Administration })),
+    (Reason::ConsentPaused, |w| in_status(w, ConsentStatus::Paused { at: noon(), by: DecidedBy::Administration })),
+    (Reason::ConsentWithdrawn, |w| {
+        in_status(w, ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration })
+    }),
     (Reason::ConsentRevoked, |w| in_status(w, ConsentStatus::Revoked { at: noon() })),
     (Reason::ConsentInvalidated, |w| in_status(w, ConsentStatus::Invalidated { at: noon() })),
     (Reason::ConsentNotYetValid, |w| {

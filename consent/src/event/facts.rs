@@ -161,6 +161,7 @@ impl Event {
                     rest(RestKind::Mandate, e.mandate_entry),
                     rest(RestKind::Request, e.window_entry),
                 ],
+                listed: &e.given_again,
                 ..EventFacts::kept(Keep::After(e.kept_after))
             },
             Self::ConsentRefused(e) => decided(Decision::Refuse, e),

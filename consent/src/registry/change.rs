@@ -1,9 +1,10 @@
 //! Changes of the registry: the difference of two registries, and a change applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::rules::{self, RegistryFault};
 use super::{Dataset, Habilitation, Participant, Procedure, Registry, RegistryFile};
@@ -40,7 +41,8 @@ pub struct ChangeSummary {
     pub kind: &'static str,
     /// Its name.
     pub name: String,
-    /// `field: before → after` for each field that changes.
+    /// For each field that changes `field: before → after`, or of a list a line for each item: `field: + item`, `- item`, `~ item` where
+    /// it is another than before.
     pub fields: Vec<String>,
 }
 
@@ -174,16 +176,57 @@ fn put<T: Serialize>(kind: &'static str, name: impl ToString, before: Option<&Ar
     let name = name.to_string();
     let Some(before) = before else { return ChangeSummary { verb: "add", kind, name, fields: Vec::new() } };
     let object = |value: &T| match serde_json::to_value(value) {
-        Ok(serde_json::Value::Object(map)) => map,
+        Ok(Value::Object(map)) => map,
         Ok(_) | Err(_) => serde_json::Map::new(),
     };
     let (before, after) = (object(before), object(after));
-    let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
-    let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let fields = names
-        .into_iter()
-        .filter(|field| before.get(*field) != after.get(*field))
-        .map(|field| format!("{field}: {} → {}", text(before.get(field)), text(after.get(field))))
-        .collect();
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|field| before.get(*field) != after.get(*field));
+    let fields = changed.flat_map(|field| differences(field, before.get(field), after.get(field))).collect();
     ChangeSummary { verb: "change", kind, name, fields }
+}
+
+/// What differs in one field, in lines that a person reads.
+fn differences(field: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<String> {
+    let items = |value: Option<&Value>| match value {
+        Some(Value::Array(items)) => Some(items.iter().map(|item| (item_name(item), item.clone())).collect()),
+        Some(_) => None,
+        None => Some(BTreeMap::new()),
+    };
+    let (Some(before_items), Some(after_items)) = (items(before), items(after)) else {
+        return vec![format!("{field}: {} → {}", short(before), short(after))];
+    };
+    let (before, after): (BTreeMap<String, Value>, BTreeMap<String, Value>) = (before_items, after_items);
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let sign = |name: &str| match (before.get(name), after.get(name)) {
+        (None, _) => Some("+"),
+        (_, None) => Some("-"),
+        (before, after) => (before != after).then_some("~"),
+    };
+    let lines: Vec<_> = names.into_iter().filter_map(|name| Some(format!("{field}: {} {name}", sign(name)?))).collect();
+    // The same items in another order.
+    if lines.is_empty() { vec![format!("{field}: in another order")] } else { lines }
+}
+
+/// By which a person knows an item of a list.
+fn item_name(item: &Value) -> String {
+    let text =
+        |member: &str| item.get(member).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let named = ["fingerprint", "version", "name"].into_iter().find_map(text);
+    let name = named.unwrap_or_else(|| item.as_str().map_or_else(|| short(Some(item)), str::to_owned));
+    match text("label").filter(|label| !label.is_empty()) {
+        Some(label) => format!("{name} ({label})"),
+        None => name,
+    }
+}
+
+/// A value on a part of a line.
+fn short(value: Option<&Value>) -> String {
+    const MOST: usize = 60;
+    let text = value.map_or_else(|| "none".to_owned(), Value::to_string);
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    let begin: String = text.chars().take(MOST).collect();
+    format!("{begin}…")
 }

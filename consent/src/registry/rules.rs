@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{DatasetClass, Habilitation, Procedure, Registry, RegistryChange, RegistryFile, Role};
-use crate::{GroundKind, Retention};
+use crate::{GroundKind, KeyFingerprint, Retention};
 
 /// Longest retention of exchanged data at a consumer, in months.
 const MAX_RETENTION_MONTHS: u16 = 120;
@@ -87,9 +87,20 @@ fn unique<K: Ord + std::fmt::Display>(kind: &str, keys: impl Iterator<Item = K>)
 
 const MAX_CONTACT_BYTES: usize = 512;
 
+/// No key has such a fingerprint, but for one chance in 2^192.
+fn is_placeholder(fingerprint: KeyFingerprint) -> bool {
+    fingerprint.0.iter().take(24).all(|byte| *byte == 0)
+}
+
 fn check_participants(file: &RegistryFile) -> Result<(), RegistryFault> {
     unique("participant", file.participants.iter().map(|p| p.siret))?;
     unique("key", file.participants.iter().flat_map(|p| p.keys.iter().map(|k| k.fingerprint)))?;
+    let keys = file.participants.iter().flat_map(|participant| &participant.keys);
+    if let Some(key) = keys.into_iter().find(|key| is_placeholder(key.fingerprint)) {
+        let rule =
+            "is a placeholder; put in the fingerprint of a certificate's key: unefois fingerprint CERTIFICATE.pem";
+        return fault(format!("key {}", key.fingerprint), rule);
+    }
     for participant in &file.participants {
         if participant.name.trim().is_empty() {
             return fault(format!("participant {}", participant.siret), "needs a name");

@@ -235,7 +235,7 @@ fn a_change_is_told_field_by_field() {
         told,
         [
             r#"add procedure creche []"#,
-            r#"change dataset dss.quotient_familial ["filters: [\"annee\"] → [\"annee\",\"mois\"]"]"#,
+            r#"change dataset dss.quotient_familial ["filters: + mois"]"#,
             r#"change habilitation departement-rentree ["quota_per_day: 10 → none", "status: \"active\" → \"revoked\""]"#,
             r#"remove habilitation ville-cantine []"#,
             r#"remove participant 99999999900017 []"#,

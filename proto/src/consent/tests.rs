@@ -1,4 +1,4 @@
-use unefois_consent::{Grantor, RequestCode, SubjectRef};
+use unefois_consent::{DecidedBy, Grantor, RequestCode, SubjectRef};
 
 use super::*;
 use crate::testing::{MARKER, NO_INSTANTS, SPOILT_IDENTITIES, Spoilt, at, record as good};
@@ -196,7 +196,8 @@ fn a_consent_on_the_wire_says_all_but_whose_it_is() {
     };
     assert_eq!(wire_consent(&consent(), 17, now), expected);
     assert!(!format!("{expected:?}").contains("5b5b"));
-    let withdrawn = Consent { status: ConsentStatus::Withdrawn { at: now }, evidence: None, ..consent() };
+    let withdrawn =
+        Consent { status: ConsentStatus::Withdrawn { at: now, by: DecidedBy::Person }, evidence: None, ..consent() };
     let wire = wire_consent(&withdrawn, 17, now);
     assert_eq!((wire.state_since, wire.state()), (at(1_788_251_400, 8_000_000), v1::ConsentState::Withdrawn));
     assert_eq!(wire.evidence_sha256, "");

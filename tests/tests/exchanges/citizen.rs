@@ -18,14 +18,14 @@ pub(crate) fn assertion(sandbox: &Sandbox, birth_name: &str) -> Option<v1::Ident
     assertion_of(sandbox, &person(birth_name), "")
 }
 
-fn assertion_of(sandbox: &Sandbox, who: &v1::Identity, mandate_id: &str) -> Option<v1::IdentityAssertion> {
+pub(crate) fn assertion_of(sandbox: &Sandbox, who: &v1::Identity, mandate_id: &str) -> Option<v1::IdentityAssertion> {
     let key = std::fs::read_to_string(sandbox.folder.path.join("pki/identite.key")).unwrap();
     let who = identity("subject", Some(who)).unwrap();
     let id_token = unefois::init::development_token(&key, &who, "eidas2", SystemClock.now()).unwrap();
     Some(v1::IdentityAssertion { id_token, user_info: String::new(), mandate_id: mandate_id.to_owned() })
 }
 
-async fn request(department: &Client, birth_name: &str) -> v1::RequestConsentResponse {
+pub(crate) async fn request(department: &Client, birth_name: &str) -> v1::RequestConsentResponse {
     let request = v1::RequestConsentRequest {
         agent: "agent-7".to_owned(),
         subject: Some(person(birth_name)),
@@ -35,7 +35,7 @@ async fn request(department: &Client, birth_name: &str) -> v1::RequestConsentRes
     department.consent().request_consent(within(request)).await.unwrap().into_inner()
 }
 
-async fn decide(
+pub(crate) async fn decide(
     portal: &Client,
     assertion: Option<v1::IdentityAssertion>,
     consent_id: &str,

@@ -375,6 +375,33 @@ async fn a_watch_ends_with_the_right_to_it_and_with_the_broker() {
 }
 
 #[tokio::test]
+async fn one_participant_follows_its_changes_a_few_times_and_leaves_the_others_theirs() {
+    let sandbox = Sandbox::start().await;
+    let (town, department) = (sandbox.client("ville").await, sandbox.client("departement").await);
+    let watch = async |client: &Client| {
+        Ok::<_, tonic::Status>(
+            client.consent().watch_consents(v1::WatchConsentsRequest { cursor: None }).await?.into_inner(),
+        )
+    };
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(watch(&department).await.unwrap());
+    }
+    let refused = watch(&department).await.err().unwrap();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (tonic::Code::ResourceExhausted, "OVERLOADED"));
+    drop(watch(&town).await.unwrap());
+    open.pop();
+    // The broker learns of it in a moment.
+    let begun = std::time::Instant::now();
+    while watch(&department).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(open);
+    sandbox.finish().await;
+}
+
+#[tokio::test]
 async fn a_person_with_many_consents_is_listed_page_by_page() {
     let sandbox = Sandbox::start().await;
     let department = Arc::new(sandbox.client("departement").await);

@@ -12,10 +12,22 @@ fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
 }
 
+/// The sample registry, with fingerprints in the place of those that only hold it.
+fn sample_registry() -> RegistryFile {
+    let refused = read_registry(&deploy("registry.toml")).unwrap_err();
+    assert!(refused.contains("is a placeholder"), "{refused}");
+    let text =
+        std::fs::read_to_string(deploy("registry.toml")).unwrap().replace(&"0".repeat(63), &"ab".repeat(32)[1..]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.toml");
+    std::fs::write(&path, text).unwrap();
+    read_registry(&path).unwrap()
+}
+
 #[test]
-fn the_sample_configuration_and_registry_are_read_by_the_broker() {
+fn the_sample_configuration_and_registry_are_read_by_the_broker_once_they_have_fingerprints() {
     let config = Config::read(&deploy("unefois.toml")).unwrap();
-    let registry = read_registry(&deploy("registry.toml")).unwrap();
+    let registry = sample_registry();
     for dataset in &registry.datasets {
         assert!(config.connectors.contains_key(&dataset.connector), "dataset {} has no connector", dataset.id);
     }
@@ -101,7 +113,7 @@ fn the_sample_registry_of_api_particulier_has_all_of_its_datasets() {
     holds(&path, &format!("{head}\n{}\n", datasets.trim_end()));
 
     // It keeps the registry's rules beside the sample's participants, and the sample's connector has all that it names.
-    let mut registry = read_registry(&deploy("registry.toml")).unwrap();
+    let mut registry = sample_registry();
     let file: RegistryFile = toml::from_str(&datasets).unwrap();
     registry.datasets.retain(|known| file.datasets.iter().all(|d| d.id != known.id));
     registry.datasets.extend(file.datasets.clone());

@@ -22,6 +22,7 @@ mod federation;
 mod ledger_views;
 mod mandates;
 mod me_commands;
+mod own_choice;
 mod plugin;
 mod privacy;
 mod reasons;

@@ -321,7 +321,7 @@ async fn silent(sandbox: &Sandbox, issued: &Issued) -> TlsStream<TcpStream> {
 async fn a_key_cannot_take_the_places_of_others_nor_hold_one_in_silence() {
     use tokio::io::AsyncReadExt;
     let sandbox = Sandbox::start_with(Arc::new(unefois_engine::SystemClock), |loaded| {
-        loaded.config.server.max_connections = 8;
+        loaded.config.server.max_connections = 64;
         loaded.config.server.max_connections_per_key = 4;
     })
     .await;
@@ -339,6 +339,19 @@ async fn a_key_cannot_take_the_places_of_others_nor_hold_one_in_silence() {
     let _ = more.read_to_end(&mut bytes).await;
     assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
     exchange(&sandbox.client("ville").await, canteen("MARCHAND")).await.unwrap();
+    // All strangers together have one place in eight.
+    for name in ["second", "third"] {
+        let another = sandbox.folder.ca.issue_client(name, Validity::Days(1)).unwrap();
+        let mut closed = 0;
+        for _ in 0..4 {
+            let mut stream = silent(&sandbox, &another).await;
+            let soon = std::time::Duration::from_millis(300);
+            closed += usize::from(tokio::time::timeout(soon, stream.read_to_end(&mut bytes)).await.is_ok());
+            held.push(stream);
+        }
+        assert_eq!(closed, if name == "second" { 0 } else { 4 }, "{name}");
+    }
+    exchange(&sandbox.client("ville").await, canteen("DURAND")).await.unwrap();
     // Those that stay silent are closed, and their places are free again.
     for mut stream in held {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut bytes)).await.unwrap();

@@ -247,6 +247,20 @@ async fn an_entry_of_the_ledger_that_says_something_else_is_named() {
     ] {
         log.assert_caught(forgery, at(kind), why, |entries| decided(entries, at(kind), |event| event.by = by));
     }
+    // The person refused this in the portal before.
+    log.assert_caught("a counter passes a refusal", at(GRANTED), "the person, proven, holds back", |entries| {
+        recorded(entries, at(GRANTED), |event| (event.by, event.person) = (department, None));
+    });
+    let refusal = at(REFUSED) as u64;
+    for (forgery, named, why) in [
+        ("by nobody's leave", vec![], "does not name what was given again"),
+        ("by the refusal itself", vec![refusal, at(GRANTED) as u64], "names an entry as given again that is not"),
+        ("by the same leave twice", vec![at(GRANTED) as u64; 2], "twice, or not in order"),
+    ] {
+        log.assert_caught(forgery, at(RENEWED), why, |entries| {
+            recorded(entries, at(RENEWED), |event| event.given_again = named);
+        });
+    }
     log.assert_caught("of another person", at(PAUSED), "somebody else's consent", |entries| {
         decided(entries, at(PAUSED), |event| event.subject = SubjectRef([7; 16]));
     });

@@ -108,13 +108,13 @@ impl Engine {
 
     /// Waits until the ledger may have changed.
     pub async fn ledger_changed(&self, seen: &mut tokio::sync::watch::Receiver<u64>) {
-        // The sender lives as long as the engine.
+        // The sender lives as long as somebody receives.
         let _ = tokio::time::timeout(LOOK_AGAIN, seen.changed()).await;
     }
 
-    /// Told of each step that may have changed the ledger, once it is durable.
-    pub fn ledger_steps(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.ledger().subscribe()
+    /// Told of each step that changed what concerns `consumer`, once it is durable.
+    pub fn ledger_steps(&self, consumer: Siret) -> tokio::sync::watch::Receiver<u64> {
+        self.ledger().of(consumer)
     }
 
     async fn read_changes(&self, indexes: Vec<u64>) -> Result<Vec<Found>, EngineError> {

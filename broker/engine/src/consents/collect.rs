@@ -14,6 +14,7 @@ use super::standing::{Word, is_kept};
 use super::{AnswerCall, Indication, LedgerConsent, RecordCall, RenewCall, RequestCall, Standing, Terms};
 use crate::error::EngineError;
 use crate::sequencer::Turn;
+use crate::state::HeldBack;
 use crate::subject::{Person, find_or_draw};
 
 /// How long a request waits for its answer where it does not say.
@@ -130,9 +131,9 @@ pub(super) fn renew(turn: &mut Turn<'_>, call: &RenewCall) -> Result<LedgerConse
         ..current.fact.clone()
     };
     let next = Consent { window: renewed_window(&current, &next), ..next };
-    if !renews(&current, &next, word.person.is_some()) {
+    if !renews(&current, &next, word.decided_by()) {
         let rule = if matches!(current.status, ConsentStatus::Paused { .. }) {
-            "the person paused it by themselves; they renew or resume it in their portal"
+            "the person, proven, paused it, or their representative did; they renew or resume it in the portal"
         } else {
             "only a consent that was given and has not ended is given again; ask for a new one"
         };
@@ -226,6 +227,9 @@ impl Follows {
     }
 }
 
+const HELD_BACK: &str = "the person, proven, paused, withdrew or refused a consent for this procedure, or for one of these attributes \
+                         and recipients; they alone give one again, in their portal: ask them with RequestConsent";
+
 /// Checks the consent and writes it; nothing is written before everything is right.
 fn append(
     turn: &mut Turn<'_>,
@@ -236,6 +240,15 @@ fn append(
 ) -> Result<LedgerConsent, EngineError> {
     let mandate = consent.grantor.mandate().map(|id| turn.state().mandate_recorded(id)).transpose()?.flatten();
     check_consent(turn.state().registry(), &consent, mandate.as_deref(), turn.now())?;
+    // To ask is no way round a person's decision either, but they answer that by themselves.
+    let held_back = if consent.status == ConsentStatus::Granted {
+        turn.state().held_back(&consent, word.decided_by())?
+    } else {
+        HeldBack::default()
+    };
+    if held_back.is_held {
+        return Err(EngineError::NotAllowed(HELD_BACK));
+    }
     let kept_before = turn.state().consent_kept_after(consent.id)?;
     let kept_after = kept_before.map_or(consent.expires_at, |before| before.max(consent.expires_at));
     let new_subject = person.introduce(turn)?;
@@ -246,6 +259,7 @@ fn append(
         before: follows.before,
         mandate_entry: mandate.as_ref().map(|mandate| mandate.index),
         window_entry: follows.window_entry,
+        given_again: held_back.given_again,
         kept_after,
         consent: consent.clone(),
     };

@@ -3,7 +3,9 @@
 use unefois_consent::decide::Recorded;
 use unefois_consent::event::{Actor, Decision, Reader, TraceScope};
 use unefois_consent::registry::Role;
-use unefois_consent::{Consent, Digest, Mandate, MandateId, PersonProof, ProcedureId, Retention, Siret, SubjectRef};
+use unefois_consent::{
+    Consent, DecidedBy, Digest, Mandate, MandateId, PersonProof, ProcedureId, Retention, Siret, SubjectRef,
+};
 
 use crate::caller::VerifiedParticipant;
 use crate::error::EngineError;
@@ -40,6 +42,12 @@ pub(super) struct Word {
     pub(super) by: Actor,
     pub(super) person: Option<PersonProof>,
     pub(super) mandate: Option<MandateId>,
+}
+
+impl Word {
+    pub(super) fn decided_by(&self) -> DecidedBy {
+        DecidedBy::of(self.person.is_some(), self.mandate)
+    }
 }
 
 /// The person for whom a proven person acts, and the mandate where that is another.

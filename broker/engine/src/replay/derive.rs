@@ -10,7 +10,7 @@ use unefois_consent::event::{
     RestKind, TraceScope, TracesRead,
 };
 use unefois_consent::registry::{Registry, Role};
-use unefois_consent::{Digest, Retention, SubjectRef, Timestamp};
+use unefois_consent::{Consent, Digest, Retention, SubjectRef, Timestamp};
 
 use super::folder::Folder;
 use super::past::{Destroyed, Gone};
@@ -71,6 +71,18 @@ impl At<'_> {
         let Some(entry) = self.destroyed.source.entry(from)? else { return Ok(None) };
         let Some(Event::Requested(requested)) = self.opener.event(from, &entry)? else { return Ok(None) };
         Ok(requested.consent.zip(requested.used).map(|(consent, used)| ConsentUses { consent, used }))
+    }
+
+    /// Whether entry `index`, an earlier one, says that somebody proven gave a consent of the same person to the same administration
+    /// as `like`.
+    pub(super) fn reads_proven_consent(&self, index: u64, like: &Consent) -> Result<bool, Fault> {
+        let Some(entry) = self.destroyed.source.entry(index)?.filter(|_| index < self.index) else { return Ok(false) };
+        let given = match self.opener.event(index, &entry)? {
+            Some(Event::ConsentGranted(given) | Event::ConsentRenewed(given)) => given,
+            _ => return Ok(false),
+        };
+        let is_same = (given.consent.subject, given.consent.consumer) == (like.subject, like.consumer);
+        Ok(is_same && given.decided_by().is_proven())
     }
 }
 

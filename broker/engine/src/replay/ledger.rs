@@ -97,7 +97,9 @@ impl Derivation {
     fn request(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
         must(self.state.consent(consent.id)?.is_none() && recorded.before.is_none(), "asks for a consent twice")?;
-        let is_first = recorded.person.is_none() && consent.version == 1 && consent.window.is_none();
+        let is_first = recorded.person.is_none()
+            && recorded.given_again.is_empty()
+            && (consent.version, consent.window) == (1, None);
         must(is_first, "is no request of an administration")?;
         let derived = self.consent(at, recorded)?;
         let ConsentStatus::Requested { answer_by, .. } = consent.status else { return no("is no request") };
@@ -111,6 +113,7 @@ impl Derivation {
         let is_new = consent.status == ConsentStatus::Granted && consent.version == 1 && consent.window.is_none();
         must(is_new, "is not a new consent")?;
         let derived = self.consent(at, recorded)?;
+        let derived = self.held_back(at, recorded)?.unwrap_or(derived);
         if at.destroyed.at(at.index, RestKind::Version, recorded.before)?.is_some() {
             return Ok(Derived::Rests);
         }
@@ -126,6 +129,7 @@ impl Derivation {
     fn renewal(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Derived, Fault> {
         let consent = &recorded.consent;
         let derived = self.consent(at, recorded)?;
+        let derived = self.held_back(at, recorded)?.unwrap_or(derived);
         must(consent.status == ConsentStatus::Granted && consent.version > 1, "is no renewal")?;
         if at.destroyed.at(at.index, RestKind::Version, recorded.before)?.is_some() {
             return Ok(Derived::Rests);
@@ -142,8 +146,25 @@ impl Derivation {
             must(recorded.window_entry == last_use, "names another entry than the one that used its window last")?;
             derived
         };
-        let next = renews(&current, consent, recorded.person.is_some());
+        let next = renews(&current, consent, recorded.decided_by());
         must(next, "renews a consent that is not there to renew")?;
+        Ok(rests)
+    }
+
+    /// No proven person's decision stands in the way of the consent, or what ended it was purged since.
+    fn held_back(&self, at: At<'_>, recorded: &ConsentRecorded) -> Result<Option<Derived>, Fault> {
+        let found = self.state.held_back(&recorded.consent, recorded.decided_by())?;
+        let named = &recorded.given_again;
+        must(named.is_sorted_by(|a, b| a < b), "names what was given again twice, or not in order")?;
+        must(found.given_again.iter().all(|index| named.contains(index)), "does not name what was given again")?;
+        let mut rests = None;
+        for index in named.iter().filter(|index| !found.given_again.contains(index)) {
+            let gone = at.destroyed.at(at.index, RestKind::Version, Some(*index))?;
+            let is_proven = gone.is_some() || at.reads_proven_consent(*index, &recorded.consent)?;
+            must(is_proven, "names an entry as given again that is not")?;
+            rests = rests.or(gone.map(|_| Derived::Rests));
+        }
+        must(!found.is_held || rests.is_some(), "gives a consent that the person, proven, holds back")?;
         Ok(rests)
     }
 
@@ -168,7 +189,7 @@ impl Derivation {
         let kept = self.state.consent_kept_after(decided.consent)? == Some(decided.kept_after);
         must(kept, "is kept for another time than the version that it was decided on")?;
         let derived = self.may_act(at, decided, &consent)?;
-        let changes = matches!(consent.decided(decision, decided.person.is_some(), at.time), Ok(Some(_)));
+        let changes = matches!(consent.decided(decision, decided.decided_by(), at.time), Ok(Some(_)));
         must(changes, "takes a decision that the consent's state does not allow")?;
         Ok(derived)
     }

@@ -244,7 +244,8 @@ impl Loop {
             metrics::counter!("unefois_refused_for_room_total").increment(1);
             return self.refuse(step, error);
         }
-        let mut turn = Turn { state: &mut self.parts.state, writer: &mut self.writer, now, step_bytes: 0 };
+        let (state, writer) = (&mut self.parts.state, &mut self.writer);
+        let mut turn = Turn { state, writer, now, step_bytes: 0, concerned: Vec::new() };
         match step(Ok(&mut turn)) {
             Ok(Some(reply)) => self.replies.push(reply),
             Ok(None) => {}

@@ -86,8 +86,10 @@ impl State {
                 self.registry_version = stamp.from.saturating_add(1);
                 self.registry_dirty = true;
             }
-            Event::ConsentRequested(event) | Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
+            Event::ConsentRequested(event) => self.apply_consent(stamp, event.kept_after, &event.consent)?,
+            Event::ConsentGranted(event) | Event::ConsentRenewed(event) => {
                 self.apply_consent(stamp, event.kept_after, &event.consent)?;
+                self.lift_holds(stamp, &event.consent, event.decided_by())?;
             }
             Event::ObjectionRecorded(event) => {
                 self.rows.put(objection_key(&event.objection), stamp.row(&encode(&event.objection)?));
@@ -217,9 +219,10 @@ impl State {
         event: &ConsentDecided,
     ) -> Result<(), StoreError> {
         let Some(mut row) = self.consent_row(event.consent)? else { return Ok(()) };
-        if let Ok(Some(status)) = row.consent.decided(decision, event.person.is_some(), time) {
+        if let Ok(Some(status)) = row.consent.decided(decision, event.decided_by(), time) {
             row.consent.status = status;
             self.put_consent(&row)?;
+            self.change_hold(row.stamp, &row.consent, (decision, event))?;
         }
         Ok(())
     }

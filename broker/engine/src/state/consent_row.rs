@@ -284,6 +284,7 @@ mod tests {
     use unefois_consent::Event;
 
     use super::*;
+    use unefois_consent::DecidedBy;
 
     /// The consents of every layout that a log may hold, each in the states that its events lead to.
     fn consents() -> Vec<Consent> {
@@ -300,7 +301,7 @@ mod tests {
         let mut used = all.clone();
         for (n, consent) in used.iter_mut().enumerate() {
             consent.count_use(consent.not_before);
-            consent.status = ConsentStatus::Paused { at: consent.not_before, by_person: true };
+            consent.status = ConsentStatus::Paused { at: consent.not_before, by: DecidedBy::Person };
             consent.notice_version += u32::try_from(n).unwrap();
         }
         all.extend(used);

@@ -16,6 +16,8 @@ pub(super) const USAGE: &[u8] = b"u";
 pub(super) const REQUESTS: &[u8] = b"q";
 /// Layout of the rows.
 pub(crate) const LAYOUT: &[u8] = b"v";
+/// What persons hold back.
+pub(super) const HOLDS: &[u8] = b"w";
 /// Root of the tree at the fold's position.
 pub(crate) const ROOT: &[u8] = b"h";
 
@@ -55,6 +57,28 @@ pub(super) const CONSENTS: &[u8] = b"i";
 /// Consent → its state.
 pub(super) fn consent(id: ConsentId) -> Key {
     join(&[CONSENTS, &id.0])
+}
+
+/// What a person holds back from an administration.
+pub(super) fn holds(subject: SubjectRef, consumer: Siret) -> Key {
+    join(&[HOLDS, &subject.0, consumer.as_str().as_bytes()])
+}
+
+/// Person, administration and consent → who holds it back.
+pub(super) fn hold(consent: &Consent) -> Key {
+    join(&[&holds(consent.subject, consent.consumer), &consent.id.0])
+}
+
+/// No row: by which a person who holds something back from an administration is met. It ends in what is as good as random.
+pub(super) fn held(subject: SubjectRef, consumer: Siret) -> Key {
+    join(&[HOLDS, consumer.as_str().as_bytes(), &subject.0])
+}
+
+/// The same, by the key of a hold.
+pub(super) fn held_at(key: &[u8]) -> Option<Key> {
+    let (subject, rest) = key.strip_prefix(HOLDS)?.split_first_chunk::<16>()?;
+    let (consumer, _) = rest.split_last_chunk::<16>()?;
+    Some(join(&[HOLDS, consumer, subject]))
 }
 
 /// Terms that consents share.
@@ -116,9 +140,10 @@ pub(super) fn request(consumer: Siret, id: &RequestId) -> Key {
 /// The periods that were purged.
 pub(super) const PURGED: &[u8] = b"p";
 /// Tables whose rows come from one record each, and go with it.
-pub(super) const STAMPED: [&[u8]; 9] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t"];
+pub(super) const STAMPED: [&[u8]; 10] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t", HOLDS];
 /// Tables in which a purge leaves rows that count for nothing.
-pub(super) const SWEPT: [&[u8]; 10] = [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t", USAGE];
+pub(super) const SWEPT: [&[u8]; 11] =
+    [SUBJECTS, b"c", b"i", b"l", b"m", b"n", OBJECTIONS, REQUESTS, b"t", HOLDS, USAGE];
 /// Reference of a person → nothing. Only a replay has such rows; they are not state.
 pub(super) fn reference(subject: SubjectRef) -> Key {
     join(&[b"\0subject", &subject.0])
@@ -130,7 +155,7 @@ pub(super) fn exchange(exchange: ExchangeId) -> Key {
 }
 
 /// The tables that are looked through by person: their keys begin with the letter and the person's 16 bytes.
-pub(crate) const BY_PERSON: [u8; 4] = *b"cnot";
+pub(crate) const BY_PERSON: [u8; 5] = *b"cnotw";
 
 /// All persons.
 pub(super) const SUBJECTS: &[u8] = b"s";

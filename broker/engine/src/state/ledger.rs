@@ -9,7 +9,7 @@ use unefois_consent::{
 
 use super::apply::objection_key;
 use super::consent_row::ConsentRow;
-use super::{Stamp, State, decode, keys};
+use super::{Stamp, State, decode, keys, malformed};
 use crate::store::{Row, StoreError};
 
 /// Most consents of one person that a question without a consent id looks through.
@@ -260,10 +260,6 @@ impl State {
         }
         Ok(person)
     }
-}
-
-fn malformed(what: &str) -> StoreError {
-    StoreError::Corrupt(format!("{what} in the fold is malformed"))
 }
 
 /// What of the person a decision needs, by its ground.

@@ -1,14 +1,15 @@
 //! The state that a fold holds, row by row, in a form that can be compared.
 //!
 //! A fold that was lived through and one that is built anew from what a purge left hold the same facts. Their bytes may
-//! differ in two ways, which this listing takes out: rows that count for nothing and are not removed yet, and the numbers
-//! under which consents share their terms.
+//! differ in three ways, which this listing takes out: rows that count for nothing and are not removed yet, a purged entry that a
+//! row names and that counts for nothing, and the numbers under which consents share their terms.
 
 use std::collections::BTreeSet;
 
 use unefois_consent::RecordPeriod;
 
 use super::consent_row::{ConsentRow, SharedTerms};
+use super::holds::plain_hold;
 use super::purge::is_gone;
 use super::stamp::PurgedPeriods;
 use super::{Stamp, decode, encode, keys};
@@ -32,7 +33,11 @@ pub fn live_rows(fold: &dyn Fold) -> Result<Vec<Row>, StoreError> {
         if [keys::ROOT, keys::LAYOUT, keys::TERMS].contains(&table) || is_gone(&key, &row, &purged, uses_from)? {
             continue;
         }
-        let row = if table == keys::CONSENTS { plain_consent(&key, &row, &terms)? } else { row };
+        let row = match table {
+            keys::CONSENTS => plain_consent(&key, &row, &terms)?,
+            keys::HOLDS => plain_hold(&row, &purged)?,
+            _ => row,
+        };
         rows.push((key, row));
     }
     Ok(rows)

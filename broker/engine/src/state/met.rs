@@ -88,7 +88,7 @@ pub(crate) struct Learner(Tables);
 
 impl Default for Learner {
     fn default() -> Self {
-        Self(Tables::new(&[keys::SUBJECTS, keys::REQUESTS, keys::CONSENTS]))
+        Self(Tables::new(&[keys::SUBJECTS, keys::REQUESTS, keys::CONSENTS, keys::HOLDS]))
     }
 }
 
@@ -101,7 +101,7 @@ impl Learner {
     /// Learns one more page. Rows that are written meanwhile are added by whoever writes them.
     pub(crate) fn learn(&mut self, fold: &dyn Fold, met: &MetIds) -> Result<(), StoreError> {
         for (key, _) in self.0.page(fold)? {
-            met.add(&key);
+            met.add(keys::held_at(&key).as_deref().unwrap_or(&key));
         }
         if self.is_done() {
             met.complete.store(true, Ordering::Release);
@@ -138,7 +138,7 @@ mod tests {
             learner.learn(&fold, &met).unwrap();
             pages += 1;
         }
-        assert_eq!(pages, 5, "three pages of ids, and empty ones of tags and consents");
+        assert_eq!(pages, 6, "three pages of ids, and empty ones of tags, consents and holds");
         assert!((0..3_000).all(|n| met.may_have(&key(n))));
         assert!((3_000..4_000).filter(|n| met.may_have(&key(*n))).count() < 5);
     }
@@ -147,7 +147,7 @@ mod tests {
     fn a_whole_last_page_is_not_the_end() {
         let (fold, met) = (fold(1_024), MetIds::new(false));
         let mut learner = Learner::default();
-        for _ in 0..4 {
+        for _ in 0..5 {
             assert!(!learner.is_done());
             learner.learn(&fold, &met).unwrap();
         }

@@ -1,5 +1,7 @@
 //! Why an assertion is refused.
 
+use std::borrow::Cow;
+
 /// Why an assertion is refused. Holds no word of the token nor of the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}", self.code(), self.advice())]
@@ -27,7 +29,10 @@ pub enum AssertionFault {
     /// The answer of UserInfo is of another subject.
     Subject,
     /// The identity is not whole or not of the right form.
-    Identity,
+    Identity {
+        /// The claim that is missing or that is not of its form.
+        claim: &'static str,
+    },
 }
 
 impl AssertionFault {
@@ -45,13 +50,13 @@ impl AssertionFault {
             Self::TooOld => "ASSERTION_TOO_OLD",
             Self::Level => "ASSERTION_LEVEL",
             Self::Subject => "ASSERTION_SUBJECT",
-            Self::Identity => "ASSERTION_IDENTITY",
+            Self::Identity { .. } => "ASSERTION_IDENTITY",
         }
     }
 
     /// What to change.
-    pub fn advice(self) -> &'static str {
-        match self {
+    pub fn advice(self) -> Cow<'static, str> {
+        let advice = match self {
             Self::Malformed => {
                 "send the ID token and the UserInfo answer as the provider signed them, each at most 16 KiB, with exp, \
                  iat, auth_time, acr and sub"
@@ -68,7 +73,14 @@ impl AssertionFault {
             Self::TooOld => "have the person authenticate again",
             Self::Level => "ask the provider for a higher level of assurance (acr_values)",
             Self::Subject => "send the UserInfo answer that belongs to the ID token",
-            Self::Identity => "ask the provider for the whole pivot identity (scope identite_pivot)",
-        }
+            Self::Identity { claim } => {
+                return format!(
+                    "the claim {claim} is missing or not of its form; ask the provider for the whole pivot identity (scope \
+                     identite_pivot)"
+                )
+                .into();
+            }
+        };
+        advice.into()
     }
 }

@@ -6,64 +6,65 @@ use unefois_consent::{PivotIdentity, Timestamp};
 use super::AssertionFault;
 use super::claims::Claims;
 
-/// INSEE's code of France.
-const FRANCE: &str = "99100";
-
 /// Reads the pivot identity. A claim that is missing, or that is not of its form, refuses the whole.
 pub(super) fn pivot(claims: &Claims, now: Timestamp) -> Result<PivotIdentity, AssertionFault> {
-    let text = |name| claims.text(name).map_err(|_| AssertionFault::Identity);
-    let needed = |name| text(name)?.filter(|text| !text.is_empty()).ok_or(AssertionFault::Identity);
-    let name = |text: &str| text.parse::<Name>().map_err(|_| AssertionFault::Identity);
-
-    let birth_name = name(needed("family_name")?)?;
-    let usage_name = text("preferred_username")?.filter(|text| !text.is_empty()).map(name).transpose()?;
-    let birth_date = birth_date(needed("birthdate")?)?;
-    if birth_date.is_after(now) {
-        return Err(AssertionFault::Identity);
-    }
+    let text = |claim: &'static str| claims.text(claim).map_err(|_| AssertionFault::Identity { claim });
+    let needed = |claim| text(claim)?.filter(|text| !text.is_empty()).ok_or(AssertionFault::Identity { claim });
+    let birth_name = of("family_name", needed("family_name")?.parse::<Name>())?;
+    let usage_name = text("preferred_username")?.filter(|text| !text.is_empty());
+    let usage_name = usage_name.map(|text| of("preferred_username", text.parse::<Name>())).transpose()?;
+    let birth_date = birth_date(needed("birthdate")?).filter(|date| !date.is_after(now));
     let sex = match needed("gender")? {
-        "female" => Sex::Female,
-        "male" => Sex::Male,
-        _ => return Err(AssertionFault::Identity),
+        "female" => Some(Sex::Female),
+        "male" => Some(Sex::Male),
+        "unspecified" => Some(Sex::Other),
+        _ => None,
     };
-    let birth_country = CogCode::country(needed("birthcountry")?).map_err(|_| AssertionFault::Identity)?;
-    let commune = text("birthplace")?.filter(|text| !text.is_empty());
-    // Whoever was born in France has a commune, and nobody else: with a part missing it would be another subject.
-    if commune.is_some() != (birth_country.as_str() == FRANCE) {
-        return Err(AssertionFault::Identity);
-    }
-    let birth_commune = commune.map(CogCode::commune).transpose().map_err(|_| AssertionFault::Identity)?;
+    let birth_country = of("birthcountry", CogCode::country(needed("birthcountry")?))?;
+    // Of a birth abroad it may say the place in any words. Whoever was born in France has a commune: without it they would be
+    // another subject.
+    let birth_commune = if birth_country.is_france() {
+        Some(of("birthplace", CogCode::commune(needed("birthplace")?))?)
+    } else {
+        text("birthplace")?;
+        None
+    };
     Ok(PivotIdentity {
         usage_name: usage_name.filter(|usage| *usage != birth_name),
         birth_name,
         given_names: given_names(claims)?,
-        birth_date,
-        sex,
+        birth_date: birth_date.ok_or(AssertionFault::Identity { claim: "birthdate" })?,
+        sex: sex.ok_or(AssertionFault::Identity { claim: "gender" })?,
         birth_country,
         birth_commune,
     })
 }
 
+/// What was read of `claim`.
+fn of<T, E>(claim: &'static str, read: Result<T, E>) -> Result<T, AssertionFault> {
+    read.map_err(|_| AssertionFault::Identity { claim })
+}
+
 /// The given names as a list; a name that holds a space is only right there.
 fn given_names(claims: &Claims) -> Result<Vec<Name>, AssertionFault> {
-    let texts = match claims.list("given_name_array").map_err(|_| AssertionFault::Identity)? {
-        Some(texts) => texts,
+    let (claim, texts) = match of("given_name_array", claims.list("given_name_array"))? {
+        Some(texts) => ("given_name_array", texts),
         None => {
-            let text = claims.text("given_name").map_err(|_| AssertionFault::Identity)?.unwrap_or_default();
-            text.split(' ').filter(|part| !part.is_empty()).collect()
+            let text = of("given_name", claims.text("given_name"))?.unwrap_or_default();
+            ("given_name", text.split(' ').filter(|part| !part.is_empty()).collect())
         }
     };
     if texts.is_empty() || texts.len() > MAX_GIVEN_NAMES {
-        return Err(AssertionFault::Identity);
+        return Err(AssertionFault::Identity { claim });
     }
-    texts.into_iter().map(|text| text.parse().map_err(|_| AssertionFault::Identity)).collect()
+    texts.into_iter().map(|text| of(claim, text.parse())).collect()
 }
 
 /// `YYYY-MM-DD`, with `00` for a month and a day that are not known.
-fn birth_date(text: &str) -> Result<BirthDate, AssertionFault> {
+fn birth_date(text: &str) -> Option<BirthDate> {
     if text.len() != "YYYY-MM-DD".len() {
-        return Err(AssertionFault::Identity);
+        return None;
     }
     let known = text.strip_suffix("-00-00").or_else(|| text.strip_suffix("-00")).unwrap_or(text);
-    known.parse().map_err(|_| AssertionFault::Identity)
+    known.parse().ok()
 }

@@ -119,7 +119,12 @@ fn identity_claims(person: &PivotIdentity) -> serde_json::Map<String, Value> {
     put("given_name", json!(given.join(" ")));
     put("given_name_array", json!(given));
     put("birthdate", json!(format!("{:04}-{month:02}-{day:02}", part(date.year()))));
-    put("gender", json!(if person.sex == Sex::Female { "female" } else { "male" }));
+    let gender = match person.sex {
+        Sex::Female => "female",
+        Sex::Male => "male",
+        Sex::Other => "unspecified",
+    };
+    put("gender", json!(gender));
     put("birthcountry", json!(person.birth_country.as_str()));
     put("birthplace", json!(person.birth_commune.as_ref().map_or("", CogCode::as_str)));
     if let Some(usage) = &person.usage_name {

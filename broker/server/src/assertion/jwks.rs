@@ -1,9 +1,8 @@
 //! A provider's public keys, from a JWKS file (RFC 7517) that is read again when it changes.
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -12,19 +11,27 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
-use serde::Deserialize;
+use serde_json::Value;
 use unefois_audit::is_weak_key;
+use unefois_connectors::files::{FileStamp, Seen, read_trusted};
+use unefois_consent::json;
 
 use super::AssertionFault;
 use super::claims::Claims;
 use super::jws::{Algorithm, Jws};
 
 /// Largest file of keys, in bytes.
-const MAX_FILE_BYTES: u64 = 256 << 10;
+const MAX_FILE_BYTES: usize = 256 << 10;
+/// A file that was not usable is read again after so long, though it did not change: a read can fail by chance.
+const TRIED_AGAIN: Duration = Duration::from_secs(1);
 
-/// A set of keys. At least one; no two have the same `kid`.
+/// A set of keys; at least one.
 #[derive(Debug)]
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    /// What is wrong with the keys that were passed over.
+    pub(super) passed_over: Vec<String>,
+}
 
 #[derive(Debug)]
 struct Key {
@@ -71,39 +78,49 @@ impl Key {
 }
 
 impl KeySet {
-    /// Verifies a token with the key that its `kid` names, or with the only key that is for its algorithm.
+    /// Verifies a token with a key that its `kid` names, or with the only key that is for its algorithm. Keys of several kinds may
+    /// have one `kid` (RFC 7517, section 4.5).
     pub(super) fn verify(&self, token: &Jws<'_>) -> Result<(), AssertionFault> {
         if let Some(kid) = &token.kid {
-            let named = self.0.iter().find(|key| key.kid.as_ref() == Some(kid));
-            return named.ok_or(AssertionFault::KeyUnknown)?.verify(token);
+            let mut verdict = Err(AssertionFault::KeyUnknown);
+            for key in self.keys.iter().filter(|key| key.kid.as_ref() == Some(kid)) {
+                // That a signature is wrong says more than that another key is not for it.
+                let of_others = verdict;
+                verdict = key.verify(token).map_err(|fault| match of_others {
+                    Err(AssertionFault::Signature) => AssertionFault::Signature,
+                    _ => fault,
+                });
+                if verdict.is_ok() {
+                    break;
+                }
+            }
+            return verdict;
         }
-        let mut fitting = self.0.iter().filter(|key| key.fits(token.algorithm));
+        let mut fitting = self.keys.iter().filter(|key| key.fits(token.algorithm));
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => only.verify(token),
             (None, _) | (Some(_), Some(_)) => Err(AssertionFault::KeyUnknown),
         }
     }
 
-    /// Reads a set. Keys of other kinds and uses are passed over (RFC 7517, section 5); one of a known kind must be
-    /// right.
+    /// Reads a set. A key of another kind or use is passed over, and so is one that is not right (RFC 7517, section 5).
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct File {
-            keys: Vec<Claims>,
-        }
-        let file: File = serde_json::from_slice(text).map_err(|_| "is not a JWKS (RFC 7517)".to_owned())?;
-        let mut keys = Vec::new();
-        for (place, key) in file.keys.iter().enumerate() {
-            keys.extend(read_key(key).map_err(|problem| format!("keys[{place}]: {problem}"))?);
+        let mut file = json::read(text).unwrap_or_default();
+        let Some(Value::Array(members)) = file.get_mut("keys").map(Value::take) else {
+            return Err("is not a JWKS (RFC 7517)".to_owned());
+        };
+        let (mut keys, mut passed_over) = (Vec::new(), Vec::new());
+        for (place, key) in members.into_iter().enumerate() {
+            match Claims::of(key).ok_or("is no object").and_then(|key| read_key(&key)) {
+                Ok(key) => keys.extend(key),
+                Err(problem) => passed_over.push(format!("keys[{place}] {problem}")),
+            }
         }
         if keys.is_empty() {
-            return Err("holds no key for ES256, RS256, PS256 or EdDSA".to_owned());
+            let why: String = passed_over.iter().map(|problem| format!("; {problem}")).collect();
+            return Err(format!("holds no key for ES256, RS256, PS256 or EdDSA{why}"));
         }
-        let mut kids = BTreeSet::new();
-        if !keys.iter().filter_map(|key| key.kid.as_ref()).all(|kid| kids.insert(kid)) {
-            return Err("two keys have the same kid".to_owned());
-        }
-        Ok(Self(keys))
+        Ok(Self { keys, passed_over })
     }
 }
 
@@ -159,25 +176,20 @@ fn read_key(key: &Claims) -> Result<Option<Key>, &'static str> {
     if right { Ok(Some(key)) } else { Err("alg does not fit the kind of the key") }
 }
 
-/// Change time, size and inode; none where the file cannot be seen.
-type Stamp = Option<(i64, i64, u64, u64)>;
-
 /// A file of keys and what it held last. The file is looked at whenever the keys are asked for, so that a key that was
 /// taken out is refused from then on.
 #[derive(Debug)]
 pub(super) struct KeyFile {
     path: PathBuf,
     keys: ArcSwap<KeySet>,
-    /// The content that was read or refused last.
-    seen: Mutex<Stamp>,
+    seen: Mutex<(Seen, Instant)>,
 }
 
 impl KeyFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        // ORDER: the stamp before the content, so that a change in between is seen at the next look.
-        let seen = stamp(path);
+        let seen = Seen::used(FileStamp::of(path));
         let keys = read(path).map_err(|problem| format!("{}: {problem}", path.display()))?;
-        Ok(Self { path: path.to_owned(), keys: ArcSwap::from_pointee(keys), seen: Mutex::new(seen) })
+        Ok(Self { path: path.to_owned(), keys: ArcSwap::from_pointee(keys), seen: Mutex::new((seen, Instant::now())) })
     }
 
     /// The keys as the file has them now. A file that cannot be used leaves the old ones in force and is told once.
@@ -193,34 +205,32 @@ impl KeyFile {
             // Another call looks.
             Err(TryLockError::WouldBlock) => return,
         };
-        let now = stamp(&self.path);
-        if *seen == now {
+        let (seen, tried) = &mut *seen;
+        let now = FileStamp::of(&self.path);
+        if seen.is_used(now) || (seen.is_refused(now) && tried.elapsed() < TRIED_AGAIN) {
             return;
         }
-        *seen = now;
-        let path = self.path.display();
+        *tried = Instant::now();
         match read(&self.path) {
             Ok(keys) => {
+                *seen = Seen::used(now);
                 self.keys.store(Arc::new(keys));
-                tracing::info!(%path, "the keys of an identity provider changed and were read again");
+                tracing::info!(path = %self.path.display(), "the keys of an identity provider changed and were read again");
             }
-            Err(problem) => {
+            Err(problem) if seen.refuse(now) => {
+                let path = self.path.display();
                 tracing::error!(%path, problem, "changed keys are not usable; the old ones stay in force");
             }
+            // It was told.
+            Err(_) => {}
         }
     }
 }
 
 fn read(path: &Path) -> Result<KeySet, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_FILE_BYTES {
-        return Err("is larger than 256 KiB".to_owned());
+    let keys = KeySet::parse(&read_trusted(path, MAX_FILE_BYTES)?)?;
+    for problem in &keys.passed_over {
+        tracing::warn!(path = %path.display(), problem, "a key of an identity provider is passed over");
     }
-    KeySet::parse(&std::fs::read(path).map_err(|error| error.to_string())?)
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let meta = std::fs::metadata(path).ok()?;
-    // The inode sees a file that was renamed over the old one within one tick of the clock.
-    Some((meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()))
+    Ok(keys)
 }

@@ -45,7 +45,8 @@ pub(crate) fn read(path: &Path) -> Result<v1::Identity, Failure> {
     let sex = match file.sex.as_str() {
         "F" => v1::Sex::Female,
         "M" => v1::Sex::Male,
-        _ => v1::Sex::Unspecified,
+        "X" => v1::Sex::Other,
+        _ => return Err(fault("sex: must be F, M or X".to_owned())),
     };
     let wire = v1::Identity {
         birth_name: file.birth_name,

@@ -9,7 +9,7 @@ use unefois_proto::v1;
 
 use super::output::{json, line};
 use super::{Connection, Failure};
-use crate::config::read_registry;
+use crate::config::read_versioned_registry;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
@@ -25,7 +25,7 @@ pub(crate) enum RegistryCommand {
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     connection: Connection,
-    /// The whole registry; what is not in it is removed
+    /// The whole registry; what is not in it is removed. Where it says `version`, that must be the one in force
     file: PathBuf,
     /// Apply without asking
     #[arg(long, short)]
@@ -49,11 +49,19 @@ pub(crate) async fn run(command: RegistryCommand) -> Result<(), Failure> {
 }
 
 async fn apply(args: ApplyArgs) -> Result<(), Failure> {
-    let file = read_registry(&args.file).map_err(Failure::Usage)?;
+    let (file, taken_from) = read_versioned_registry(&args.file).map_err(Failure::Usage)?;
     let wire = wire_registry(&file);
     let client = args.connection.client().await?;
     let plan = v1::ApplyRegistryRequest { registry: Some(wire.clone()), validate_only: true, expected_version: 0 };
     let plan = client.registry().apply_registry(args.connection.request(plan)).await?.into_inner();
+    if let Some(taken_from) = taken_from.filter(|taken_from| *taken_from != plan.version) {
+        return Err(Failure::Refused(format!(
+            "{} was taken from version {taken_from} of the registry, and version {} is in force: what was changed since would be undone. \
+             Take it anew with `unefois registry show`, and make your change in that",
+            args.file.display(),
+            plan.version
+        )));
+    }
     if !args.connection.json {
         show_changes(&plan.changes);
     }
@@ -116,7 +124,10 @@ async fn show(args: ShowArgs) -> Result<(), Failure> {
         json(&serde_json::json!({ "version": answer.version, "registry": file }));
     } else {
         let text = toml::to_string_pretty(&file).map_err(|error| Failure::Failed(error.to_string()))?;
-        line(format!("# Registry, version {}\n\n{text}", answer.version));
+        line(format!(
+            "# The registry that this was taken from; to apply the file, it must still be in force.\nversion = {}\n\n{text}",
+            answer.version
+        ));
     }
     Ok(())
 }

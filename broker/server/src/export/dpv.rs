@@ -138,9 +138,9 @@ fn status(consent: &Consent, now: Timestamp) -> Value {
     let by = if consent.grantor.mandate().is_some() { "representative" } else { "person" };
     let since = match consent.status {
         ConsentStatus::Requested { .. } | ConsentStatus::Granted => consent.granted_at,
-        ConsentStatus::Refused { at }
+        ConsentStatus::Refused { at, .. }
         | ConsentStatus::Paused { at, .. }
-        | ConsentStatus::Withdrawn { at }
+        | ConsentStatus::Withdrawn { at, .. }
         | ConsentStatus::Revoked { at }
         | ConsentStatus::Invalidated { at } => at,
     };

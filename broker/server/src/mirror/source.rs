@@ -46,7 +46,9 @@ impl Source {
         }
         // Another part of the process may have set it already, to the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
+        // What is compressed is bounded and read here.
+        let builder = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        let client = builder.no_gzip().build();
         let client = client.map_err(|error| MirrorError::Source(text.to_owned(), error.to_string()))?;
         Ok(Self::Address(text.trim_end_matches('/').to_owned(), client))
     }

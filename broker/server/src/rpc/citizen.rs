@@ -46,7 +46,7 @@ impl Citizens {
         let proven = self.providers.verify(&assertion.id_token, &assertion.user_info, self.engine.now());
         let (identity, proof) = proven.map_err(|fault| {
             metrics::counter!("unefois_assertions_refused_total", "reason" => fault.code()).increment(1);
-            status::unauthenticated(fault.code(), fault.advice())
+            status::unauthenticated(fault.code(), &fault.advice())
         })?;
         Ok(self.engine.proven(call.caller.clone(), &identity, proof, mandate))
     }

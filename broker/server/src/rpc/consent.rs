@@ -1,6 +1,8 @@
 //! ConsentService.
 
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::Stream;
@@ -9,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use unefois_consent::event::Decision;
 use unefois_consent::registry::Role;
-use unefois_consent::{Event, Malformed};
+use unefois_consent::{Event, Malformed, Siret};
 use unefois_engine::consents::{
     Change, ChangeReader, DecideCall, Indication, LedgerConsent, MAX_CHANGES, MandateCall, RecordCall, RenewCall,
     RequestCall, Standing, Terms,
@@ -38,6 +40,25 @@ pub struct Consents {
     pub(crate) webhooks: Webhooks,
     /// The broker stops.
     pub(crate) stopped: watch::Receiver<bool>,
+    pub(crate) watches: Watches,
+}
+
+/// Most streams of changes of one participant.
+const WATCHES: usize = 8;
+
+/// The streams of changes that are open, by participant.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(Mutex<HashMap<Siret, Arc<()>>>);
+
+impl Watches {
+    /// One more of `participant`, until what this gives is dropped; `None` where there are as many as may be.
+    fn take(&self, participant: Siret) -> Option<Arc<()>> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = open.entry(participant).or_default();
+        // One is the table's own.
+        (Arc::strong_count(places) <= WATCHES).then(|| Arc::clone(places))
+    }
 }
 
 fn terms(consumer: &VerifiedParticipant, terms: wire::Terms) -> Terms {
@@ -262,7 +283,13 @@ impl ConsentService for Consents {
             );
             return Err(status::bad_request("INVALID_FIELD", "cursor", &rule));
         }
+        let Some(place) = self.watches.take(caller.participant()) else {
+            let rule =
+                format!("you follow your changes {WATCHES} times already; end one, or share one among your programs");
+            return Err(status::overloaded(&rule));
+        };
         tokio::spawn(async move {
+            let _place = place;
             if let Err(status) = watch(&engine, &caller, cursor, &sender, stopped).await {
                 // Nobody reading any more is no fault.
                 let _ = sender.send(Err(status)).await;
@@ -381,7 +408,7 @@ async fn watch(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Status> {
     let reader = ChangeReader::Caller(caller.clone());
-    let mut steps = engine.ledger_steps();
+    let mut steps = engine.ledger_steps(caller.participant());
     loop {
         // ORDER: what changes after this look wakes the wait below.
         steps.mark_unchanged();

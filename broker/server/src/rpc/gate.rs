@@ -1,22 +1,25 @@
 //! The gate in front of every RPC: span, caller, allow table, deadline. In that order, and refusal by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
+use tonic_types::StatusExt;
 use tower::{Layer, Service};
 use tracing::Instrument;
 use unefois_consent::registry::Role;
+use unefois_consent::{KeyFingerprint, Registry};
 use unefois_engine::caller::certificate_ended;
 use unefois_engine::{Credential, EngineError, VerifiedParticipant};
 
 use super::access::{Access, DeadlinePolicy, RULES, find};
+use super::timely::{ARRIVES_WITHIN, Timely};
 use super::{Call, SharedEngine, status};
 use crate::tls::Peer;
 
@@ -25,12 +28,13 @@ use crate::tls::Peer;
 pub struct GateLayer {
     engine: SharedEngine,
     longest: Duration,
+    refusals: Arc<Refusals>,
 }
 
 impl GateLayer {
     /// A gate that asks `engine` whom keys belong to and cuts deadlines at `longest`.
     pub fn new(engine: SharedEngine, longest: Duration) -> Self {
-        Self { engine, longest }
+        Self { engine, longest, refusals: Arc::default() }
     }
 }
 
@@ -38,7 +42,7 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, engine: Arc::clone(&self.engine), longest: self.longest }
+        Gate { inner, engine: Arc::clone(&self.engine), longest: self.longest, refusals: Arc::clone(&self.refusals) }
     }
 }
 
@@ -48,6 +52,7 @@ pub struct Gate<S> {
     inner: S,
     engine: SharedEngine,
     longest: Duration,
+    refusals: Arc<Refusals>,
 }
 
 impl<S> Gate<S> {
@@ -87,6 +92,54 @@ impl<S> Gate<S> {
             }
         }
         Err(refusal)
+    }
+}
+
+/// Shortest time between two lines about refusals of one key.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Keys that are told of apart; beyond, all are told of anew.
+const TOLD_KEYS: usize = 1_024;
+
+/// The refusals that the operator was told of, by key: when, and how many since. A client that calls again and again must not fill
+/// the disk.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<HashMap<KeyFingerprint, (Instant, u64)>>);
+
+impl Refusals {
+    fn tell(&self, status: &Status, peer: Option<&Peer>, registry: &Registry) {
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let Some(peer) = peer else {
+            tracing::info!(reason, code = ?status.code(), "refused at the gate: no client certificate");
+            return;
+        };
+        let (key, address) = (peer.key(), peer.address());
+        let Some(before) = self.count(key) else { return };
+        match registry.holder(&key) {
+            Some((participant, _)) => {
+                tracing::info!(reason, code = ?status.code(), %key, %participant, %address, before, "refused at the gate");
+            }
+            None => tracing::warn!(
+                reason, %key, %address, before,
+                "refused at the gate: no participant has this key. If it is one's own, add this to its keys in the registry and apply it: \
+                 {{ fingerprint = \"{key}\", roles = [\"exchange\"], label = \"\" }}"
+            ),
+        }
+    }
+
+    /// How many refusals of the key were not told of, where it is time to tell of one.
+    fn count(&self, key: KeyFingerprint) -> Option<u64> {
+        let now = Instant::now();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD_KEYS && !told.contains_key(&key) {
+            told.clear();
+        }
+        match told.get_mut(&key) {
+            Some((last, untold)) if now.duration_since(*last) < TOLD_EVERY => {
+                *untold += 1;
+                None
+            }
+            _ => told.insert(key, (now, 0)).map_or(Some(0), |(_, untold)| Some(untold)),
+        }
     }
 }
 
@@ -137,7 +190,8 @@ where
         let span = tracing::info_span!("rpc", method, participant = participant.map(tracing::field::display));
         match admitted {
             Err(status) => {
-                span.in_scope(|| tracing::info!(code = ?status.code(), "refused at the gate"));
+                let peer = request.extensions().get::<Arc<Peer>>();
+                span.in_scope(|| self.refusals.tell(&status, peer.map(Arc::as_ref), &self.engine.registry().registry));
                 count(method, |meter| &meter.refused, begun);
                 Box::pin(std::future::ready(Ok(status.into_http())))
             }
@@ -145,6 +199,7 @@ where
                 if let Some(call) = call {
                     request.extensions_mut().insert(call);
                 }
+                let request = request.map(|body| Body::new(Timely::new(body, ARRIVES_WITHIN)));
                 let answer = self.inner.call(request);
                 let counted = async move {
                     let answer = answer.await;
@@ -188,6 +243,17 @@ fn count(method: &'static str, result: fn(&Meter) -> &metrics::Counter, begun: I
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_of_one_key_are_told_once_a_minute_and_others_beside_them() {
+        let (refusals, key) = (Refusals::default(), KeyFingerprint([1; 32]));
+        assert_eq!(refusals.count(key), Some(0));
+        assert_eq!((refusals.count(key), refusals.count(key)), (None, None));
+        assert_eq!(refusals.count(KeyFingerprint([2; 32])), Some(0));
+        let minute_ago = Instant::now().checked_sub(TOLD_EVERY).unwrap();
+        refusals.0.lock().unwrap().get_mut(&key).unwrap().0 = minute_ago;
+        assert_eq!(refusals.count(key), Some(2));
+    }
 
     #[test]
     fn a_timeout_reads_as_grpc_writes_it() {

@@ -28,6 +28,11 @@ pub fn refusal(reason: &str, message: &str) -> Status {
     plain(Code::PermissionDenied, reason, message)
 }
 
+/// The caller has its share already.
+pub fn overloaded(message: &str) -> Status {
+    plain(Code::ResourceExhausted, EngineError::Overloaded.code(), message)
+}
+
 /// A person who was not proven.
 pub fn unauthenticated(reason: &str, message: &str) -> Status {
     plain(Code::Unauthenticated, reason, message)

@@ -1,6 +1,7 @@
 //! The certificate of a connected client, judged again at each call.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ const VERDICT_SECONDS: u64 = 30;
 /// A connected client.
 pub struct Peer {
     key: KeyFingerprint,
+    address: SocketAddr,
     chain: Vec<CertificateDer<'static>>,
     /// End of validity of the client's own certificate, seconds since the epoch.
     not_after: u64,
@@ -43,15 +45,25 @@ pub fn fingerprint(certificate: &[u8]) -> Option<KeyFingerprint> {
 }
 
 impl Peer {
-    /// The client whose handshake showed `chain`, which the verifier of generation `generation` accepted.
-    pub(crate) fn new(chain: &[CertificateDer<'_>], generation: u64, state: Arc<TlsState>) -> Option<Self> {
+    /// The client at `address` whose handshake showed `chain`, which the verifier of generation `generation` accepted.
+    pub(crate) fn new(
+        address: SocketAddr,
+        chain: &[CertificateDer<'_>],
+        generation: u64,
+        state: Arc<TlsState>,
+    ) -> Option<Self> {
         let chain: Vec<_> = chain.iter().map(|c| c.clone().into_owned()).collect();
         let first = chain.first()?;
         let key = fingerprint(first)?;
         let (_, parsed) = X509Certificate::from_der(first).ok()?;
         let not_after = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
         let verdict = Mutex::new(Verdict { generation, at: now_seconds(), valid: true });
-        Some(Self { key, not_after, state, verdict, chain })
+        Some(Self { key, address, not_after, state, verdict, chain })
+    }
+
+    /// Where the client is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The client's key.

@@ -1,5 +1,6 @@
 //! One webhook at work.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ impl Webhook {
     ) -> Result<Self, String> {
         let folder = data.join(FOLDER);
         let fault = |error: std::io::Error| format!("{}: {error}", folder.display());
-        std::fs::create_dir_all(&folder).map_err(fault)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fault)?;
         let file = folder.join(format!("{name}.json"));
         let consumer = open.config.consumer;
         let kept = match Kept::read(&file)? {
@@ -121,7 +122,7 @@ impl Webhook {
 
     /// Sends each change as it comes.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut steps = self.engine.ledger_steps();
+        let mut steps = self.engine.ledger_steps(self.consumer());
         loop {
             // ORDER: what changes after this look wakes the wait below.
             steps.mark_unchanged();

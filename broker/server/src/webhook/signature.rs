@@ -5,6 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
+use unefois_connectors::files::read_secret;
 use zeroize::Zeroizing;
 
 /// The secret of one webhook, which its receiver has too.
@@ -15,6 +16,9 @@ impl std::fmt::Debug for Secret {
         f.write_str("Secret")
     }
 }
+
+/// Largest file of a secret.
+const MAX_FILE_BYTES: usize = 1 << 10;
 
 impl Secret {
     /// A secret as Standard Webhooks writes it.
@@ -27,10 +31,9 @@ impl Secret {
 
     /// The secret in a file that nobody else can read.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        unefois_store::embedded::check_private(path)?;
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|rule| format!("{} {rule}", path.display()))
+        let text = read_secret(path, MAX_FILE_BYTES).map_err(|problem| format!("{} {problem}", path.display()))?;
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        Self::parse(text).map_err(|rule| format!("{} {rule}", path.display()))
     }
 
     /// The header `webhook-signature` of a body that is sent as `id` at `seconds` since 1970.

@@ -68,6 +68,32 @@ async fn a_body_of_another_form_is_untrusted() {
 }
 
 #[tokio::test]
+async fn an_answer_may_be_compressed_or_have_a_mark_and_a_bomb_is_cut_off() {
+    let compressed = |text: &str| {
+        use std::io::Write;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(text.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        let head = format!(
+            "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            packed.len()
+        );
+        Reply::Raw([head.into_bytes(), packed].concat())
+    };
+    let body = body().to_string();
+    for good in [compressed(&body), Reply::with_type(200, "application/json", &format!("\u{feff}{body}"))] {
+        assert_eq!(codes(&answer_to(good, &["valeur"]).await.unwrap()), [OutcomeCode::Found]);
+    }
+    let bomb = format!("{body}{}", " ".repeat(8 << 20));
+    assert_eq!(answer_to(compressed(&bomb), &["valeur"]).await.unwrap_err().code(), "untrusted");
+    let doubled = body.replace("\"valeur\":0", "\"valeur\":742,\"valeur\":0");
+    assert_ne!(doubled, body);
+    let fault = answer_to(Reply::with_type(200, "application/json", &doubled), &["valeur"]).await.unwrap_err();
+    assert_eq!(fault.code(), "untrusted");
+}
+
+#[tokio::test]
 async fn another_content_type_is_untrusted() {
     for content_type in ["text/html", "text/plain", "application/jsonp", "", "application/hal+json"] {
         let reply = Reply::with_type(200, content_type, &body().to_string());
@@ -84,6 +110,10 @@ async fn each_code_of_the_error_table_has_its_outcome() {
         (404, "35003", OutcomeCode::NoFile),
         (422, "00355", OutcomeCode::NotIdentified),
         (422, "00366", OutcomeCode::NotIdentified),
+        (422, "00363", OutcomeCode::NotIdentified),
+        (422, "00400", OutcomeCode::NotIdentified),
+        (422, "00420", OutcomeCode::NotIdentified),
+        (422, "00428", OutcomeCode::NotIdentified),
         (422, "39400", OutcomeCode::NoFile),
         (422, "23502", OutcomeCode::NoFile),
         (422, "00356", OutcomeCode::FilterRefused),

@@ -25,7 +25,7 @@ async fn the_source_gets_the_persons_own_spelling_and_dates_without_zeros() {
     assert_eq!(path, "/v3/dss/quotient_familial/identite");
     let expected = [
         ("recipient", RECIPIENT),
-        ("nomNaissance", "Lefèvre-d'Œuvre"),
+        ("nomNaissance", "Lefèvre-d'OEuvre"),
         ("prenoms[]", "Gérôme"),
         ("prenoms[]", "Jean-Philippe"),
         ("anneeDateNaissance", "1982"),
@@ -47,7 +47,7 @@ async fn the_source_gets_the_persons_own_spelling_and_dates_without_zeros() {
 
 #[tokio::test]
 async fn what_is_not_known_of_a_person_is_not_sent() {
-    let mut person = identity("王", &["A", "B b", "C", "D"], "");
+    let mut person = identity("Wang", &["A", "B b", "C", "D"], "");
     person.sex = Sex::Male;
     person.birth_country = CogCode::country("99216").unwrap();
     person.birth_commune = None;
@@ -55,8 +55,7 @@ async fn what_is_not_known_of_a_person_is_not_sent() {
     let (_, query, _) = request_of(&asked(&["valeur"]).about(person)).await;
     let expected = [
         ("recipient", RECIPIENT),
-        ("nomNaissance", "王"),
-        ("nomUsage", "O'Brien Co."),
+        ("nomNaissance", "Wang"),
         ("prenoms[]", "A"),
         ("prenoms[]", "B b"),
         ("prenoms[]", "C"),
@@ -64,6 +63,18 @@ async fn what_is_not_known_of_a_person_is_not_sent() {
         ("codeCogInseePaysNaissance", "99216"),
     ];
     assert_eq!(query, pairs(&expected));
+}
+
+#[tokio::test]
+async fn a_person_whom_the_api_does_not_take_is_not_asked_about() {
+    let server = Server::start(vec![Reply::json(200, &body())]).await;
+    let mut other = identity("Wang", &["A"], "1982-12-07");
+    other.sex = Sex::Other;
+    for person in [identity("王", &["A"], "1982-12-07"), identity("Wang", &["Ło"], "1982-12-07"), other] {
+        let answer = connector(&server.url()).fetch(asked(&["valeur"]).about(person).fetch()).await.unwrap();
+        assert_eq!(codes(&answer), [OutcomeCode::NotIdentified]);
+    }
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn a_private_authority_is_trusted_only_where_ca_file_names_it() {
 fn a_ca_file_that_holds_no_certificate_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("empty.pem"), "nothing").unwrap();
-    for (name, problem) in [("empty.pem", "holds no certificates in PEM"), ("absent.pem", "cannot be read")] {
+    for (name, problem) in [("empty.pem", "holds no certificates in PEM"), ("absent.pem", "cannot be opened")] {
         let mut config = config("https://source.example");
         config.ca_file = Some(name.into());
         let text = ApiParticulier::open(&config, dir.path()).unwrap_err().to_string();

@@ -105,7 +105,10 @@ fn open(path: &Path) -> Option<Reloaded<Own>> {
 fn load(path: &Path, before: &Own) -> Result<Own, String> {
     match (std::fs::metadata(path), before) {
         (Err(error), Own::Absent) if error.kind() == ErrorKind::NotFound => return Ok(Own::Absent),
-        (Err(error), Own::Token(_) | Own::Unusable) if error.kind() == ErrorKind::NotFound => return Ok(Own::Unusable),
+        (Err(error), Own::Token(_) | Own::Unusable) if error.kind() == ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), "a token file is gone; who asked by it is refused until it is back");
+            return Ok(Own::Unusable);
+        }
         (Ok(_) | Err(_), _) => {}
     }
     match (secret::read_token(path), before) {

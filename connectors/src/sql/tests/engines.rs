@@ -46,7 +46,7 @@ async fn each_type_is_read_and_another_one_is_untrusted(reached: &Reached) {
     let expected = [
         json!(700),
         json!(9_007_199_254_740_993_i64),
-        json!(12.5),
+        json!(812.35),
         json!(true),
         json!("CM2"),
         json!(["Zoé", "Noé"]),

@@ -23,7 +23,7 @@ fn schema(big: &str, float: &str, flag: &str, list: &str, date: &str) -> Vec<Str
     );
     let row = |name: &str, born: &str, class: &str| {
         format!(
-            "INSERT INTO personnes VALUES ('{name}', '{born}', 700, 9007199254740993, 12.5, TRUE, '{class}', \
+            "INSERT INTO personnes VALUES ('{name}', '{born}', 700, 9007199254740993, 812.35, TRUE, '{class}', \
              '[\"Zoé\", \"Noé\"]', NULL)"
         )
     };
@@ -281,7 +281,7 @@ impl MariaDb {
         let mut admin = wait_for("MariaDB", async || options.connect().await.ok()).await;
         let password = PASSWORD.replace('\'', "''");
         let mut statements = vec!["CREATE DATABASE mairie CHARACTER SET utf8mb4".to_owned(), "USE mairie".to_owned()];
-        statements.extend(schema("BIGINT UNSIGNED", "DOUBLE", "BOOLEAN", "JSON", "DATE"));
+        statements.extend(schema("BIGINT UNSIGNED", "FLOAT", "BOOLEAN", "JSON", "DATE"));
         statements.extend([
             format!("CREATE USER lecture IDENTIFIED BY '{password}'"),
             "GRANT SELECT, INSERT ON mairie.personnes TO lecture".to_owned(),

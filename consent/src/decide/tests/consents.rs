@@ -10,7 +10,8 @@ fn used(world: &World) -> Option<ConsentId> {
 
 #[test]
 fn the_newest_consent_that_passes_is_used() {
-    let withdrawn = Consent { status: ConsentStatus::Withdrawn { at: noon() }, ..consent(3) };
+    let withdrawn =
+        Consent { status: ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration }, ..consent(3) };
     let world = World::with_consents(&[withdrawn.clone(), consent(2), consent(1)]);
     assert_eq!(used(&world), Some(ConsentId([2; 16])));
     let expired = Consent { expires_at: noon(), ..consent(2) };
@@ -39,7 +40,7 @@ fn another_consumers_subjects_or_procedures_consent_reads_as_none() {
     for change in elsewhere {
         // Withdrawn and expired: nothing of that may show.
         let mut other = Consent {
-            status: ConsentStatus::Withdrawn { at: noon() },
+            status: ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration },
             expires_at: Timestamp::from_millis(0),
             ..consent(1)
         };
@@ -77,14 +78,14 @@ fn a_retry_stands_on_the_consent_of_its_first_attempt_and_uses_up_no_other() {
     let mut world = World::with_consents(&[newer, first]);
     world.earlier = Some(Earlier { consent: Some(ConsentId([1; 16])), ..earlier(&world) });
     assert_eq!(used(&world), Some(ConsentId([1; 16])));
-    world.person.consents[1].fact.status = ConsentStatus::Withdrawn { at: noon() };
+    world.person.consents[1].fact.status = ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration };
     assert_eq!(reasons(&world), [Reason::ConsentWithdrawn]);
 }
 
 #[test]
 fn every_fault_of_one_consent_is_told() {
     let spoilt = Consent {
-        status: ConsentStatus::Withdrawn { at: noon() },
+        status: ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration },
         not_before: shifted(noon(), 1),
         expires_at: noon(),
         usage: ONE_TIME,

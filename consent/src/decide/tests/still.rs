@@ -35,7 +35,9 @@ fn a_right_that_ends_meanwhile_drops_the_answer() {
 fn a_consent_that_ends_meanwhile_drops_the_answer() {
     let ends: [Way; 4] = [
         (Reason::ConsentMissing, |w| w.person.consents.clear()),
-        (Reason::ConsentWithdrawn, |w| w.person.consents[0].fact.status = ConsentStatus::Withdrawn { at: noon() }),
+        (Reason::ConsentWithdrawn, |w| {
+            w.person.consents[0].fact.status = ConsentStatus::Withdrawn { at: noon(), by: DecidedBy::Administration }
+        }),
         (Reason::ConsentNotYetValid, |w| w.person.consents[0].fact.not_before = shifted(noon(), 1)),
         (Reason::ConsentExpired, |w| w.now = w.person.consents[0].expires_at),
     ];
@@ -48,7 +50,7 @@ fn a_consent_that_ends_meanwhile_drops_the_answer() {
 fn a_consent_that_the_person_or_an_authority_stops_meanwhile_drops_the_answer() {
     let ends: [Way; 3] = [
         (Reason::ConsentPaused, |w| {
-            w.person.consents[0].fact.status = ConsentStatus::Paused { at: noon(), by_person: false }
+            w.person.consents[0].fact.status = ConsentStatus::Paused { at: noon(), by: DecidedBy::Administration }
         }),
         (Reason::ConsentRevoked, |w| w.person.consents[0].fact.status = ConsentStatus::Revoked { at: noon() }),
         (Reason::ConsentInvalidated, |w| w.person.consents[0].fact.status = ConsentStatus::Invalidated { at: noon() }),

@@ -43,7 +43,6 @@ fn a_file_of_keys_that_is_not_right_is_refused_and_a_key_of_another_use_is_passe
         ("a short coordinate", json!([changed("x", json!("AA"))])),
         ("not base64url", json!([changed("x", json!("+/"))])),
         ("an alg of another kind", json!([changed("alg", json!("RS256"))])),
-        ("a kid twice", json!([es, es])),
         ("a small RSA key", json!([small])),
         ("a key of Ed25519 of small order", json!([{"kty": "OKP", "crv": "Ed25519", "x": b64([0; 32])}])),
         ("a key of Ed25519 that is too long", json!([{"kty": "OKP", "crv": "Ed25519", "x": b64([7; 33])}])),
@@ -52,7 +51,39 @@ fn a_file_of_keys_that_is_not_right_is_refused_and_a_key_of_another_use_is_passe
     ] {
         assert!(jwks::KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).is_err(), "{what}");
     }
+    // One that is not right does not refuse the others (RFC 7517, section 5).
+    for bad in [small, changed("d", json!("AA")), json!({"kty": "oct", "k": "AA"}), changed("x", json!("AA"))] {
+        let set = jwks::KeySet::parse(json!({"keys": [bad, es]}).to_string().as_bytes()).unwrap();
+        assert!(matches!(&set.passed_over[..], [problem] if problem.starts_with("keys[0] ")), "{:?}", set.passed_over);
+    }
     let both = json!({"keys": [changed("use", json!("enc")), changed("use", json!("sig"))]});
     assert!(jwks::KeySet::parse(both.to_string().as_bytes()).is_ok());
     assert!(jwks::KeySet::parse(b"{\"keys\": [], \"keys\": []}").is_err());
+}
+
+#[test]
+fn keys_of_several_kinds_may_have_one_kid() {
+    let world = world();
+    let (es, rsa, stranger) = (Signer::es(), &world.rsa, Signer::es());
+    std::fs::write(&world.jwks, json!({"keys": [rsa.jwk("one"), es.jwk("one")]}).to_string()).unwrap();
+    let token =
+        |signer: &Signer, alg: &str| signer.token(&json!({"alg": alg, "kid": "one"}), claims().to_string().as_bytes());
+    assert!(world.verify(&token(&es, "ES256")).is_ok());
+    assert!(world.verify(&token(rsa, "RS256")).is_ok());
+    assert_eq!(world.verify(&token(&stranger, "ES256")).unwrap_err(), AssertionFault::Signature);
+    assert_eq!(world.verify(&token(&world.ed, "EdDSA")).unwrap_err(), AssertionFault::Algorithm);
+}
+
+#[test]
+fn keys_that_others_may_write_are_not_trusted() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = world();
+    let next = Signer::es();
+    let new = next.token(&json!({"alg": "ES256", "kid": "next"}), claims().to_string().as_bytes());
+    std::fs::write(&world.jwks, json!({"keys": [next.jwk("next")]}).to_string()).unwrap();
+    std::fs::set_permissions(&world.jwks, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(world.verify(&new).unwrap_err(), AssertionFault::KeyUnknown);
+    // The mode alone is mended.
+    std::fs::set_permissions(&world.jwks, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(world.verify(&new).is_ok());
 }

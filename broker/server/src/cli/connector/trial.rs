@@ -214,7 +214,7 @@ fn permit_for(
 ) -> Result<Permit, Failure> {
     let failed = |what: String| Failure::Usage(format!("the question cannot be tried: {what}"));
     let now = crate::init::now();
-    let key = KeyFingerprint([0; 32]);
+    let key = KeyFingerprint([1; 32]);
     let attributes: Vec<AttributeId> = asked.iter().flat_map(|(_, attributes)| attributes.clone()).collect();
     let mut sirets: Vec<Siret> = asked.iter().map(|(dataset, _)| dataset.source).chain([recipient]).collect();
     sirets.sort_unstable();

@@ -1,18 +1,16 @@
 //! Whether an answer is the one that a receipt is for.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use unefois_audit::{Salt, answer_digest, canonical_json};
 use unefois_consent::event::Answered;
-use unefois_consent::{AttributeId, OutcomeCode};
+use unefois_consent::{AttributeId, OutcomeCode, json};
 
 /// Checks values, or a whole answer of `unefois exchange --json`, against the record of a receipt and the salt that came
 /// with it. Of a whole answer everything that the record knows of must be the same, not the values alone.
 pub(super) fn check(answer: &str, salt: &Salt, answered: &Answered) -> Result<(), String> {
-    let Strict(json) = serde_json::from_str(answer).map_err(|error| format!("the answer cannot be read: {error}"))?;
+    let json = json::read(answer.as_bytes()).map_err(|error| format!("the answer cannot be read: {error}"))?;
     let values = match json.get("attributes").and_then(Value::as_array) {
         Some(attributes) => {
             let exchange = json.get("exchange_id").and_then(Value::as_str);
@@ -77,71 +75,11 @@ fn check_provenance(given: &Value, name: &AttributeId, answered: &Answered) -> R
     if same { Ok(()) } else { Err(other) }
 }
 
-/// JSON in which no object has a member twice: of two, readers would take one and people see the other.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(array.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("an object has a member twice"));
-            }
-        }
-        Ok(object.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn answered() -> Answered {
         let values = json!({ "dss.quotient_familial.valeur": 742 });
