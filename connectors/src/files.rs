@@ -1,13 +1,13 @@
 //! The operator's files: secrets that nobody else may read, files that nobody else may write, and whether one changed since it was
 //! read.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use zeroize::Zeroizing;
 
 /// The content of a file, of at most `most` bytes, that nobody but its owner may read: the broker's user or root.
@@ -15,19 +15,29 @@ use zeroize::Zeroizing;
 /// # Errors
 /// What is wrong with the file and what to do, without its name and without what it holds.
 pub fn read_secret(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    read(path, most, (0o077, "others may read it; run: chmod 600"))
+    read(path, most, "others may read it; run: chmod 600", |meta| meta.mode() & 0o077 != 0)
 }
 
-/// The content of a file, of at most `most` bytes, that nobody but its owner may write: the broker's user or root. What is trusted is
-/// as good as whoever may change it.
+/// The content of a file, of at most `most` bytes, that nobody may write but its owner, which is the broker's user or root, and the
+/// broker's own group. What is trusted is as good as whoever may change it.
 ///
 /// # Errors
 /// What is wrong with the file and what to do, without its name and without what it holds.
 pub fn read_trusted(path: &Path, most: usize) -> Result<Vec<u8>, String> {
-    read(path, most, (0o022, "others may write it; run: chmod go-w")).map(|mut content| std::mem::take(&mut *content))
+    let may_others = |meta: &Metadata| {
+        let by_group = meta.mode() & 0o020 != 0 && meta.gid() != getegid().as_raw();
+        meta.mode() & 0o002 != 0 || by_group
+    };
+    read(path, most, "others may write it; run: chmod go-w", may_others)
+        .map(|mut content| std::mem::take(&mut *content))
 }
 
-fn read(path: &Path, most: usize, (refused, way_out): (u32, &str)) -> Result<Zeroizing<Vec<u8>>, String> {
+fn read(
+    path: &Path,
+    most: usize,
+    way_out: &str,
+    is_refused: impl Fn(&Metadata) -> bool,
+) -> Result<Zeroizing<Vec<u8>>, String> {
     // A FIFO without a writer must not hold the broker up.
     let opened = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
     let file = opened.map_err(|error| format!("cannot be opened: {}", error.kind()))?;
@@ -35,7 +45,7 @@ fn read(path: &Path, most: usize, (refused, way_out): (u32, &str)) -> Result<Zer
     if !meta.is_file() {
         return Err("is no regular file".to_owned());
     }
-    if meta.mode() & refused != 0 {
+    if is_refused(&meta) {
         return Err(format!("{way_out} {}", path.display()));
     }
     let ours = geteuid().as_raw();
@@ -124,7 +134,7 @@ mod tests {
             (0o600, true, true),
             (0o400, true, true),
             (0o644, false, true),
-            (0o620, false, false),
+            (0o620, false, true),
             (0o646, false, false),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -134,6 +144,10 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(read_trusted(&path, 4).unwrap_err(), "has more than 4 bytes");
         if geteuid().is_root() {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
+            std::os::unix::fs::chown(&path, None, Some(12_345)).unwrap();
+            assert!(read_trusted(&path, 5).unwrap_err().starts_with("others may write it"), "another group");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
             std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
             assert!(read_secret(&path, 5).unwrap_err().starts_with("belongs to another user"));
         }
