@@ -273,6 +273,11 @@ fn a_session_by_hand_works_with_the_commands_that_init_prints() {
     std::fs::write(path.join("shown.toml"), &shown.stdout).unwrap();
     let again = succeeds(&["registry", "apply", &at(&path, "shown.toml"), "--profile", &operateur, "--yes"]);
     assert!(again.contains("nothing to change"), "{again}");
+    // A file that was taken before another change would undo it.
+    change(&path, "registry.toml", "retention_months = 6", "retention_months = 5");
+    succeeds(&["registry", "apply", &at(&path, "registry.toml"), "--profile", &operateur, "--yes"]);
+    let stale = fails(3, &["registry", "apply", &at(&path, "shown.toml"), "--profile", &operateur, "--yes"]);
+    assert!(stale.contains("was taken from version") && stale.contains("registry show"), "{stale}");
 
     let fingerprint = succeeds(&["fingerprint", &at(&path, "clients/ville.pem")]);
     assert!(std::fs::read_to_string(path.join("registry.toml")).unwrap().contains(fingerprint.trim()));
